@@ -1,0 +1,177 @@
+#include "base/error.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/raster.h"
+#include "base/steps.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static void test_error_is_one_clean_line(void **state)
+{
+    (void)state;
+    md_error err = {0};
+    assert_int_equal(md_fail(&err, MD_FORMAT, "rows %d\nforged", 0), MD_FORMAT);
+    assert_string_equal(err.msg, "rows 0?forged");
+    assert_string_equal(err.where, "test_error_is_one_clean_line");
+    assert_int_equal(md_error_prefix(&err, MD_FORMAT, "a.dcm"), MD_FORMAT);
+    assert_string_equal(err.msg, "a.dcm: rows 0?forged");
+    assert_int_equal(md_fail(NULL, MD_LIMIT, "x"), MD_LIMIT);
+    assert_string_equal(md_status_name((md_status)99), "unknown");
+}
+
+static void test_error_never_cuts_a_character(void **state)
+{
+    (void)state;
+    for (int pad = 250; pad < 256; pad++) {
+        md_error err = {0};
+        (void)md_fail(&err, MD_FORMAT, "%*s\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80", pad, "");
+        size_t length = strlen(err.msg);
+        assert_true(length < MD_ERROR_MSG_BYTES);
+        /* the last sequence is whole: count its continuation bytes */
+        size_t start = length;
+        while (start > 0 && ((unsigned char)err.msg[start - 1] & 0xc0) == 0x80) {
+            start--;
+        }
+        size_t n_following = length - start;
+        unsigned char lead = start > 0 ? (unsigned char)err.msg[start - 1] : 0;
+        size_t expected = lead >= 0xf0 ? 3 : lead >= 0xe0 ? 2 : lead >= 0xc0 ? 1 : 0;
+        assert_int_equal(n_following, expected);
+    }
+}
+
+static void test_checked_arithmetic(void **state)
+{
+    (void)state;
+    size_t result = 7;
+    assert_false(md_mul(SIZE_MAX / 2, 3, &result));
+    assert_false(md_add(SIZE_MAX, 1, &result));
+    assert_int_equal(result, 7);
+    assert_true(md_mul(6, 7, &result));
+    assert_int_equal(result, 42);
+}
+
+static void test_allocation_failure(void **state)
+{
+    (void)state;
+    md_raster raster;
+    md_memory_fail_at(1);
+    assert_int_equal(md_raster_init(&raster, 4, 4, 1, NULL), MD_NOMEM);
+    md_memory_fail_at(0);
+    assert_int_equal(md_raster_init(&raster, 65535, 65535, 1, NULL), MD_LIMIT);
+    assert_int_equal(md_raster_init(&raster, 0, 4, 1, NULL), MD_INVALID_ARG);
+    assert_int_equal(md_raster_init(&raster, 5, 3, 3, NULL), MD_OK);
+    raster.values[5 * 3 * 3 - 1] = 1.0F;
+    md_raster_finish(&raster);
+    md_raster_finish(&raster);
+}
+
+static void test_sha256(void **state)
+{
+    (void)state;
+    uint8_t digest[MD_SHA256_BYTES];
+    char hex[MD_SHA256_HEX_BYTES];
+    md_sha256("abc", 3, digest); /* FIPS 180-4, example B.1 */
+    md_hex(digest, sizeof digest, hex);
+    assert_string_equal(hex,
+                        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+}
+
+static void test_files(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/medaid-test-XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    char path[128];
+    snprintf(path, sizeof path, "%s/a/b", folder);
+    assert_int_equal(md_folder_create(path, NULL), MD_OK);
+    assert_int_equal(md_folder_create(path, NULL), MD_OK);
+    snprintf(path, sizeof path, "%s/a/b/file", folder);
+    md_error err = {0};
+    assert_int_equal(md_file_write(path, MD_FILE_NEW, "one", 3, &err), MD_OK);
+    assert_int_equal(md_file_write(path, MD_FILE_NEW, "two", 3, &err), MD_BUSY);
+    uint8_t *bytes = NULL;
+    size_t size_bytes = 0;
+    assert_int_equal(md_file_read(path, 2, &bytes, &size_bytes, &err), MD_LIMIT);
+    assert_int_equal(md_file_read(path, 3, &bytes, &size_bytes, &err), MD_OK);
+    assert_memory_equal(bytes, "one", 4);
+    md_free(bytes);
+    assert_int_equal(md_file_write(path, MD_FILE_REPLACE, "three", 5, &err), MD_OK);
+    assert_int_equal(md_file_read(path, 100, &bytes, &size_bytes, &err), MD_OK);
+    assert_int_equal(size_bytes, 5);
+    md_free(bytes);
+    assert_int_equal(md_file_read(folder, 100, &bytes, &size_bytes, &err), MD_INVALID_ARG);
+    unlink(path);
+    assert_int_equal(md_file_read(path, 100, &bytes, &size_bytes, &err), MD_NOT_FOUND);
+    snprintf(path, sizeof path, "%s/a/b", folder);
+    assert_int_equal(rmdir(path), 0); /* no temporary file was left behind */
+    snprintf(path, sizeof path, "%s/a", folder);
+    rmdir(path);
+    rmdir(folder);
+}
+
+static void test_log_lines(void **state)
+{
+    (void)state;
+    int ends[2];
+    assert_int_equal(pipe2(ends, O_NONBLOCK), 0);
+    md_log_configure(ends[1], MD_LOG_INFO);
+    md_log(MD_LOG_DEBUG, "hidden");
+    char line[5000];
+    assert_true(read(ends[0], line, sizeof line) < 0);
+    md_log(MD_LOG_WARN, "test_event", MD_LOG_TEXT("text", "a\"b\n\xff\xc3\xa4"),
+           MD_LOG_INT("n", -3), MD_LOG_REAL("x", 0.5));
+    ssize_t n = read(ends[0], line, sizeof line - 1);
+    assert_true(n > 0);
+    line[n] = '\0';
+    assert_non_null(strstr(line, "\"level\":\"warn\",\"event\":\"test_event\","
+                                 "\"text\":\"a\\\"b\\u000a?\xc3\xa4\",\"n\":-3,\"x\":0.5}\n"));
+    char *longer = malloc(10000);
+    memset(longer, 'x', 9999);
+    longer[9999] = '\0';
+    md_log(MD_LOG_INFO, "long", MD_LOG_TEXT("first", "kept"), MD_LOG_TEXT("text", longer),
+           MD_LOG_INT("after", 1));
+    free(longer);
+    n = read(ends[0], line, sizeof line - 1);
+    assert_true(n > 0 && n <= 4096);
+    line[n] = '\0';
+    assert_non_null(strstr(line, "\"first\":\"kept\""));
+    assert_string_equal(line + n - 3, "\"}\n");
+    md_log_configure(STDERR_FILENO, MD_LOG_INFO);
+    close(ends[0]);
+    close(ends[1]);
+}
+
+static void test_steps_are_bounded(void **state)
+{
+    (void)state;
+    md_steps steps = {0};
+    for (int i = 0; i < 2 * MD_STEPS_MAX; i++) {
+        md_steps_add(&steps, "step %d", i);
+    }
+    assert_int_equal(steps.n, MD_STEPS_MAX);
+    assert_string_equal(steps.text[0], "step 0");
+    assert_string_equal(steps.text[MD_STEPS_MAX - 1], "(further steps left out)");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_error_is_one_clean_line),
+        cmocka_unit_test(test_error_never_cuts_a_character),
+        cmocka_unit_test(test_checked_arithmetic),
+        cmocka_unit_test(test_allocation_failure),
+        cmocka_unit_test(test_sha256),
+        cmocka_unit_test(test_files),
+        cmocka_unit_test(test_log_lines),
+        cmocka_unit_test(test_steps_are_bounded),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
