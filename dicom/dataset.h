@@ -1,0 +1,76 @@
+#ifndef MEDAID_DICOM_DATASET_H
+#define MEDAID_DICOM_DATASET_H
+
+/* A DICOM dataset, read once and then only asked. The bytes are hostile: a broken file gives an
+ * error that names the tag or the offset, never a crash.
+ *
+ * Threads: md_dicom_init once, before all else, in one thread. A dataset belongs to one thread
+ * at a time (DCMTK moves its cursor even while reading); different datasets may be used in
+ * parallel. */
+
+#include "base/memory.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define MD_TAG(group, element) (((uint32_t)(group) << 16) | (uint32_t)(element))
+
+enum {
+    MD_UID_BYTES = 65,   /* 64 characters and the zero */
+    MD_AE_BYTES = 17,    /* 16 characters and the zero */
+    MD_TEXT_BYTES = 257, /* LO is 64 characters, at most 4 bytes each in UTF-8 */
+};
+
+typedef struct md_dataset md_dataset;
+struct md_code; /* dicom/result.h */
+
+/* Load the dictionary, register codecs, route DCMTK's log to md_log at WARN without values.
+ * MD_NOT_FOUND when the dictionary is not installed. Calling it again does nothing. */
+md_status md_dicom_init(md_error *err) MD_NOEXCEPT MD_NODISCARD;
+/* Release what md_dicom_init took, at the end of the program. */
+void md_dicom_finish(void) MD_NOEXCEPT;
+
+/* Read a file with or without a meta header (then: implicit little endian, explicit little
+ * endian or big endian by inspection). Values longer than a few KiB stay in the file until they
+ * are asked for. MD_FORMAT when it is not DICOM or is cut short, MD_NOT_FOUND, MD_IO. Messages
+ * do not name the file; the caller prefixes it. Caller destroys. */
+md_status md_dataset_open(const char *path, md_dataset **ret_dataset, md_error *err)
+    MD_NOEXCEPT MD_NODISCARD;
+/* The same from memory; the bytes are copied. */
+md_status md_dataset_parse(const uint8_t *bytes, size_t size_bytes, md_dataset **ret_dataset,
+                           md_error *err) MD_NOEXCEPT MD_NODISCARD;
+void md_dataset_destroy(md_dataset *dataset) MD_NOEXCEPT;
+MD_DEFINE_DESTROYP(md_dataset, md_dataset_destroy)
+
+/* True when the attribute is in the dataset (top level) and has a value. */
+bool md_dataset_has(const md_dataset *dataset, uint32_t tag) MD_NOEXCEPT;
+
+/* Value `index` (0 = first) of a text attribute as UTF-8, by the dataset's Specific Character
+ * Set (0008,0005), padding removed, control characters dropped; cut at a character boundary to
+ * fit size_bytes. An absent or empty value gives "" and false. An undecodable text gives its
+ * ASCII part with '?' for the rest: a character set never fails a study. */
+bool md_dataset_get_text(const md_dataset *dataset, uint32_t tag, unsigned index,
+                         char *ret_text, size_t size_bytes) MD_NOEXCEPT;
+/* Value `index` of a numeric attribute (US, SS, UL, SL, FL, FD, IS, DS); false when absent,
+ * empty or not a finite number, and then *ret_value is untouched. */
+bool md_dataset_get_real(const md_dataset *dataset, uint32_t tag, unsigned index,
+                         double *ret_value) MD_NOEXCEPT;
+bool md_dataset_get_int(const md_dataset *dataset, uint32_t tag, unsigned index,
+                        int64_t *ret_value) MD_NOEXCEPT;
+/* Code sequence: code value, scheme and meaning of item 0; false when absent or incomplete. */
+bool md_dataset_get_code(const md_dataset *dataset, uint32_t sequence_tag,
+                         struct md_code *ret_code) MD_NOEXCEPT;
+/* Transfer Syntax UID of the file, "" when it was a bare dataset. Valid until destroy. */
+const char *md_dataset_transfer_syntax(const md_dataset *dataset) MD_NOEXCEPT;
+
+/* Derive a UID that is always the same for the same parts: "2.25." and the decimal value of the
+ * first 128 bits (as a version-8 UUID, RFC 9562) of SHA-256 over the parts, each ended by a
+ * zero byte. (PS3.5 B.2) */
+void md_uid_derive(const char *const *parts, size_t n_parts, char ret_uid[MD_UID_BYTES])
+    MD_NOEXCEPT;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

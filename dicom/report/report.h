@@ -1,0 +1,52 @@
+#ifndef MEDAID_DICOM_REPORT_REPORT_H
+#define MEDAID_DICOM_REPORT_REPORT_H
+
+/* A result becomes DICOM objects: a Comprehensive 3D SR (TID 1500, PS3.16) for machines and a
+ * Secondary Capture picture for people. The functions write exactly what the result says. UIDs
+ * are derived (md_uid_derive) from study UID, sorted input UIDs, model id, version, hash and
+ * the kind of object, so that the same analysis gives the same object. Any thread, one dataset
+ * per thread. */
+
+#include "base/raster.h"
+#include "dicom/dataset.h"
+#include "dicom/result.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct md_report_options {
+    const char *institution_name; /* of the device, NULL: not written */
+    const char *station_name;     /* NULL: not written */
+    bool triage_only; /* no overlay, no localisation: REFERENCE.md section 0, item 6 */
+    const char *content_qualification; /* PRODUCT, RESEARCH or SERVICE; NULL: RESEARCH */
+} md_report_options;
+
+/* A finished Part 10 file in memory. */
+typedef struct md_object {
+    char sop_class_uid[MD_UID_BYTES];
+    char sop_instance_uid[MD_UID_BYTES];
+    uint8_t *bytes; /* owned */
+    size_t size_bytes;
+} md_object;
+void md_object_finish(md_object *object) MD_NOEXCEPT;
+
+/* The SR. `sources` are the datasets of result->instances, same order, borrowed; patient and
+ * study attributes are carried over from the first. */
+md_status md_report_write_sr(const md_result *result, const md_dataset *const *sources,
+                             const md_report_options *options, md_object *ret_object,
+                             md_error *err) MD_NOEXCEPT MD_NODISCARD;
+
+/* The picture of instance `instance_index`: `display` (0..1) with the overlay of its most
+ * important finding, a panel of all findings with score and threshold, and the words "AI
+ * result, not for diagnosis". RGB, 8 bit, the longer side at most 1024 pixels plus the panel.
+ */
+md_status md_report_write_picture(const md_result *result, uint32_t instance_index,
+                                  const md_dataset *source, const md_raster *display,
+                                  const md_report_options *options, md_object *ret_object,
+                                  md_error *err) MD_NOEXCEPT MD_NODISCARD;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

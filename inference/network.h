@@ -1,0 +1,85 @@
+#ifndef MEDAID_INFERENCE_NETWORK_H
+#define MEDAID_INFERENCE_NETWORK_H
+
+/* An ONNX network, imported, checked, rewritten and planned, ready to run on the CPU.
+ *
+ * A network is immutable after loading except for its arena: one thread at a time may run it.
+ * The ONNX bytes are hostile: every error names the node, operator and opset, and nothing is
+ * allocated before its size was checked. */
+
+#include "inference/tensor.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct md_network md_network;
+
+typedef enum md_backend {
+    MD_BACKEND_AUTO,     /* oneDNN when it was built in, else OpenBLAS */
+    MD_BACKEND_ONEDNN,   /* MD_UNSUPPORTED when not built in */
+    MD_BACKEND_OPENBLAS, /* the portable reference */
+} md_backend;
+
+enum {
+    MD_NETWORK_MAX_EXTRA_OUTPUTS = 8
+};
+
+typedef struct md_network_options {
+    md_backend backend;
+    unsigned n_threads; /* 0: all cores of the process's affinity mask */
+    /* Inner tensors that are to be readable after a run, besides the graph's outputs. */
+    const char *extra_outputs[MD_NETWORK_MAX_EXTRA_OUTPUTS];
+    unsigned n_extra_outputs;
+    int64_t batch; /* replaces a symbolic first dimension; 0: 1 */
+} md_network_options;
+
+/* Import from the bytes of an ONNX file, which may be released afterwards. options NULL:
+ * defaults. MD_FORMAT, MD_UNSUPPORTED (operator, attribute, type or opset), MD_LIMIT. Caller
+ * destroys. */
+md_status md_network_load(const uint8_t *onnx, size_t size_bytes,
+                          const md_network_options *options, md_network **ret_network,
+                          md_error *err) MD_NOEXCEPT MD_NODISCARD;
+void md_network_destroy(md_network *network) MD_NOEXCEPT;
+MD_DEFINE_DESTROYP(md_network, md_network_destroy)
+
+/* "onednn" or "openblas". */
+const char *md_network_backend_name(const md_network *network) MD_NOEXCEPT;
+
+/* The graph's inputs and outputs, extra outputs after the graph's own. Names are valid until
+ * destroy; dims is NULL-terminated by n_dims, -1 for an unknown dimension. NULL when index is
+ * too large. */
+typedef struct md_network_port {
+    const char *name;
+    md_dtype dtype;
+    unsigned n_dims;
+    int64_t dims[MD_TENSOR_MAX_DIMS];
+} md_network_port;
+unsigned md_network_n_inputs(const md_network *network) MD_NOEXCEPT;
+unsigned md_network_n_outputs(const md_network *network) MD_NOEXCEPT;
+const md_network_port *md_network_input(const md_network *network, unsigned index) MD_NOEXCEPT;
+const md_network_port *md_network_output(const md_network *network, unsigned index) MD_NOEXCEPT;
+/* Index of the output of that name, -1 when there is none. */
+int md_network_find_output(const md_network *network, const char *name) MD_NOEXCEPT;
+
+/* Run. inputs in the order of md_network_input, shapes equal to the declared ones
+ * (MD_INVALID_ARG). outputs (n = md_network_n_outputs) are filled with borrowed tensors in
+ * plain [N,C,H,W] order, valid until the next run or destroy. MD_FORMAT when an output holds
+ * NaN is NOT checked here. */
+md_status md_network_run(md_network *network, const md_tensor *inputs, unsigned n_inputs,
+                         md_tensor *outputs, unsigned n_outputs, md_error *err)
+    MD_NOEXCEPT MD_NODISCARD;
+
+/* The classifier head behind `features` [N,C,h,w]: features -> GlobalAveragePool -> Flatten (or
+ * an equal Reshape/Squeeze/ReduceMean) -> Gemm/MatMul+Add -> `output` [N,K]. Gives its weights
+ * as [K,C], valid until destroy. MD_UNSUPPORTED when the graph between the two is anything
+ * else. With it Grad-CAM has its closed form: d output_k / d features_c(y,x) = weights[k,c] /
+ * (h*w) (Selvaraju et al. 2017, eq. 1). */
+md_status md_network_linear_head(const md_network *network, const char *features,
+                                 const char *output, md_tensor *ret_weights, md_error *err)
+    MD_NOEXCEPT MD_NODISCARD;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,65 @@
+#ifndef MEDAID_INFERENCE_PREPROCESS_H
+#define MEDAID_INFERENCE_PREPROCESS_H
+
+/* A raster becomes the network's input: crop, resize, channels, scale. A pure function; any
+ * thread. */
+
+#include "base/raster.h"
+#include "base/steps.h"
+#include "inference/tensor.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum md_fit {
+    MD_FIT_STRETCH,
+    MD_FIT_LETTERBOX
+} md_fit;
+typedef enum md_filter {
+    MD_FILTER_TRIANGLE,
+    MD_FILTER_AREA
+} md_filter;
+
+typedef struct md_preprocess_options {
+    bool crop_borders; /* cut black collimation borders first */
+    md_fit fit;        /* letterbox keeps the physical aspect ratio (pixel size in mm) */
+    md_filter filter;
+    uint32_t width, height; /* of the tensor */
+    uint32_t n_channels;    /* 1 or 3; grey is repeated, colour to 1 is an error */
+    float mean[3], std[3];  /* x = (x - mean) / std, std > 0 */
+} md_preprocess_options;
+
+/* The rectangle of the raster, in its pixels, that the whole tensor stands for; it may reach
+ * beyond the raster when letterboxed. */
+typedef struct md_placement {
+    double x, y, width, height;
+} md_placement;
+
+/* Resize filters, per axis, with scale s = source length / target length:
+ *   triangle: weights max(0, 1 - |p + 0.5 - c| / max(s,1)) around c = (i + 0.5) * s, normalised
+ * to sum 1 over the source pixels p that exist (anti-aliased when shrinking, bilinear when
+ * growing); area:     the share of source pixel p that [i*s, (i+1)*s) covers, over s.
+ * ret_tensor is [1, n_channels, height, width] float32; caller finishes. MD_INVALID_ARG for
+ * options out of range. */
+md_status md_preprocess(const md_raster *raster, const md_preprocess_options *options,
+                        md_tensor *ret_tensor, md_placement *ret_placement, md_steps *steps,
+                        md_error *err) MD_NOEXCEPT MD_NODISCARD;
+
+/* What the quality gate looks at, for a grey raster of display values. */
+typedef struct md_quality {
+    double contrast;  /* 95th minus 5th percentile */
+    double low, high; /* these percentiles */
+    double aspect;    /* longer side over shorter side in mm, >= 1 */
+    double border_brightness,
+        centre_brightness; /* medians of the outer 5% frame and the inner half */
+    bool looks_inverted;   /* see preprocess_quality.c: a chest film has dark air outside and in
+                              the lungs,   a bright mediastinum */
+} md_quality;
+md_status md_quality_measure(const md_raster *raster, md_quality *ret_quality, md_error *err)
+    MD_NOEXCEPT MD_NODISCARD;
+
+#ifdef __cplusplus
+}
+#endif
+#endif
