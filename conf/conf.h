@@ -1,0 +1,87 @@
+#ifndef MEDAID_CONF_CONF_H
+#define MEDAID_CONF_CONF_H
+
+/* The configuration of medaid: conf/medaid.yaml read strictly into one struct. An unknown key,
+ * a wrong type, a value out of range or a key twice is an error with file and line
+ * ("medaid.yaml:12: ..."), and what would be allowed. Read-only after loading, then any thread.
+ */
+
+#include "base/memory.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum {
+    MD_CONF_MAX_PATHS = 16,
+    MD_CONF_MAX_DESTINATIONS = 32,
+    MD_CONF_TEXT_BYTES = 257,
+};
+
+typedef enum md_results_kind {
+    MD_RESULTS_SR,
+    MD_RESULTS_PICTURE,
+    MD_RESULTS_BOTH
+} md_results_kind;
+
+typedef struct md_conf_destination {
+    char name[65];
+    char ae_title[17];
+    char host[256];
+    uint16_t port;
+    unsigned timeout_s;
+    md_results_kind results; /* what this destination gets */
+} md_conf_destination;
+
+typedef struct md_conf {
+    struct {
+        char title[17];
+        char bind[65];
+        uint16_t port;
+        unsigned max_associations;
+        unsigned timeout_s;
+        unsigned max_pdu_bytes;
+        unsigned max_object_mib;
+        bool check_called_ae;
+    } ae;
+    struct {
+        unsigned quiet_ms; /* a study is complete when nothing came for so long */
+    } study;
+    struct {
+        char paths[MD_CONF_MAX_PATHS]
+                  [MD_CONF_TEXT_BYTES]; /* folders that hold packages and plugins */
+        unsigned n_paths;
+    } plugins;
+    struct {
+        char backend[17]; /* auto, onednn, openblas */
+        unsigned n_threads;
+    } engine;
+    struct {
+        md_results_kind kind;
+        bool triage_only;
+        bool write_failures; /* also write an SR for a failed analysis */
+        char institution[65];
+        char station[17];
+        char content_qualification[17];
+    } results;
+    struct {
+        char path[MD_CONF_TEXT_BYTES];
+    } storage;
+    struct {
+        char level[9];
+    } log;
+    md_conf_destination destinations[MD_CONF_MAX_DESTINATIONS];
+    unsigned n_destinations;
+} md_conf;
+
+/* The defaults that hold without a file. */
+void md_conf_defaults(md_conf *conf) MD_NOEXCEPT;
+/* Defaults, then the file. MD_NOT_FOUND, MD_FORMAT (syntax, key, type, range), MD_LIMIT.
+ * Relative paths in the file are taken from the file's folder. */
+md_status md_conf_load(const char *path, md_conf *ret_conf, md_error *err)
+    MD_NOEXCEPT MD_NODISCARD;
+
+#ifdef __cplusplus
+}
+#endif
+#endif
