@@ -5,7 +5,7 @@
  * compression and packing only; the meaning of the numbers is normalise.h's business. */
 
 #include "base/memory.h"
-#include "dicom/dataset.h"
+#include "dicom/dataset/dataset.h"
 
 #ifdef __cplusplus
 extern "C" {

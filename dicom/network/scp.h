@@ -5,7 +5,7 @@
  * policy, told by a callback. The listener owns an accept loop and a bounded pool of threads; a
  * client that stays silent, lies or sends garbage costs only itself. */
 
-#include "dicom/dataset.h"
+#include "dicom/dataset/dataset.h"
 
 #ifdef __cplusplus
 extern "C" {

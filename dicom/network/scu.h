@@ -4,7 +4,7 @@
 /* Storage and Verification SCU. One association per call. Any thread; each call is independent.
  */
 
-#include "dicom/dataset.h"
+#include "dicom/dataset/dataset.h"
 
 #ifdef __cplusplus
 extern "C" {

@@ -8,8 +8,8 @@
  * per thread. */
 
 #include "base/raster.h"
-#include "dicom/dataset.h"
-#include "dicom/result.h"
+#include "dicom/dataset/dataset.h"
+#include "dicom/report/result.h"
 
 #ifdef __cplusplus
 extern "C" {

@@ -8,7 +8,7 @@
  * A host belongs to one thread at a time. */
 
 #include "dicom/report/report.h"
-#include "dicom/result.h"
+#include "dicom/report/result.h"
 
 #ifdef __cplusplus
 extern "C" {

@@ -1,5 +1,5 @@
-#ifndef MEDAID_DICOM_RESULT_H
-#define MEDAID_DICOM_RESULT_H
+#ifndef MEDAID_DICOM_REPORT_RESULT_H
+#define MEDAID_DICOM_REPORT_RESULT_H
 
 /* What an analysis says: coded findings, or a coded failure, for one study and one model. Plain
  * data. plugins/host makes and bounds it; dicom/report writes exactly what stands here; daemon/
@@ -7,7 +7,7 @@
 
 #include "base/memory.h"
 #include "base/steps.h"
-#include "dicom/dataset.h"
+#include "dicom/dataset/dataset.h"
 
 #ifdef __cplusplus
 extern "C" {

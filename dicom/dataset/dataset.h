@@ -1,5 +1,5 @@
-#ifndef MEDAID_DICOM_DATASET_H
-#define MEDAID_DICOM_DATASET_H
+#ifndef MEDAID_DICOM_DATASET_DATASET_H
+#define MEDAID_DICOM_DATASET_DATASET_H
 
 /* A DICOM dataset, read once and then only asked. The bytes are hostile: a broken file gives an
  * error that names the tag or the offset, never a crash.
@@ -23,7 +23,7 @@ enum {
 };
 
 typedef struct md_dataset md_dataset;
-struct md_code; /* dicom/result.h */
+struct md_code; /* dicom/report/result.h */
 
 /* Load the dictionary, register codecs, route DCMTK's log to md_log at WARN without values.
  * MD_NOT_FOUND when the dictionary is not installed. Calling it again does nothing. */
