@@ -1,0 +1,37 @@
+# A thin front for meson. `make demo` and `make check` do everything on a fresh Debian 12.
+BUILD ?= build
+ASAN ?= build-asan
+DEMO ?= demo
+MESON = /usr/bin/meson
+
+.PHONY: all build demo check bench install clean format
+
+all: build
+
+build:
+	@sh .ci/packages build
+	@sh .ci/setup $(BUILD)
+
+demo:
+	@sh .ci/packages build demo
+	@sh .ci/setup $(BUILD)
+	@sh tests/support/demo.sh $(BUILD) $(DEMO)
+
+check:
+	@sh .ci/packages build demo check
+	@sh .ci/check $(BUILD) $(ASAN)
+
+# Benchmarks want the optimiser, and both settings of OpenBLAS where the machine forces one.
+bench:
+	@sh .ci/packages build demo check bench
+	@sh .ci/setup $(BUILD)
+	@$(MESON) test -C $(BUILD) --benchmark --verbose --num-processes 1
+
+install: build
+	@$(MESON) install -C $(BUILD)
+
+format:
+	@git ls-files '*.c' '*.h' '*.cc' | xargs clang-format -i
+
+clean:
+	@rm -rf $(BUILD) $(ASAN) $(DEMO)
