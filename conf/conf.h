@@ -31,6 +31,7 @@ typedef struct md_conf_destination {
     uint16_t port;
     unsigned timeout_s;
     md_results_kind results; /* what this destination gets */
+    unsigned line;           /* where its entry begins in the file, for messages */
 } md_conf_destination;
 
 typedef struct md_conf {
@@ -50,7 +51,8 @@ typedef struct md_conf {
     struct {
         char paths[MD_CONF_MAX_PATHS]
                   [MD_CONF_TEXT_BYTES]; /* folders that hold packages and plugins */
-        unsigned n_paths;
+        unsigned n_paths;               /* 0: not configured, the folder that was installed with
+                                           the program */
     } plugins;
     struct {
         char backend[17]; /* auto, onednn, openblas */
@@ -73,6 +75,10 @@ typedef struct md_conf {
     md_conf_destination destinations[MD_CONF_MAX_DESTINATIONS];
     unsigned n_destinations;
 } md_conf;
+
+struct md_schema_field;
+/* The table behind the file (conf/schema.h): keys, types, ranges, defaults, help. */
+const struct md_schema_field *md_conf_fields(void) MD_NOEXCEPT;
 
 /* The defaults that hold without a file. */
 void md_conf_defaults(md_conf *conf) MD_NOEXCEPT;

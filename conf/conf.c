@@ -1,0 +1,393 @@
+#include "conf/conf.h"
+
+#include "base/file.h"
+#include "conf/schema.h"
+
+#include <arpa/inet.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+static const md_schema_choice results_kinds[] = {
+    {"sr", MD_RESULTS_SR},
+    {"picture", MD_RESULTS_PICTURE},
+    {"both", MD_RESULTS_BOTH},
+    {NULL, 0},
+};
+static const md_schema_choice backends[] = {
+    {"auto", 0}, {"onednn", 0}, {"openblas", 0}, {NULL, 0}};
+static const md_schema_choice levels[] = {
+    {"debug", 0}, {"info", 0}, {"warn", 0}, {"error", 0}, {NULL, 0}};
+static const md_schema_choice qualifications[] = {
+    {"PRODUCT", 0}, {"RESEARCH", 0}, {"SERVICE", 0}, {NULL, 0}};
+
+/* PS3.5 6.2, AE: 1..16 characters of the default repertoire without backslash and control
+ * characters, spaces at the ends do not count, so they are not allowed here. */
+static const char *check_ae_title(const char *text)
+{
+    static const char expected[] =
+        "an AE title: 1..16 ASCII characters, no backslash, no space at the ends";
+    size_t length = strlen(text);
+    if (length == 0 || length > 16 || text[0] == ' ' || text[length - 1] == ' ') {
+        return expected;
+    }
+    for (size_t i = 0; i < length; i++) {
+        unsigned char c = (unsigned char)text[i];
+        if (c < 0x20 || c > 0x7e || c == '\\') {
+            return expected;
+        }
+    }
+    return NULL;
+}
+
+static const char *check_address(const char *text)
+{
+    unsigned char address[sizeof(struct in6_addr)];
+    bool fine =
+        inet_pton(AF_INET, text, address) == 1 || inet_pton(AF_INET6, text, address) == 1;
+    return fine ? NULL : "an IP address, such as 127.0.0.1, 0.0.0.0 or ::";
+}
+
+static const char *check_host(const char *text)
+{
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:%";
+    size_t length = strlen(text);
+    bool fine = length > 0 && text[0] != '-' && strspn(text, allowed) == length;
+    return fine ? NULL : "a host name or an IP address";
+}
+
+static const md_schema_field ae_fields[] = {
+    {.key = "title",
+     .type = MD_SCHEMA_TEXT,
+     MD_SCHEMA_AT(md_conf, ae.title),
+     .least = 1,
+     .fallback = "MEDAID",
+     .check = check_ae_title,
+     .help = "How medaid calls itself, 1..16 characters."},
+    {.key = "bind",
+     .type = MD_SCHEMA_TEXT,
+     MD_SCHEMA_AT(md_conf, ae.bind),
+     .least = 1,
+     .fallback = "127.0.0.1",
+     .check = check_address,
+     .help =
+         "The address to listen on. DICOM without TLS neither encrypts nor knows who calls, so "
+         "nothing is open to the network until you say so: for a PACS on another machine give "
+         "the address of the interface it reaches, or 0.0.0.0 (or ::) for all of them."},
+    {.key = "port",
+     .type = MD_SCHEMA_INT,
+     MD_SCHEMA_AT(md_conf, ae.port),
+     .least = 1,
+     .most = 65535,
+     .fallback = "11112",
+     .help = "The TCP port to listen on; below 1024 only with the right to do so."},
+    {.key = "max_associations",
+     .type = MD_SCHEMA_INT,
+     MD_SCHEMA_AT(md_conf, ae.max_associations),
+     .least = 1,
+     .most = 1024,
+     .fallback = "32",
+     .help = "Associations at one time; further ones are rejected as transient, local limit "
+             "exceeded."},
+    {.key = "timeout_s",
+     .type = MD_SCHEMA_INT,
+     MD_SCHEMA_AT(md_conf, ae.timeout_s),
+     .least = 1,
+     .most = 3600,
+     .unit = "s",
+     .fallback = "30",
+     .help = "How long a peer may stay silent, during set-up and between messages."},
+    {.key = "max_pdu_bytes",
+     .type = MD_SCHEMA_INT,
+     MD_SCHEMA_AT(md_conf, ae.max_pdu_bytes),
+     .least = 4096,
+     .most = 131072,
+     .unit = "bytes",
+     .fallback = "131072",
+     .help = "The largest PDU that is offered to peers."},
+    {.key = "max_object_mib",
+     .type = MD_SCHEMA_INT,
+     MD_SCHEMA_AT(md_conf, ae.max_object_mib),
+     .least = 1,
+     .most = 16384,
+     .unit = "MiB",
+     .fallback = "2048",
+     .help = "A larger object is refused while it arrives."},
+    {.key = "check_called_ae",
+     .type = MD_SCHEMA_BOOL,
+     MD_SCHEMA_AT(md_conf, ae.check_called_ae),
+     .fallback = "false",
+     .help = "true: reject associations that call another AE title than ours."},
+    {.key = NULL},
+};
+
+static const md_schema_field study_fields[] = {
+    {.key = "quiet_ms",
+     .type = MD_SCHEMA_INT,
+     MD_SCHEMA_AT(md_conf, study.quiet_ms),
+     .least = 100,
+     .most = 3600000,
+     .unit = "ms",
+     .fallback = "10000",
+     .help =
+         "A study counts as complete when nothing came for so long: DICOM has no message that "
+         "says so. Longer waits for slow modalities, shorter notifies earlier."},
+    {.key = NULL},
+};
+
+static const md_schema_field path_item = {
+    .key = "path", .type = MD_SCHEMA_TEXT, .size_bytes = MD_CONF_TEXT_BYTES, .least = 1};
+static const md_schema_field plugins_fields[] = {
+    {.key = "paths",
+     .type = MD_SCHEMA_LIST,
+     MD_SCHEMA_AT(md_conf, plugins.paths),
+     .item = &path_item,
+     .max_items = MD_CONF_MAX_PATHS,
+     .n_offset = offsetof(md_conf, plugins.n_paths),
+     .example = "[../plugins]",
+     .help =
+         "Folders that hold model packages (a folder with model.yaml) and C plugins (*.so); "
+         "relative ones count from this file's folder. Without this key: the folder that was "
+         "installed with the program."},
+    {.key = NULL},
+};
+
+static const md_schema_field engine_fields[] = {
+    {.key = "backend",
+     .type = MD_SCHEMA_TEXT,
+     MD_SCHEMA_AT(md_conf, engine.backend),
+     .choices = backends,
+     .fallback = "auto",
+     .help = "What computes the networks; auto takes oneDNN when it was built in."},
+    {.key = "n_threads",
+     .type = MD_SCHEMA_INT,
+     MD_SCHEMA_AT(md_conf, engine.n_threads),
+     .least = 0,
+     .most = 1024,
+     .fallback = "0",
+     .help = "Threads of one analysis; 0: all cores."},
+    {.key = NULL},
+};
+
+static const md_schema_field results_fields[] = {
+    {.key = "kind",
+     .type = MD_SCHEMA_ENUM,
+     MD_SCHEMA_AT(md_conf, results.kind),
+     .choices = results_kinds,
+     .fallback = "both",
+     .help = "What is made of an analysis: the structured report for machines, the picture for "
+             "people, or both."},
+    {.key = "triage_only",
+     .type = MD_SCHEMA_BOOL,
+     MD_SCHEMA_AT(md_conf, results.triage_only),
+     .fallback = "false",
+     .help =
+         "true: no overlay and no localisation of any kind, for sites where the product only "
+         "sorts the worklist."},
+    {.key = "write_failures",
+     .type = MD_SCHEMA_BOOL,
+     MD_SCHEMA_AT(md_conf, results.write_failures),
+     .fallback = "false",
+     .help =
+         "true: also write a report that says that an analysis failed and why. Some PACS show "
+         "every report to readers, so it is off until asked for."},
+    {.key = "institution",
+     .type = MD_SCHEMA_TEXT,
+     MD_SCHEMA_AT(md_conf, results.institution),
+     .fallback = "",
+     .help = "Institution Name of the device in what is written; empty: none."},
+    {.key = "station",
+     .type = MD_SCHEMA_TEXT,
+     MD_SCHEMA_AT(md_conf, results.station),
+     .fallback = "",
+     .help = "Station Name (at most 16 characters); empty: none."},
+    {.key = "content_qualification",
+     .type = MD_SCHEMA_TEXT,
+     MD_SCHEMA_AT(md_conf, results.content_qualification),
+     .choices = qualifications,
+     .fallback = "RESEARCH",
+     .help = "Content Qualification (0018,9004) of what is written."},
+    {.key = NULL},
+};
+
+static const md_schema_field storage_fields[] = {
+    {.key = "path",
+     .type = MD_SCHEMA_TEXT,
+     MD_SCHEMA_AT(md_conf, storage.path),
+     .least = 1,
+     .fallback = "/var/lib/medaid",
+     .help = "Where received objects and results wait; a relative path counts from this file's "
+             "folder. It holds patient data: only medaid's user may read it."},
+    {.key = NULL},
+};
+
+static const md_schema_field log_fields[] = {
+    {.key = "level",
+     .type = MD_SCHEMA_TEXT,
+     MD_SCHEMA_AT(md_conf, log.level),
+     .choices = levels,
+     .fallback = "info",
+     .help = "The least level that is written."},
+    {.key = NULL},
+};
+
+static const md_schema_field destination_fields[] = {
+    {.key = "name",
+     .type = MD_SCHEMA_TEXT,
+     MD_SCHEMA_AT(md_conf_destination, name),
+     .required = true,
+     .least = 1,
+     .check = md_schema_check_slug,
+     .example = "pacs",
+     .help = "A name of your own for logs, small letters, digits and '-'; each only once."},
+    {.key = "ae_title",
+     .type = MD_SCHEMA_TEXT,
+     MD_SCHEMA_AT(md_conf_destination, ae_title),
+     .required = true,
+     .least = 1,
+     .check = check_ae_title,
+     .example = "ORTHANC",
+     .help = "Its AE title."},
+    {.key = "host",
+     .type = MD_SCHEMA_TEXT,
+     MD_SCHEMA_AT(md_conf_destination, host),
+     .required = true,
+     .least = 1,
+     .check = check_host,
+     .example = "127.0.0.1",
+     .help = "Its host name or address."},
+    {.key = "port",
+     .type = MD_SCHEMA_INT,
+     MD_SCHEMA_AT(md_conf_destination, port),
+     .least = 1,
+     .most = 65535,
+     .fallback = "104",
+     .example = "4242",
+     .help = "Its port; default 104."},
+    {.key = "timeout_s",
+     .type = MD_SCHEMA_INT,
+     MD_SCHEMA_AT(md_conf_destination, timeout_s),
+     .least = 1,
+     .most = 3600,
+     .unit = "s",
+     .fallback = "30",
+     .help = "For the connection, the association and each answer."},
+    {.key = "results",
+     .type = MD_SCHEMA_ENUM,
+     MD_SCHEMA_AT(md_conf_destination, results),
+     .choices = results_kinds,
+     .fallback = "both",
+     .help = "What this destination gets of what results.kind makes."},
+    {.key = NULL},
+};
+static const md_schema_field destination_item = {.key = "destination",
+                                                 .type = MD_SCHEMA_MAP,
+                                                 .fields = destination_fields,
+                                                 .line_offset =
+                                                     offsetof(md_conf_destination, line)};
+
+const md_schema_field *md_conf_fields(void)
+{
+    static const md_schema_field fields[] = {
+        {.key = "ae",
+         .type = MD_SCHEMA_MAP,
+         .fields = ae_fields,
+         .help = "The DICOM listener: C-ECHO and C-STORE."},
+        {.key = "destinations",
+         .type = MD_SCHEMA_LIST,
+         MD_SCHEMA_AT(md_conf, destinations),
+         .item = &destination_item,
+         .max_items = MD_CONF_MAX_DESTINATIONS,
+         .n_offset = offsetof(md_conf, n_destinations),
+         .help =
+             "Where results go by C-STORE; none: they stay in storage.path. The entry here is "
+             "an Orthanc with its usual port on the same machine: put your PACS in its place."},
+        {.key = "study",
+         .type = MD_SCHEMA_MAP,
+         .fields = study_fields,
+         .help = "When a study is analysed."},
+        {.key = "plugins",
+         .type = MD_SCHEMA_MAP,
+         .fields = plugins_fields,
+         .help = "The models that serve."},
+        {.key = "engine",
+         .type = MD_SCHEMA_MAP,
+         .fields = engine_fields,
+         .help = "The network engine."},
+        {.key = "results",
+         .type = MD_SCHEMA_MAP,
+         .fields = results_fields,
+         .help = "What is written."},
+        {.key = "storage",
+         .type = MD_SCHEMA_MAP,
+         .fields = storage_fields,
+         .help = "The daemon's own data."},
+        {.key = "log",
+         .type = MD_SCHEMA_MAP,
+         .fields = log_fields,
+         .help = "The log: one JSON object a line, on standard error, without patient data."},
+        {.key = NULL},
+    };
+    return fields;
+}
+
+void md_conf_defaults(md_conf *conf)
+{
+    memset(conf, 0, sizeof *conf);
+    md_schema_defaults(md_conf_fields(), conf);
+}
+
+/* Put the folder of the file before a relative path. */
+static md_status resolve(const char *file, const char *key, char *text, md_error *err)
+{
+    const char *slash = strrchr(file, '/');
+    if (text[0] == '/' || text[0] == '\0' || slash == NULL) {
+        return MD_OK;
+    }
+    char whole[PATH_MAX];
+    int length = snprintf(whole, sizeof whole, "%.*s/%s", (int)(slash - file), file, text);
+    if (length < 0 || length >= MD_CONF_TEXT_BYTES) {
+        return md_fail(err, MD_LIMIT,
+                       "%s: key '%s': with the file's folder before it the path "
+                       "has %d bytes, expected at most %d",
+                       file, key, length, MD_CONF_TEXT_BYTES - 1);
+    }
+    memcpy(text, whole, (size_t)length + 1);
+    return MD_OK;
+}
+
+/* What one key alone cannot show. */
+static md_status check_whole(const char *path, md_conf *conf, md_error *err)
+{
+    for (unsigned i = 0; i < conf->n_destinations; i++) {
+        for (unsigned j = 0; j < i; j++) {
+            if (strcmp(conf->destinations[i].name, conf->destinations[j].name) == 0) {
+                return md_fail(err, MD_FORMAT,
+                               "%s:%u: key 'destinations[%u].name': got '%s', the name of the "
+                               "entry on line %u too, expected different names",
+                               path, conf->destinations[i].line, i, conf->destinations[i].name,
+                               conf->destinations[j].line);
+            }
+        }
+    }
+    for (unsigned i = 0; i < conf->plugins.n_paths; i++) {
+        MD_TRY(resolve(path, "plugins.paths", conf->plugins.paths[i], err));
+    }
+    return resolve(path, "storage.path", conf->storage.path, err);
+}
+
+md_status md_conf_load(const char *path, md_conf *ret_conf, md_error *err)
+{
+    MD_AUTO(md_freep) uint8_t *bytes = NULL;
+    size_t size_bytes = 0;
+    MD_TRY(md_file_read(path, MD_SCHEMA_MAX_BYTES, &bytes, &size_bytes, err));
+    MD_AUTO(md_freep) md_conf *conf = md_calloc(1, sizeof *conf);
+    if (conf == NULL) {
+        return md_fail(err, MD_NOMEM, "%s: no memory to read it", path);
+    }
+    MD_TRY(md_schema_parse(md_conf_fields(), bytes, size_bytes, path, conf, err));
+    MD_TRY(check_whole(path, conf, err));
+    *ret_conf = *conf;
+    return MD_OK;
+}

@@ -1,0 +1,79 @@
+#include "conf/schema.h"
+
+#include <string.h>
+
+/* The commented example: written from the table, so that it cannot say something else. */
+
+enum {
+    WIDTH = 92
+};
+
+static void print_comment(FILE *out, unsigned indent, const char *text)
+{
+    size_t room = WIDTH - 2 - indent;
+    while (*text != '\0') {
+        size_t length = strlen(text);
+        size_t cut = length;
+        if (length > room) {
+            cut = room;
+            while (cut > 0 && text[cut] != ' ') {
+                cut--;
+            }
+            cut = cut == 0 ? room : cut;
+        }
+        fprintf(out, "%*s# %.*s\n", (int)indent, "", (int)cut, text);
+        text += cut;
+        text += *text == ' ';
+    }
+}
+
+static void describe(const md_schema_field *f, char *text, size_t size_bytes)
+{
+    text[0] = '\0';
+    if (f->type == MD_SCHEMA_INT || f->type == MD_SCHEMA_REAL) {
+        snprintf(text, size_bytes, " (%.10g..%.10g%s%s)", f->least, f->most,
+                 f->unit != NULL ? " " : "", f->unit != NULL ? f->unit : "");
+    } else if (f->choices != NULL) {
+        for (const md_schema_choice *c = f->choices; c->word != NULL; c++) {
+            size_t used = strlen(text);
+            snprintf(text + used, size_bytes - used, "%s%s", c == f->choices ? " (" : ", ",
+                     c->word);
+        }
+        size_t used = strlen(text);
+        snprintf(text + used, size_bytes - used, ")");
+    }
+}
+
+static void print_fields(const md_schema_field *fields, FILE *out, unsigned indent, bool item)
+{
+    for (const md_schema_field *f = fields; f->key != NULL; f++) {
+        char comment[1024];
+        char range[256];
+        describe(f, range, sizeof range);
+        snprintf(comment, sizeof comment, "%s%s", f->help != NULL ? f->help : "", range);
+        bool first_of_item = item && f == fields;
+        if (indent == 0) {
+            fputc('\n', out);
+        }
+        print_comment(out, indent, comment);
+        fprintf(out, "%*s%s%s:", (int)indent - (first_of_item ? 2 : 0), "",
+                first_of_item ? "- " : "", f->key);
+        const char *value = f->example != NULL ? f->example : f->fallback;
+        bool quote = f->type == MD_SCHEMA_TEXT && value != NULL &&
+                     (value[0] == '\0' || strchr(value, ':') != NULL);
+        if (f->type == MD_SCHEMA_MAP) {
+            fputc('\n', out);
+            print_fields(f->fields, out, indent + 2, false);
+        } else if (f->type == MD_SCHEMA_LIST && f->item->type == MD_SCHEMA_MAP) {
+            fputc('\n', out);
+            print_fields(f->item->fields, out, indent + 4, true);
+        } else {
+            fprintf(out, quote ? " \"%s\"\n" : " %s\n", value != NULL ? value : "\"\"");
+        }
+    }
+}
+
+void md_schema_print_example(const md_schema_field *fields, FILE *out)
+{
+    print_fields(fields, out, 0, false);
+}

@@ -1,0 +1,486 @@
+#include "base/file.h"
+#include "conf/conf.h"
+#include "conf/schema.h"
+
+#include <locale.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char scratch[] = "/tmp/medaid-conf-XXXXXX";
+
+static int make_scratch(void **state)
+{
+    (void)state;
+    return mkdtemp(scratch) != NULL ? 0 : -1;
+}
+
+static int remove_scratch(void **state)
+{
+    (void)state;
+    char path[64];
+    snprintf(path, sizeof path, "%s/c.yaml", scratch);
+    unlink(path);
+    return rmdir(scratch);
+}
+
+static md_status load_bytes(const char *text, size_t size_bytes, md_conf *ret_conf,
+                            md_error *err)
+{
+    char path[64];
+    snprintf(path, sizeof path, "%s/c.yaml", scratch);
+    assert_int_equal(md_file_write(path, MD_FILE_REPLACE, text, size_bytes, NULL), MD_OK);
+    return md_conf_load(path, ret_conf, err);
+}
+
+static const char *source_file(const char *name, char path[4096])
+{
+    const char *root = getenv("MEDAID_SOURCE_ROOT");
+    assert_non_null(root);
+    snprintf(path, 4096, "%s/%s", root, name);
+    return path;
+}
+
+typedef struct bad_row {
+    const char *yaml;
+    md_status status;
+    const char *expected; /* the message after the folder */
+} bad_row;
+
+/* Every way to be wrong that the loader knows, with the line it must name. */
+static const bad_row bad_rows[] = {
+    {"ae:\n  prot: 1\n", MD_FORMAT, "c.yaml:2: key 'ae.prot': unknown key, expected 'port'?"},
+    {"study:\n  quiet: 5\n", MD_FORMAT,
+     "c.yaml:2: key 'study.quiet': unknown key, expected 'quiet_ms'?"},
+    {"AE:\n  port: 1\n", MD_FORMAT, "c.yaml:1: key 'AE': unknown key, expected 'ae'?"},
+    {"log:\n  zzz: 1\n", MD_FORMAT,
+     "c.yaml:2: key 'log.zzz': unknown key, expected one of: level"},
+    {"ae:\n  port: 70000\n", MD_FORMAT,
+     "c.yaml:2: key 'ae.port': got 70000, expected a whole number in 1..65535"},
+    {"ae:\n  port: 0\n", MD_FORMAT, "got 0, expected a whole number in 1..65535"},
+    {"ae:\n  port: 0x50\n", MD_FORMAT, "got 0x50, expected a whole number"},
+    {"ae:\n  port: 1e3\n", MD_FORMAT, "got 1e3, expected a whole number"},
+    {"ae:\n  port: 1_000\n", MD_FORMAT, "got 1_000, expected a whole number"},
+    {"ae:\n  port: 99999999999999999999\n", MD_FORMAT, "got 99999999999999999999, expected"},
+    {"ae:\n  port: \"104\"\n", MD_FORMAT, "got \"104\", expected a whole number"},
+    {"ae:\n  port: [104]\n", MD_FORMAT, "got a list, expected a whole number"},
+    {"ae:\n  port: {a: 1}\n", MD_FORMAT, "got a map, expected a whole number"},
+    {"ae:\n  port:\n", MD_FORMAT, "c.yaml:2: key 'ae.port': got nothing, expected"},
+    {"study:\n  quiet_ms: 1\n", MD_FORMAT, "got 1, expected a whole number in 100..3600000 ms"},
+    {"ae:\n  check_called_ae: yes\n", MD_FORMAT, "got yes, expected true or false"},
+    {"ae:\n  check_called_ae: 'true'\n", MD_FORMAT, "got \"true\", expected true or false"},
+    {"results:\n  kind: pictures\n", MD_FORMAT, "got pictures, expected sr, picture or both"},
+    {"engine: {backend: gpu}\n", MD_FORMAT, "got gpu, expected auto, onednn or openblas"},
+    {"ae:\n  title: ''\n", MD_FORMAT, "got \"\", expected text of 1..16 bytes"},
+    {"ae:\n  title: SEVENTEENLETTERSX\n", MD_FORMAT, "expected text of 1..16 bytes"},
+    {"ae:\n  title: 'A\\B'\n", MD_FORMAT, "expected an AE title"},
+    {"ae:\n  title: ' A'\n", MD_FORMAT, "expected an AE title"},
+    {"ae:\n  title: \"\\u00c4\"\n", MD_FORMAT, "expected an AE title"},
+    {"ae:\n  title: \"A\\0B\"\n", MD_FORMAT, "control characters"},
+    {"ae:\n  title: \"A\\nB\"\n", MD_FORMAT, "control characters"},
+    {"results:\n  institution: \"\\u0085\"\n", MD_FORMAT, "control characters"},
+    {"ae:\n  bind: localhost\n", MD_FORMAT, "got localhost, expected an IP address"},
+    {"ae:\n  port: 1\n  port: 2\n", MD_FORMAT,
+     "c.yaml:3: key 'ae.port': stands here a second time, expected once (line 2)"},
+    {"log: {level: info}\nlog: {level: warn}\n", MD_FORMAT, "c.yaml:2: key 'log': stands here"},
+    {"ae: 5\n", MD_FORMAT, "c.yaml:1: key 'ae': got 5, expected a map"},
+    {"ae: [1]\n", MD_FORMAT, "got a list, expected a map"},
+    {"ae:\n", MD_FORMAT, "c.yaml:1: key 'ae': got nothing, expected a map"},
+    {"- 1\n", MD_FORMAT, "c.yaml:1: got a list, expected a map"},
+    {"hello\n", MD_FORMAT, "c.yaml:1: got hello, expected a map"},
+    {"? [a]\n: 1\n", MD_FORMAT, "unknown key"},
+    {"plugins:\n  paths: x\n", MD_FORMAT, "got x, expected a list of at most 16 values"},
+    {"plugins:\n  paths: [a, '']\n", MD_FORMAT,
+     "key 'plugins.paths[1]': got \"\", expected text of 1..256 bytes"},
+    {"plugins:\n  paths: [a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q]\n", MD_LIMIT,
+     "more than 16 values"},
+    {"destinations:\n  - name: a\n    host: h\n", MD_FORMAT,
+     "c.yaml:2: key 'destinations[0].ae_title': is missing, expected text of 1..16 bytes"},
+    {"destinations:\n- {name: a, ae_title: X, host: h}\n- {name: a, ae_title: Y, host: h}\n",
+     MD_FORMAT,
+     "c.yaml:3: key 'destinations[1].name': got 'a', the name of the entry on line "
+     "2 too"},
+    {"destinations:\n- {name: a, ae_title: X, host: 'h h'}\n", MD_FORMAT,
+     "key 'destinations[0].host': got \"h h\", expected a host name"},
+    {"destinations:\n- {name: 'A b', ae_title: X, host: h}\n", MD_FORMAT, "small letters"},
+    {"ae: &a {port: 1}\nstudy: *a\n", MD_FORMAT, "c.yaml:1: key 'ae': anchors and aliases"},
+    {"a: &a [x,x,x]\nb: &b [*a,*a,*a]\nc: &c [*b,*b,*b]\n", MD_FORMAT, "unknown key"},
+    {"plugins:\n  paths: [*a, *a]\n", MD_FORMAT, "c.yaml:2: key 'plugins.paths': anchors"},
+    {"ae:\n  port: !!int 5\n", MD_FORMAT, "c.yaml:2: key 'ae.port': tags (!)"},
+    {"%TAG ! tag:x,2000:\n---\nae: {port: 5}\n", MD_FORMAT, "%TAG"},
+    {"ae:\n\tport: 1\n", MD_FORMAT,
+     "c.yaml:2: found character that cannot start any token "
+     "(YAML is indented with spaces, not tabs)"},
+    {"ae: {port: 1\n", MD_FORMAT, "c.yaml:2: did not find expected ',' or '}'"},
+    {"ae:\n  title: \"open\n", MD_FORMAT, "unexpected end of stream"},
+    {"---\nae: {port: 1}\n---\nae: {port: 2}\n", MD_FORMAT, "c.yaml:3: a second document"},
+    {"ae: {port: 1}\n...\nx\n", MD_FORMAT, "c.yaml:3: did not find expected <document"},
+    {"ae:\n  title: \xff\xfe\n", MD_FORMAT, "UTF-8"},
+    {"ae:\n  title: \xed\xa0\x80\n", MD_FORMAT, "c.yaml:"},
+    {"<<: {port: 1}\n", MD_FORMAT, "unknown key"},
+};
+
+static void test_bad_files_name_line_and_reason(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof bad_rows / sizeof *bad_rows; i++) {
+        const bad_row *row = &bad_rows[i];
+        md_conf conf;
+        memset(&conf, 0x5a, sizeof conf);
+        md_error err = {0};
+        md_status status = load_bytes(row->yaml, strlen(row->yaml), &conf, &err);
+        if (status != row->status || strstr(err.msg, row->expected) == NULL ||
+            strchr(err.msg, '\n') != NULL) {
+            fail_msg("row %zu: %s, '%s'", i, md_status_name(status), err.msg);
+        }
+        assert_int_equal(conf.ae.port, 0x5a5a); /* written on success only */
+    }
+}
+
+static void test_hostile_files(void **state)
+{
+    (void)state;
+    md_conf conf;
+    md_error err = {0};
+    size_t n = (size_t)MD_SCHEMA_MAX_BYTES + 1;
+    char *text = md_calloc(n + 1, 1);
+    assert_non_null(text);
+
+    memset(text, '#', n); /* too long, though only a comment */
+    assert_int_equal(load_bytes(text, n, &conf, &err), MD_LIMIT);
+    assert_non_null(strstr(err.msg, "at most 1048576"));
+
+    memset(text, '[', n); /* deep */
+    memcpy(text, "plugins: ", 9);
+    assert_int_equal(load_bytes(text, n - 1, &conf, &err), MD_FORMAT);
+    memcpy(text, "plugins: {paths: [", 18);
+    assert_int_equal(load_bytes(text, n - 1, &conf, &err), MD_FORMAT);
+    assert_non_null(strstr(err.msg, "got a list, expected text"));
+
+    memset(text, 'a', n); /* one scalar of a mebibyte; the message stays short */
+    memcpy(text, "ae: {title: ", 12);
+    text[n - 2] = '}';
+    assert_int_equal(load_bytes(text, n - 1, &conf, &err), MD_FORMAT);
+    assert_non_null(strstr(err.msg, "aaa..., expected text of 1..16 bytes"));
+
+    memset(text, 0, 64); /* zero bytes, and UTF-16 */
+    assert_int_equal(load_bytes(text, 64, &conf, &err), MD_FORMAT);
+    assert_non_null(strstr(err.msg, "c.yaml:1: a zero byte"));
+    assert_int_equal(load_bytes("\xff\xfe#\0\n\0", 6, &conf, &err), MD_FORMAT);
+    md_free(text);
+}
+
+static void test_good_files(void **state)
+{
+    (void)state;
+    md_conf conf;
+    md_error err = {0};
+    assert_int_equal(load_bytes("", 0, &conf, &err), MD_OK); /* empty: the defaults */
+    md_conf defaults;
+    md_conf_defaults(&defaults);
+    assert_memory_equal(&conf, &defaults, sizeof conf);
+    assert_int_equal(defaults.ae.port, 11112);
+    assert_string_equal(defaults.ae.title, "MEDAID");
+    assert_string_equal(defaults.ae.bind, "127.0.0.1");
+    assert_int_equal(defaults.results.kind, MD_RESULTS_BOTH);
+    assert_int_equal(defaults.n_destinations, 0);
+
+    static const char text[] = "\xef\xbb\xbf# comment\n%YAML 1.1\n---\n"
+                               "ae: {title: X Y, port: 104, check_called_ae: true}\r\n"
+                               "destinations:\n"
+                               "- {name: a, ae_title: A, host: '::1', port: 4242}\n"
+                               "- name: b\n  ae_title: B\n  host: pacs.example\n"
+                               "  results: sr\n"
+                               "plugins:\n  paths: [/abs, rel/x]\n"
+                               "results: {institution: \"K\\u00f6ln\"}\n"
+                               "storage: {path: data}\n";
+    if (load_bytes(text, sizeof text - 1, &conf, &err) != MD_OK) {
+        fail_msg("%s", err.msg);
+    }
+    assert_string_equal(conf.ae.title, "X Y");
+    assert_int_equal(conf.ae.port, 104);
+    assert_true(conf.ae.check_called_ae);
+    assert_int_equal(conf.ae.timeout_s, 30); /* the default beside given keys */
+    assert_int_equal(conf.n_destinations, 2);
+    assert_int_equal(conf.destinations[0].port, 4242);
+    assert_string_equal(conf.destinations[0].host, "::1");
+    assert_int_equal(conf.destinations[1].port, 104); /* defaults hold inside a list too */
+    assert_int_equal(conf.destinations[1].results, MD_RESULTS_SR);
+    assert_string_equal(conf.results.institution, "K\xc3\xb6ln");
+    char expected[64];
+    assert_int_equal(conf.plugins.n_paths, 2);
+    assert_string_equal(conf.plugins.paths[0], "/abs");
+    snprintf(expected, sizeof expected, "%s/rel/x", scratch);
+    assert_string_equal(conf.plugins.paths[1], expected);
+    snprintf(expected, sizeof expected, "%s/data", scratch);
+    assert_string_equal(conf.storage.path, expected);
+}
+
+static void test_not_there(void **state)
+{
+    (void)state;
+    md_conf conf;
+    md_error err = {0};
+    assert_int_equal(md_conf_load("/nonexistent/c.yaml", &conf, &err), MD_NOT_FOUND);
+    assert_int_equal(md_conf_load("/tmp", &conf, &err), MD_INVALID_ARG);
+}
+
+/* The file that is shipped loads, says the defaults, and is what the table prints today. */
+static void test_example_is_the_table(void **state)
+{
+    (void)state;
+    char path[4096];
+    md_conf conf;
+    md_error err = {0};
+    if (md_conf_load(source_file("conf/medaid.yaml", path), &conf, &err) != MD_OK) {
+        fail_msg("%s", err.msg);
+    }
+    assert_int_equal(conf.n_destinations, 1);
+    assert_int_equal(conf.plugins.n_paths, 1);
+    char plugins[4096];
+    source_file("conf/../plugins", plugins);
+    assert_string_equal(conf.plugins.paths[0], plugins);
+    md_conf defaults;
+    md_conf_defaults(&defaults);
+    conf.n_destinations = 0;
+    memset(conf.destinations, 0, sizeof conf.destinations);
+    memset(&conf.plugins, 0, sizeof conf.plugins);
+    assert_memory_equal(&conf, &defaults, sizeof conf);
+
+    char *printed = NULL;
+    size_t printed_bytes = 0;
+    FILE *out = open_memstream(&printed, &printed_bytes);
+    assert_non_null(out);
+    md_schema_print_example(md_conf_fields(), out);
+    assert_int_equal(fclose(out), 0);
+    uint8_t *bytes = NULL;
+    size_t size_bytes = 0;
+    assert_int_equal(md_file_read(path, 1 << 20, &bytes, &size_bytes, NULL), MD_OK);
+    const char *body = strstr((const char *)bytes, "\n\n");
+    assert_non_null(body);
+    if (strcmp(body + 1, printed) != 0) {
+        fail_msg("conf/medaid.yaml is not what the table says; run "
+                 "build/conf/medaid-conf-example > conf/medaid.yaml");
+    }
+    md_free(bytes);
+    free(printed);
+}
+
+typedef struct sample {
+    double real;
+    float single;
+    int8_t small;
+    int64_t large;
+    bool has_inner;
+    struct {
+        unsigned line;
+        bool has_b;
+        int b;
+    } inner;
+    struct {
+        char key[9];
+        int value;
+    } dict[3];
+    unsigned n_dict;
+    int list[4];
+    unsigned n_list;
+} sample;
+
+static const md_schema_field inner_fields[] = {
+    {.key = "b",
+     .type = MD_SCHEMA_INT,
+     MD_SCHEMA_AT(sample, inner.b),
+     .least = -5,
+     .most = 5,
+     .has_offset = offsetof(sample, inner.has_b)},
+    {.key = NULL},
+};
+static const md_schema_field dict_item[] = {
+    {.key = "key", .type = MD_SCHEMA_TEXT, .size_bytes = 9, .least = 1},
+    {.key = "value",
+     .type = MD_SCHEMA_INT,
+     .offset = offsetof(sample, dict[0].value) - offsetof(sample, dict[0]),
+     .size_bytes = sizeof(int),
+     .least = 0,
+     .most = 9},
+};
+static const md_schema_field list_item = {
+    .key = "n", .type = MD_SCHEMA_INT, .size_bytes = sizeof(int), .least = 0, .most = 9};
+static const md_schema_field sample_fields[] = {
+    {.key = "real",
+     .type = MD_SCHEMA_REAL,
+     MD_SCHEMA_AT(sample, real),
+     .least = -1,
+     .most = 1,
+     .fallback = "0.25"},
+    {.key = "single",
+     .type = MD_SCHEMA_REAL,
+     MD_SCHEMA_AT(sample, single),
+     .least = 0,
+     .most = 1e6},
+    {.key = "small",
+     .type = MD_SCHEMA_INT,
+     MD_SCHEMA_AT(sample, small),
+     .least = -128,
+     .most = 127},
+    {.key = "large",
+     .type = MD_SCHEMA_INT,
+     MD_SCHEMA_AT(sample, large),
+     .least = -1e15,
+     .most = 1e15},
+    {.key = "inner",
+     .type = MD_SCHEMA_MAP,
+     .fields = inner_fields,
+     .has_offset = offsetof(sample, has_inner),
+     .line_offset = offsetof(sample, inner.line)},
+    {.key = "dict",
+     .type = MD_SCHEMA_DICT,
+     MD_SCHEMA_AT(sample, dict),
+     .item = dict_item,
+     .max_items = 3,
+     .least = 1,
+     .n_offset = offsetof(sample, n_dict)},
+    {.key = "list",
+     .type = MD_SCHEMA_LIST,
+     MD_SCHEMA_AT(sample, list),
+     .item = &list_item,
+     .max_items = 4,
+     .least = 1,
+     .n_offset = offsetof(sample, n_list)},
+    {.key = NULL},
+};
+
+static md_status parse(const char *text, sample *s, md_error *err)
+{
+    memset(s, 0, sizeof *s);
+    return md_schema_parse(sample_fields, (const uint8_t *)text, strlen(text), "s", s, err);
+}
+
+static void test_every_type(void **state)
+{
+    (void)state;
+    sample s;
+    md_error err = {0};
+    static const char text[] =
+        "single: 1.5e2\nsmall: -7\nlarge: -900000000000\n\ninner: {b: -5}\n"
+        "dict:\n  x: 1\n  'y z': 2\nlist: [1, 2]\n";
+    assert_int_equal(parse(text, &s, &err), MD_OK);
+    assert_true(s.real == 0.25 && s.single == 150.0F);
+    assert_int_equal(s.small, -7);
+    assert_true(s.large == -900000000000);
+    assert_true(s.has_inner && s.inner.has_b);
+    assert_int_equal(s.inner.line, 5);
+    assert_int_equal(s.inner.b, -5);
+    assert_int_equal(s.n_dict, 2);
+    assert_string_equal(s.dict[1].key, "y z");
+    assert_int_equal(s.dict[1].value, 2);
+    assert_int_equal(s.n_list, 2);
+    assert_int_equal(parse("real: -1", &s, &err), MD_OK);
+    assert_false(s.has_inner);
+}
+
+static void test_every_type_refuses(void **state)
+{
+    (void)state;
+    static const char *const rows[][2] = {
+        {"real: .nan", "s:1: key 'real': got .nan, expected a number in -1..1"},
+        {"real: .inf", "got .inf"},
+        {"real: 1e999", "got 1e999"},
+        {"real: 1,5", "got 1,5"},
+        {"real: 0x1p-2", "got 0x1p-2"},
+        {"real: 1.0.0", "got 1.0.0"},
+        {"real: 1.1", "got 1.1, expected a number in -1..1"},
+        {"small: 128", "expected a whole number in -128..127"},
+        {"small: +", "got +"},
+        {"inner: {b: 6}", "key 'inner.b': got 6, expected a whole number in -5..5"},
+        {"dict: {}", "got an empty map, expected at least 1 key"},
+        {"dict: {a: 1, b: 2, a: 3}", "key 'dict.a': stands here a second time"},
+        {"dict: {a: 1, b: 2, c: 3, d: 4}", "more than 3 keys"},
+        {"dict: {[a]: 1}", "got a list, expected text"},
+        {"dict: {a: 10}", "key 'dict.a': got 10"},
+        {"dict: {muchtoolong: 1}", "expected text of 1..8 bytes"},
+        {"list: []", "got an empty list, expected at least 1 value"},
+        {"list: [1, x]", "key 'list[1]': got x"},
+        {"list: {a: 1}", "got a map, expected a list of 1..4 values"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        sample s;
+        md_error err = {0};
+        md_status status = parse(rows[i][0], &s, &err);
+        if (status == MD_OK || strstr(err.msg, rows[i][1]) == NULL) {
+            fail_msg("'%s': %s, '%s'", rows[i][0], md_status_name(status), err.msg);
+        }
+    }
+}
+
+static void test_reals_in_any_locale(void **state)
+{
+    (void)state;
+    sample s;
+    /* Not every machine has a locale with a decimal comma; where one is, it must not matter. */
+    (void)(setlocale(LC_ALL, "de_DE.UTF-8") != NULL ||
+           setlocale(LC_ALL, "fr_FR.UTF-8") != NULL);
+    assert_int_equal(parse("real: 0.5", &s, NULL), MD_OK);
+    assert_true(s.real == 0.5);
+    setlocale(LC_ALL, "C");
+}
+
+static void test_checks(void **state)
+{
+    (void)state;
+    assert_null(md_schema_check_slug("chest-1"));
+    assert_non_null(md_schema_check_slug("Chest"));
+    assert_non_null(md_schema_check_slug("-a"));
+    assert_non_null(md_schema_check_slug(""));
+    assert_non_null(md_schema_check_slug("../a"));
+    assert_null(md_schema_check_uid("1.2.840.10008.5.1.4.1.1.1"));
+    assert_null(md_schema_check_uid("2.25.0"));
+    assert_non_null(md_schema_check_uid("1.02"));
+    assert_non_null(md_schema_check_uid("1..2"));
+    assert_non_null(md_schema_check_uid("1.2."));
+    assert_non_null(md_schema_check_uid(""));
+    assert_non_null(md_schema_check_uid("1.2.84a"));
+    assert_non_null(md_schema_check_uid(
+        "1.23456789012345678901234567890123456789012345678901234567890.1234"));
+}
+
+static void test_out_of_memory(void **state)
+{
+    (void)state;
+    char path[4096];
+    source_file("conf/medaid.yaml", path);
+    md_conf conf;
+    size_t nth = 1;
+    for (;; nth++) {
+        md_memory_fail_at(nth);
+        md_status status = md_conf_load(path, &conf, NULL);
+        md_memory_fail_at(0);
+        if (status == MD_OK) {
+            break;
+        }
+        assert_int_equal(status, MD_NOMEM);
+    }
+    assert_true(nth > 2);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_bad_files_name_line_and_reason),
+        cmocka_unit_test(test_hostile_files),
+        cmocka_unit_test(test_good_files),
+        cmocka_unit_test(test_not_there),
+        cmocka_unit_test(test_example_is_the_table),
+        cmocka_unit_test(test_every_type),
+        cmocka_unit_test(test_every_type_refuses),
+        cmocka_unit_test(test_reals_in_any_locale),
+        cmocka_unit_test(test_checks),
+        cmocka_unit_test(test_out_of_memory),
+    };
+    return cmocka_run_group_tests(tests, make_scratch, remove_scratch);
+}
