@@ -33,8 +33,10 @@ void md_dicom_finish(void) MD_NOEXCEPT;
 
 /* Read a file with or without a meta header (then: implicit little endian, explicit little
  * endian or big endian by inspection). Values longer than a few KiB stay in the file until they
- * are asked for. MD_FORMAT when it is not DICOM or is cut short, MD_NOT_FOUND, MD_IO. Messages
- * do not name the file; the caller prefixes it. Caller destroys. */
+ * are asked for, so the file must stay as it is until destroy. MD_FORMAT when it is not DICOM
+ * or is cut short, MD_LIMIT when sequences are nested too deeply or a deflated dataset is too
+ * large, MD_INVALID_ARG when it is not a regular file, MD_NOT_FOUND, MD_IO. Messages do not
+ * name the file; the caller prefixes it. Caller destroys. */
 md_status md_dataset_open(const char *path, md_dataset **ret_dataset, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;
 /* The same from memory; the bytes are copied. */
@@ -43,11 +45,17 @@ md_status md_dataset_parse(const uint8_t *bytes, size_t size_bytes, md_dataset *
 void md_dataset_destroy(md_dataset *dataset) MD_NOEXCEPT;
 MD_DEFINE_DESTROYP(md_dataset, md_dataset_destroy)
 
+/* True when the first bytes of a regular file look like DICOM (a DICM prefix, or a dataset that
+ * begins with group 0002, 0004 or 0008): for walks over folders. Reads 4 KiB at most; needs no
+ * md_dicom_init. */
+bool md_dataset_sniff(const char *path) MD_NOEXCEPT;
+
 /* True when the attribute is in the dataset (top level) and has a value. */
 bool md_dataset_has(const md_dataset *dataset, uint32_t tag) MD_NOEXCEPT;
 
 /* Value `index` (0 = first) of a text attribute as UTF-8, by the dataset's Specific Character
- * Set (0008,0005), padding removed, control characters dropped; cut at a character boundary to
+ * Set (0008,0005) or that of the sequence item, padding removed, line breaks and tabs
+ * made one blank, other control characters dropped; cut at a character boundary to
  * fit size_bytes. An absent or empty value gives "" and false. An undecodable text gives its
  * ASCII part with '?' for the rest: a character set never fails a study. */
 bool md_dataset_get_text(const md_dataset *dataset, uint32_t tag, unsigned index,
