@@ -1,9 +1,20 @@
 #ifndef MEDAID_DICOM_NETWORK_SCP_H
 #define MEDAID_DICOM_NETWORK_SCP_H
 
-/* Storage and Verification SCP: the protocol only. What happens to an object is the caller's
- * policy, told by a callback. The listener owns an accept loop and a bounded pool of threads; a
- * client that stays silent, lies or sends garbage costs only itself. */
+/* Storage and Verification SCP: the protocol only, PS3.8 and the C-ECHO and C-STORE of PS3.7,
+ * over plain TCP. What happens to an object is the caller's policy, told by a callback. The
+ * listener owns an accept loop and a bounded pool of threads; a client that stays silent, lies
+ * or sends garbage costs only itself.
+ *
+ * Taken are all storage classes of PS3.6 in every transfer syntax that medaid reads (sop.h); of
+ * the proposed syntaxes the first of these. Not offered: asynchronous operations, roles,
+ * extended negotiation, user identity.
+ *
+ * Before the callback sees an object it is whole (its element headers lead exactly to its end),
+ * its SOP class and instance are those of the command, and it has a study and a series. Else it
+ * is refused with 0xC000 (cannot be understood), 0xA900 (is not what the command says), 0xA700
+ * (too large, or the disk is full), 0x0117, 0x0120 or 0x0122, its file is removed, and the
+ * association goes on. */
 
 #include "dicom/dataset/dataset.h"
 
@@ -25,19 +36,23 @@ typedef struct md_scp_object {
 
 typedef struct md_scp_options {
     const char *ae_title;
-    const char *bind_address;       /* NULL: all */
-    uint16_t port;                  /* 0: any free one, md_scp_port tells */
-    const char *spool_folder;       /* where objects are written while they arrive */
-    unsigned max_associations;      /* beyond: rejected as transient, local limit exceeded */
-    unsigned association_timeout_s; /* for the A-ASSOCIATE-RQ and for each DIMSE message */
+    const char *bind_address;  /* NULL: all */
+    uint16_t port;             /* 0: any free one, md_scp_port tells */
+    const char *spool_folder;  /* where objects are written while they arrive */
+    unsigned max_associations; /* beyond: rejected as transient, local limit exceeded */
+    /* For the A-ASSOCIATE-RQ, for the pause between two messages, and for each message: there
+     * the time is extended while at least 16 KiB/s arrive. 1..3600. */
+    unsigned association_timeout_s;
     unsigned max_pdu_bytes;
     uint64_t max_object_bytes;
     bool check_called_ae; /* reject another called AE title */
     /* Called on a pool thread, several at once. Returns the DIMSE status of the C-STORE-RSP; it
      * is sent only after the return. PS3.7 C, PS3.4 B.2.3. */
     uint16_t (*on_object)(void *context, const md_scp_object *object);
-    /* One line for the log: event name, peer address, detail without patient data. May be NULL.
-     */
+    /* One line for the log: event name, peer address ("192.0.2.1:4711"), detail without patient
+     * data. Called on the accept and the pool threads. May be NULL. Events: connection_refused,
+     * connection_probed (closed without a word), association_rejected, association_aborted,
+     * association_done, object_refused, accept_failed, listener_failed. */
     void (*on_event)(void *context, const char *event, const char *peer_address,
                      const char *detail);
     void *context;

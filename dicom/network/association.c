@@ -1,0 +1,416 @@
+#include "dicom/network/association.h"
+
+#include "base/clock.h"
+#include "dicom/network/bytes.h"
+#include "dicom/network/dimse.h"
+#include "dicom/network/incoming.h"
+#include "dicom/network/pdu.h"
+#include "dicom/network/sop.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    LINGER_MS = 2000,
+    STOP_PATIENCE_US = 1000000,
+    MIN_PEER_PDU_BYTES = 32, /* below, a command would be cut into crumbs: nobody means that */
+};
+
+typedef struct association {
+    const md_association_setup *setup;
+    const md_scp_options *options;
+    md_wire *wire;
+    md_associate *peer; /* owned */
+    md_abort abort;     /* what to say to the peer when a step below fails */
+    bool released;      /* the peer has ended it properly */
+    uint32_t pdu_left_bytes;
+    bool in_message;        /* fragments of a message have come and its end has not */
+    uint8_t *command_bytes; /* owned, MD_COMMAND_MAX_BYTES */
+    size_t command_size_bytes;
+    uint8_t context_id; /* of the message */
+    bool have_command;  /* the command is complete, its dataset is awaited */
+    md_command command;
+    bool storing; /* the dataset goes to `incoming`; else it is thrown away */
+    md_incoming incoming;
+    uint64_t discarded_bytes;
+    unsigned n_stored, n_refused, n_echoes;
+} association;
+
+static void tell(const association *now, const char *event, const char *detail)
+{
+    if (now->options->on_event != NULL) {
+        now->options->on_event(now->options->context, event, now->setup->peer_address, detail);
+    }
+}
+
+/* Fail with what the A-ABORT will say. */
+#define fail_abort(now, abort_code, err, ...)                                                  \
+    ((now)->abort = (abort_code), md_fail((err), MD_FORMAT, __VA_ARGS__))
+
+static md_status respond(association *now, uint16_t dimse_status, md_error *err)
+{
+    uint8_t bytes[MD_COMMAND_WRITE_BYTES];
+    md_command response = now->command;
+    response.field = now->command.field | MD_COMMAND_RESPONSE;
+    response.dataset_type = MD_COMMAND_NO_DATASET;
+    response.status = dimse_status;
+    size_t n = md_command_write(&response, bytes);
+    return md_wire_write_command(now->wire, now->context_id, bytes, n, now->peer->max_pdu_bytes,
+                                 err);
+}
+
+static const md_context *find_context(const association *now, uint8_t id)
+{
+    for (unsigned i = 0; i < now->peer->n_contexts; i++) {
+        const md_context *context = &now->peer->contexts[i];
+        if (context->id == id && context->result == MD_CONTEXT_ACCEPTED) {
+            return context;
+        }
+    }
+    return NULL;
+}
+
+static void begin_store(association *now, const md_context *context)
+{
+    md_incoming *incoming = &now->incoming;
+    md_incoming_begin(incoming, now->options->spool_folder, &now->command,
+                      context->transfer_syntax, now->peer->calling_ae,
+                      now->options->max_object_bytes);
+    now->storing = true;
+    if (strcmp(now->command.sop_class_uid, context->abstract_syntax) != 0 &&
+        incoming->fd >= 0) {
+        md_error why = {0};
+        (void)md_fail(&why, MD_FORMAT,
+                      "the command's SOP class is not that of its presentation context");
+        md_incoming_refuse(incoming, MD_DIMSE_CLASS_NOT_SUPPORTED, &why);
+    }
+}
+
+/* The object is complete: check, hand over, answer. */
+static md_status end_store(association *now, const md_context *context, md_error *err)
+{
+    md_identity identity;
+    uint16_t dimse_status = md_incoming_finish(&now->incoming, &now->command, &identity);
+    now->storing = false;
+    if (dimse_status == MD_DIMSE_SUCCESS) {
+        const md_scp_object object = {
+            .sop_class_uid = now->command.sop_class_uid,
+            .sop_instance_uid = now->command.sop_instance_uid,
+            .transfer_syntax_uid = context->transfer_syntax,
+            .calling_ae = now->peer->calling_ae,
+            .called_ae = now->peer->called_ae,
+            .peer_address = now->setup->peer_address,
+            .path = now->incoming.path,
+            .study_instance_uid = identity.study_instance_uid,
+            .series_instance_uid = identity.series_instance_uid,
+        };
+        dimse_status = now->options->on_object(now->options->context, &object);
+        /* the callback may have waited for the disk: that is not the peer's time */
+        md_wire_begin(now->wire);
+    } else {
+        char detail[MD_ERROR_MSG_BYTES + 32];
+        snprintf(detail, sizeof detail, "status 0x%04x: %s", (unsigned)dimse_status,
+                 now->incoming.why.msg);
+        tell(now, "object_refused", detail);
+    }
+    bool is_stored = dimse_status == MD_DIMSE_SUCCESS || (dimse_status & 0xf000) == 0xb000;
+    *(is_stored ? &now->n_stored : &now->n_refused) += 1;
+    return respond(now, dimse_status, err);
+}
+
+/* A command set is complete. */
+static md_status take_command(association *now, const md_context *context, md_error *err)
+{
+    now->abort = MD_ABORT_USER;
+    MD_TRY(md_command_parse(now->command_bytes, now->command_size_bytes, &now->command, err));
+    if (now->command.field == MD_COMMAND_CANCEL_RQ) {
+        return MD_OK; /* nothing here takes long enough to be cancelled */
+    }
+    if ((now->command.field & MD_COMMAND_RESPONSE) != 0) {
+        return fail_abort(now, MD_ABORT_USER, err, "the peer sent a response to no request");
+    }
+    if (now->command.has_dataset) {
+        now->have_command = true;
+        now->discarded_bytes = 0;
+        if (now->command.field == MD_COMMAND_STORE_RQ) {
+            begin_store(now, context);
+        }
+        return MD_OK;
+    }
+    if (now->command.field == MD_COMMAND_ECHO_RQ) {
+        now->n_echoes++;
+        return respond(now, MD_DIMSE_SUCCESS, err);
+    }
+    bool is_store = now->command.field == MD_COMMAND_STORE_RQ;
+    tell(now, "object_refused",
+         is_store ? "status 0x0212: a C-STORE request without a dataset"
+                  : "status 0x0211: neither C-ECHO nor C-STORE");
+    now->n_refused++;
+    return respond(now, is_store ? MD_DIMSE_MISTYPED : MD_DIMSE_UNRECOGNISED_OPERATION, err);
+}
+
+/* The last fragment of the dataset has come. */
+static md_status take_dataset(association *now, const md_context *context, md_error *err)
+{
+    now->have_command = false;
+    if (now->storing) {
+        return end_store(now, context, err);
+    }
+    tell(now, "object_refused", "status 0x0211: neither C-ECHO nor C-STORE");
+    now->n_refused++;
+    return respond(now, MD_DIMSE_UNRECOGNISED_OPERATION, err);
+}
+
+static md_status add_fragment(association *now, bool is_command, const uint8_t *bytes, size_t n,
+                              md_error *err)
+{
+    if (is_command) {
+        if (n > MD_COMMAND_MAX_BYTES - now->command_size_bytes) {
+            return fail_abort(now, MD_ABORT_USER, err, "a command set of more than %d bytes",
+                              MD_COMMAND_MAX_BYTES);
+        }
+        memcpy(now->command_bytes + now->command_size_bytes, bytes, n);
+        now->command_size_bytes += n;
+        return MD_OK;
+    }
+    if (now->storing) {
+        md_incoming_add(&now->incoming, bytes, n);
+    }
+    if (!now->storing || now->incoming.fd < 0) {
+        /* a refused object is read to its end so that the association lives on, within reason
+         */
+        now->discarded_bytes += n;
+        if (now->discarded_bytes > now->options->max_object_bytes) {
+            return fail_abort(now, MD_ABORT_USER, err,
+                              "a refused object goes on for more than %llu bytes",
+                              (unsigned long long)now->options->max_object_bytes);
+        }
+    }
+    return MD_OK;
+}
+
+/* One presentation data value, PS3.8 9.3.5.1; its first byte is the next in the PDU. */
+static md_status take_pdv(association *now, md_error *err)
+{
+    uint8_t header[MD_PDV_HEADER_BYTES];
+    if (now->pdu_left_bytes < sizeof header) {
+        return fail_abort(now, MD_ABORT_INVALID_PARAMETER, err,
+                          "%lu bytes at the end of a data PDU",
+                          (unsigned long)now->pdu_left_bytes);
+    }
+    MD_TRY(md_wire_read(now->wire, header, sizeof header, err));
+    now->pdu_left_bytes -= (uint32_t)sizeof header;
+    uint32_t length = md_get_be32(header);
+    if (length < 2 || length - 2 > now->pdu_left_bytes) {
+        return fail_abort(now, MD_ABORT_INVALID_PARAMETER, err,
+                          "a data value claims %lu bytes, its PDU has %lu",
+                          (unsigned long)length, (unsigned long)now->pdu_left_bytes + 2);
+    }
+    bool is_command = (header[5] & MD_PDV_COMMAND) != 0;
+    bool is_last = (header[5] & MD_PDV_LAST) != 0;
+    const md_context *context = find_context(now, header[4]);
+    if (context == NULL) {
+        return fail_abort(now, MD_ABORT_INVALID_PARAMETER, err,
+                          "data for presentation context %u, which is not accepted",
+                          (unsigned)header[4]);
+    }
+    if (now->in_message && header[4] != now->context_id) {
+        return fail_abort(now, MD_ABORT_INVALID_PARAMETER, err,
+                          "a message changes its presentation context");
+    }
+    if (is_command == now->have_command) {
+        return fail_abort(now, MD_ABORT_UNEXPECTED_PDU, err, "%s",
+                          is_command ? "a command where a dataset must come"
+                                     : "a dataset without a command");
+    }
+    now->in_message = true;
+    now->context_id = header[4];
+    for (uint32_t left = length - 2; left > 0;) {
+        const uint8_t *bytes = NULL;
+        size_t n = 0;
+        MD_TRY(md_wire_take(now->wire, left, &bytes, &n, err));
+        MD_TRY(add_fragment(now, is_command, bytes, n, err));
+        left -= (uint32_t)n;
+        now->pdu_left_bytes -= (uint32_t)n;
+    }
+    if (!is_last) {
+        return MD_OK;
+    }
+    md_status status =
+        is_command ? take_command(now, context, err) : take_dataset(now, context, err);
+    if (is_command) {
+        now->command_size_bytes = 0;
+    }
+    now->in_message = now->have_command;
+    return status;
+}
+
+static md_status take_data_pdu(association *now, md_error *err)
+{
+    while (now->pdu_left_bytes > 0) {
+        MD_TRY(take_pdv(now, err));
+    }
+    return MD_OK;
+}
+
+/* Between two messages: wait for the next byte, but not for ever and less when stopping. */
+static md_status wait_for_message(association *now, md_error *err)
+{
+    md_wire *wire = now->wire;
+    md_status status = md_wire_wait(wire, md_clock_monotonic_us() + wire->timeout_us,
+                                    now->setup->stop_fd, err);
+    if (status == MD_CANCELLED) {
+        status = md_wire_wait(wire, md_clock_monotonic_us() + STOP_PATIENCE_US, -1, err);
+        if (status == MD_TIMEOUT) {
+            return md_fail(err, MD_CANCELLED, "medaid is stopping");
+        }
+    }
+    md_wire_begin(wire);
+    return status;
+}
+
+/* One PDU of the established association. */
+static md_status take_pdu(association *now, md_error *err)
+{
+    uint8_t header[MD_PDU_HEADER_BYTES];
+    uint8_t rest[MD_PDU_SHORT_BYTES - MD_PDU_HEADER_BYTES];
+    if (!now->in_message) {
+        MD_TRY(wait_for_message(now, err));
+    }
+    MD_TRY(md_wire_read(now->wire, header, sizeof header, err));
+    uint32_t length = md_get_be32(header + 2);
+    switch (header[0]) {
+    case MD_PDU_DATA:
+        if (length > now->options->max_pdu_bytes) {
+            return fail_abort(now, MD_ABORT_INVALID_PARAMETER, err,
+                              "a data PDU claims %lu bytes, %u were agreed",
+                              (unsigned long)length, now->options->max_pdu_bytes);
+        }
+        if (length < MD_PDV_HEADER_BYTES) {
+            return fail_abort(now, MD_ABORT_INVALID_PARAMETER, err, "a data PDU of %lu bytes",
+                              (unsigned long)length);
+        }
+        now->pdu_left_bytes = length;
+        return take_data_pdu(now, err);
+    case MD_PDU_RELEASE_RQ:
+    case MD_PDU_ABORT:
+        if (length != sizeof rest) {
+            return fail_abort(now, MD_ABORT_INVALID_PARAMETER, err,
+                              "a release or abort PDU of %lu bytes", (unsigned long)length);
+        }
+        MD_TRY(md_wire_read(now->wire, rest, sizeof rest, err));
+        now->released = true;
+        if (header[0] == MD_PDU_ABORT) {
+            return md_fail(err, MD_NETWORK, "the peer aborted (source %u, reason %u)",
+                           (unsigned)rest[2], (unsigned)rest[3]);
+        }
+        if (now->in_message) {
+            return md_fail(err, MD_NETWORK, "the peer released in the middle of a message");
+        }
+        return MD_OK;
+    case MD_PDU_ASSOCIATE_RQ:
+    case MD_PDU_ASSOCIATE_AC:
+    case MD_PDU_ASSOCIATE_RJ:
+    case MD_PDU_RELEASE_RP:
+        return fail_abort(now, MD_ABORT_UNEXPECTED_PDU, err,
+                          "PDU type %u within an association", (unsigned)header[0]);
+    default:
+        return fail_abort(now, MD_ABORT_UNRECOGNISED_PDU, err, "PDU type 0x%02x is unknown",
+                          (unsigned)header[0]);
+    }
+}
+
+/* Answer the request; *ret_established is false when it was refused properly. */
+static md_status negotiate(association *now, bool *ret_established, md_error *err)
+{
+    md_reject reject = MD_REJECT_NONE;
+    const md_association_setup *setup = now->setup;
+    now->abort = MD_ABORT_INVALID_PARAMETER;
+    MD_TRY(md_pdu_parse_request(setup->request, setup->request_bytes, md_sop_judge, now->peer,
+                                &reject, err));
+    if (now->peer->max_pdu_bytes != 0 && now->peer->max_pdu_bytes < MIN_PEER_PDU_BYTES) {
+        return md_fail(err, MD_FORMAT, "the peer takes PDUs of %lu bytes only",
+                       (unsigned long)now->peer->max_pdu_bytes);
+    }
+    if (reject == MD_REJECT_NONE && now->options->check_called_ae &&
+        strcmp(now->peer->called_ae, now->options->ae_title) != 0) {
+        reject = MD_REJECT_CALLED_AE;
+    }
+    *ret_established = reject == MD_REJECT_NONE;
+    if (reject != MD_REJECT_NONE) {
+        uint8_t bytes[MD_PDU_SHORT_BYTES];
+        md_pdu_write_reject(reject, bytes);
+        tell(now, "association_rejected",
+             reject == MD_REJECT_CALLED_AE ? "called AE title not recognised"
+             : reject == MD_REJECT_APPLICATION_CONTEXT
+                 ? "application context name not supported"
+                 : "protocol version not supported");
+        return md_wire_write(now->wire, bytes, sizeof bytes, err);
+    }
+    enum {
+        ACCEPT_BYTES = 16 * 1024 /* 128 contexts of at most 76 bytes, and the rest */
+    };
+    uint8_t *accept = md_malloc(ACCEPT_BYTES);
+    if (accept == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for an association");
+    }
+    size_t n = md_pdu_write_accept(now->peer, now->options->max_pdu_bytes, setup->request,
+                                   accept, ACCEPT_BYTES);
+    md_status status = md_wire_write(now->wire, accept, n, err);
+    md_free(accept);
+    return status;
+}
+
+static md_status run(association *now, bool *ret_established, md_error *err)
+{
+    now->peer = md_malloc(sizeof *now->peer);
+    now->command_bytes = md_malloc(MD_COMMAND_MAX_BYTES);
+    if (now->peer == NULL || now->command_bytes == NULL) {
+        now->abort = MD_ABORT_UNSPECIFIED;
+        return md_fail(err, MD_NOMEM, "no memory for an association");
+    }
+    MD_TRY(negotiate(now, ret_established, err));
+    if (!*ret_established) {
+        return MD_OK;
+    }
+    now->abort = MD_ABORT_USER;
+    while (!now->released) {
+        MD_TRY(take_pdu(now, err));
+    }
+    uint8_t bytes[MD_PDU_SHORT_BYTES];
+    md_pdu_write_release(MD_PDU_RELEASE_RP, bytes);
+    return md_wire_write(now->wire, bytes, sizeof bytes, err);
+}
+
+void md_association_serve(const md_association_setup *setup, md_wire *wire)
+{
+    association now;
+    memset(&now, 0, sizeof now);
+    now.setup = setup;
+    now.options = setup->options;
+    now.wire = wire;
+    now.incoming.fd = -1;
+    bool established = false;
+    md_error err = {0};
+    md_status status = run(&now, &established, &err);
+    md_incoming_drop(&now.incoming);
+    if (status != MD_OK && !now.released && status != MD_NETWORK) {
+        uint8_t bytes[MD_PDU_SHORT_BYTES];
+        md_pdu_write_abort(now.abort, bytes);
+        wire->timeout_us = 0; /* a peer that takes nothing is not waited for */
+        md_wire_begin(wire);
+        (void)!md_wire_write(wire, bytes, sizeof bytes, NULL);
+    }
+    if (status != MD_OK) {
+        tell(&now, "association_aborted", err.msg);
+    }
+    if (established) {
+        char detail[96];
+        snprintf(detail, sizeof detail, "%u objects stored, %u refused, %u echoes",
+                 now.n_stored, now.n_refused, now.n_echoes);
+        tell(&now, "association_done", detail);
+    }
+    md_free(now.peer);
+    md_free(now.command_bytes);
+    md_wire_linger(wire, LINGER_MS);
+}

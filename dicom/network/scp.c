@@ -1,0 +1,341 @@
+#include "dicom/network/scp.h"
+
+#include "base/clock.h"
+#include "dicom/network/association.h"
+#include "dicom/network/gate.h"
+#include "dicom/network/wire.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    MAX_ASSOCIATIONS = 4096,
+    MIN_PDU_BYTES = 4096,
+    MAX_PDU_BYTES = 16 * 1024 * 1024,
+    MAX_TIMEOUT_S = 3600,
+    SPOOL_PATH_BYTES = 960,    /* the longest folder below which an object's name still fits */
+    STACK_BYTES = 1024 * 1024, /* the callback runs on it; untouched pages cost nothing */
+};
+
+struct md_scp {
+    md_scp_options options; /* texts point to the copies below */
+    char ae_title[MD_AE_BYTES];
+    char spool_folder[SPOOL_PATH_BYTES];
+    md_gate gate;
+    int listen_fd, stop_fd;
+    uint16_t port;
+    pthread_t gate_thread;
+
+    pthread_mutex_t mutex; /* for all that follows */
+    pthread_cond_t work;   /* there is a client, or quit */
+    pthread_cond_t rest;   /* an association has ended */
+    bool ending;           /* the grace is over: associations are cut */
+    bool quit;
+    unsigned n_active;    /* associations: waiting for a thread or with one */
+    unsigned n_idle;      /* threads without an association, also those about to start */
+    unsigned n_threads;   /* started */
+    pthread_t *threads;   /* max_associations */
+    int *sockets;         /* of thread i's association, -1: none */
+    md_gate_client *line; /* clients that wait for a thread: a ring of max_associations */
+    unsigned first, n_waiting;
+};
+
+typedef struct thread_start {
+    md_scp *scp;
+    unsigned index;
+} thread_start;
+
+static void serve(md_scp *scp, unsigned index, md_gate_client *client)
+{
+    md_wire wire;
+    md_error err = {0};
+    if (md_wire_init(&wire, client->fd, scp->options.association_timeout_s, &err) != MD_OK) {
+        close(client->fd);
+        md_free(client->request);
+        if (scp->options.on_event != NULL) {
+            scp->options.on_event(scp->options.context, "association_aborted",
+                                  client->peer_address, err.msg);
+        }
+        return;
+    }
+    const md_association_setup setup = {
+        .options = &scp->options,
+        .stop_fd = scp->stop_fd,
+        .peer_address = client->peer_address,
+        .request = client->request,
+        .request_bytes = client->request_bytes,
+    };
+    pthread_mutex_lock(&scp->mutex);
+    scp->sockets[index] = wire.fd;
+    if (scp->ending) {
+        (void)shutdown(wire.fd, SHUT_RDWR);
+    }
+    pthread_mutex_unlock(&scp->mutex);
+    md_association_serve(&setup, &wire);
+    pthread_mutex_lock(&scp->mutex);
+    scp->sockets[index] = -1; /* before the number can belong to another file */
+    pthread_mutex_unlock(&scp->mutex);
+    md_wire_finish(&wire);
+    md_free(client->request);
+}
+
+static void *pool_thread(void *argument)
+{
+    thread_start start = *(thread_start *)argument;
+    md_free(argument);
+    md_scp *scp = start.scp;
+    pthread_mutex_lock(&scp->mutex);
+    for (;;) {
+        while (scp->n_waiting == 0 && !scp->quit) {
+            pthread_cond_wait(&scp->work, &scp->mutex);
+        }
+        if (scp->n_waiting == 0) {
+            break;
+        }
+        scp->n_idle--;
+        md_gate_client client = scp->line[scp->first];
+        scp->first = (scp->first + 1) % scp->options.max_associations;
+        scp->n_waiting--;
+        pthread_mutex_unlock(&scp->mutex);
+        serve(scp, start.index, &client);
+        pthread_mutex_lock(&scp->mutex);
+        scp->n_active--;
+        scp->n_idle++;
+        pthread_cond_signal(&scp->rest);
+    }
+    pthread_mutex_unlock(&scp->mutex);
+    return NULL;
+}
+
+/* Start one more thread; the mutex is held. */
+static bool add_thread(md_scp *scp)
+{
+    thread_start *start = md_malloc(sizeof *start);
+    pthread_attr_t attributes;
+    if (start == NULL || pthread_attr_init(&attributes) != 0) {
+        md_free(start);
+        return false;
+    }
+    *start = (thread_start){scp, scp->n_threads};
+    bool started =
+        pthread_attr_setstacksize(&attributes, STACK_BYTES) == 0 &&
+        pthread_create(&scp->threads[scp->n_threads], &attributes, pool_thread, start) == 0;
+    (void)pthread_attr_destroy(&attributes);
+    if (started) {
+        scp->n_threads++;
+        scp->n_idle++;
+    } else {
+        md_free(start);
+    }
+    return started;
+}
+
+/* From the gate: one more association, if there is room. */
+static bool take_client(void *context, const md_gate_client *client)
+{
+    md_scp *scp = context;
+    bool taken = false;
+    pthread_mutex_lock(&scp->mutex);
+    if (scp->n_active < scp->options.max_associations) {
+        /* n_idle <= n_waiting makes n_threads = n_idle + busy <= n_active < max_associations:
+         * there is room for one more, and whoever waits gets a thread at once */
+        bool has_thread = scp->n_idle > scp->n_waiting || add_thread(scp);
+        if (has_thread || scp->n_threads > 0) {
+            unsigned last = (scp->first + scp->n_waiting) % scp->options.max_associations;
+            scp->line[last] = *client;
+            scp->n_waiting++;
+            scp->n_active++;
+            pthread_cond_signal(&scp->work);
+            taken = true;
+        }
+    }
+    pthread_mutex_unlock(&scp->mutex);
+    return taken;
+}
+
+static void *gate_thread(void *argument)
+{
+    md_scp *scp = argument;
+    md_error err = {0};
+    if (md_gate_run(&scp->gate, &err) != MD_OK && scp->options.on_event != NULL) {
+        scp->options.on_event(scp->options.context, "listener_failed", "", err.msg);
+    }
+    return NULL;
+}
+
+static md_status check_options(const md_scp_options *options, md_error *err)
+{
+    struct stat info;
+    if (options->ae_title == NULL || options->spool_folder == NULL ||
+        options->on_object == NULL) {
+        return md_fail(err, MD_INVALID_ARG, "AE title, spool folder and callback are needed");
+    }
+    size_t ae_length = strlen(options->ae_title);
+    if (ae_length == 0 || ae_length >= MD_AE_BYTES) {
+        return md_fail(err, MD_INVALID_ARG, "an AE title has 1 to 16 characters, not %zu",
+                       ae_length);
+    }
+    if (options->max_associations == 0 || options->max_associations > MAX_ASSOCIATIONS) {
+        return md_fail(err, MD_INVALID_ARG, "%u associations, not in 1..%d",
+                       options->max_associations, MAX_ASSOCIATIONS);
+    }
+    if (options->max_pdu_bytes < MIN_PDU_BYTES || options->max_pdu_bytes > MAX_PDU_BYTES) {
+        return md_fail(err, MD_INVALID_ARG, "PDUs of %u bytes, not in %d..%d",
+                       options->max_pdu_bytes, MIN_PDU_BYTES, MAX_PDU_BYTES);
+    }
+    if (options->association_timeout_s == 0 || options->association_timeout_s > MAX_TIMEOUT_S) {
+        return md_fail(err, MD_INVALID_ARG, "a time-out of %u s, not in 1..%d",
+                       options->association_timeout_s, MAX_TIMEOUT_S);
+    }
+    if (options->max_object_bytes == 0) {
+        return md_fail(err, MD_INVALID_ARG, "objects of 0 bytes at most");
+    }
+    if (strlen(options->spool_folder) >= SPOOL_PATH_BYTES) {
+        return md_fail(err, MD_INVALID_ARG, "the spool folder's name is longer than %d bytes",
+                       SPOOL_PATH_BYTES - 1);
+    }
+    if (stat(options->spool_folder, &info) != 0 || !S_ISDIR(info.st_mode)) {
+        return md_fail(err, MD_INVALID_ARG, "%s: is no folder", options->spool_folder);
+    }
+    return MD_OK;
+}
+
+/* Memory and descriptors, none of them started. A failure is undone by release. */
+static md_status prepare(md_scp *scp, const md_scp_options *options, md_error *err)
+{
+    unsigned n = options->max_associations;
+    scp->listen_fd = -1;
+    scp->stop_fd = -1;
+    scp->options = *options;
+    snprintf(scp->ae_title, sizeof scp->ae_title, "%s", options->ae_title);
+    snprintf(scp->spool_folder, sizeof scp->spool_folder, "%s", options->spool_folder);
+    scp->options.ae_title = scp->ae_title;
+    scp->options.spool_folder = scp->spool_folder;
+    scp->options.bind_address = NULL; /* not used after the start */
+    scp->threads = md_calloc(n, sizeof *scp->threads);
+    scp->sockets = md_calloc(n, sizeof *scp->sockets);
+    scp->line = md_calloc(n, sizeof *scp->line);
+    if (scp->threads == NULL || scp->sockets == NULL || scp->line == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for %u associations", n);
+    }
+    for (unsigned i = 0; i < n; i++) {
+        scp->sockets[i] = -1;
+    }
+    scp->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (scp->stop_fd < 0) {
+        return md_fail_os(err, errno, "eventfd");
+    }
+    MD_TRY(
+        md_gate_listen(options->bind_address, options->port, &scp->listen_fd, &scp->port, err));
+    scp->gate = (md_gate){
+        .listen_fd = scp->listen_fd,
+        .stop_fd = scp->stop_fd,
+        .timeout_s = options->association_timeout_s,
+        .on_client = take_client,
+        .client_context = scp,
+        .on_event = options->on_event,
+        .event_context = options->context,
+    };
+    return MD_OK;
+}
+
+static void release(md_scp *scp)
+{
+    if (scp->listen_fd >= 0) {
+        close(scp->listen_fd);
+    }
+    if (scp->stop_fd >= 0) {
+        close(scp->stop_fd);
+    }
+    pthread_cond_destroy(&scp->work);
+    pthread_cond_destroy(&scp->rest);
+    pthread_mutex_destroy(&scp->mutex);
+    md_free(scp->threads);
+    md_free(scp->sockets);
+    md_free(scp->line);
+    md_free(scp);
+}
+
+md_status md_scp_start(const md_scp_options *options, md_scp **ret_scp, md_error *err)
+{
+    MD_TRY(check_options(options, err));
+    md_scp *scp = md_calloc(1, sizeof *scp);
+    if (scp == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for the listener");
+    }
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_mutex_init(&scp->mutex, NULL);
+    pthread_cond_init(&scp->work, NULL);
+    pthread_cond_init(&scp->rest, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    md_status status = prepare(scp, options, err);
+    if (status == MD_OK) {
+        int os_errno = pthread_create(&scp->gate_thread, NULL, gate_thread, scp);
+        if (os_errno != 0) {
+            status = md_fail_os(err, os_errno, "start the listener's thread");
+        }
+    }
+    if (status != MD_OK) {
+        release(scp);
+        return status;
+    }
+    *ret_scp = scp;
+    return MD_OK;
+}
+
+uint16_t md_scp_port(const md_scp *scp)
+{
+    return scp->port;
+}
+
+/* Wait until no association runs, at most until the deadline. The mutex is held. */
+static void wait_for_rest(md_scp *scp, const struct timespec *deadline)
+{
+    while (scp->n_active > 0) {
+        if (deadline == NULL) {
+            pthread_cond_wait(&scp->rest, &scp->mutex);
+        } else if (pthread_cond_timedwait(&scp->rest, &scp->mutex, deadline) == ETIMEDOUT) {
+            return;
+        }
+    }
+}
+
+void md_scp_stop(md_scp *scp, unsigned grace_ms)
+{
+    if (scp == NULL) {
+        return;
+    }
+    const uint64_t one = 1;
+    struct timespec deadline = {0};
+    (void)!write(scp->stop_fd, &one, sizeof one);
+    pthread_join(scp->gate_thread, NULL);
+    int64_t until_us = md_clock_monotonic_us() + (int64_t)grace_ms * 1000;
+    deadline.tv_sec = until_us / 1000000;
+    deadline.tv_nsec = until_us % 1000000 * 1000;
+    pthread_mutex_lock(&scp->mutex);
+    wait_for_rest(scp, &deadline);
+    scp->ending = true;
+    for (unsigned i = 0; i < scp->n_threads; i++) {
+        if (scp->sockets[i] >= 0) {
+            (void)shutdown(scp->sockets[i], SHUT_RDWR);
+        }
+    }
+    wait_for_rest(scp, NULL);
+    scp->quit = true;
+    pthread_cond_broadcast(&scp->work);
+    unsigned n_threads = scp->n_threads;
+    pthread_mutex_unlock(&scp->mutex);
+    for (unsigned i = 0; i < n_threads; i++) {
+        pthread_join(scp->threads[i], NULL);
+    }
+    release(scp);
+}
