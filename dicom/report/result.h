@@ -102,8 +102,16 @@ typedef struct md_result {
     size_t n_findings;
     char predecessor_sop_instance_uid[MD_UID_BYTES]; /* an earlier report that this one
                                                         replaces; "" */
+    /* Its series; "": that of this report, which is right while the model stays the same. */
+    char predecessor_series_instance_uid[MD_UID_BYTES];
     md_clock_times times;
 } md_result;
+
+/* Check what the types cannot say: counts, indices, scores and thresholds in 0..1, codes that
+ * DICOM can hold, UIDs of digits and dots, findings only where there are any, a coded reason
+ * for every failure. MD_INVALID_ARG names the finding or instance by its number and never
+ * repeats a text. */
+md_status md_result_check(const md_result *result, md_error *err) MD_NOEXCEPT MD_NODISCARD;
 
 /* Release what the result owns; a zeroed one is fine. */
 void md_result_finish(md_result *result) MD_NOEXCEPT;

@@ -1,0 +1,181 @@
+#include "dicom/report/result.h"
+
+#include "dicom/report/report.h"
+
+#include <math.h>
+#include <string.h>
+
+void md_result_finish(md_result *result)
+{
+    if (result == NULL) {
+        return;
+    }
+    for (size_t i = 0; result->findings != NULL && i < result->n_findings; i++) {
+        md_free(result->findings[i].saliency.values);
+    }
+    md_free(result->findings);
+    md_free(result->instances);
+    memset(result, 0, sizeof *result);
+}
+
+void md_object_finish(md_object *object)
+{
+    if (object != NULL) {
+        md_free(object->bytes);
+        memset(object, 0, sizeof *object);
+    }
+}
+
+const char *md_presence_name(md_presence presence)
+{
+    switch (presence) {
+    case MD_PRESENCE_ABSENT:
+        return "absent";
+    case MD_PRESENCE_PRESENT:
+        return "present";
+    case MD_PRESENCE_UNDETERMINED:
+        return "undetermined";
+    default:
+        return "unknown";
+    }
+}
+
+/* PS3.5 section 9.1, without the rule about leading zeros: real studies break that one, and
+ * their UIDs are carried as they are. */
+static bool is_uid(const char *text)
+{
+    size_t length = strnlen(text, MD_UID_BYTES);
+    return length > 0 && length < MD_UID_BYTES && strspn(text, "0123456789.") == length;
+}
+
+/* A code or scheme is an identifier: it is never repaired, only refused. */
+static bool is_identifier(const char *text, size_t size_bytes)
+{
+    size_t length = strnlen(text, size_bytes);
+    if (length == 0 || length == size_bytes || text[0] == ' ' || text[length - 1] == ' ') {
+        return false;
+    }
+    for (size_t i = 0; i < length; i++) {
+        if (text[i] < 0x20 || text[i] == '\\' || text[i] == 0x7f) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool is_code(const md_code *code)
+{
+    return is_identifier(code->value, sizeof code->value) &&
+           is_identifier(code->scheme, MD_CODE_SCHEME_BYTES) && code->meaning[0] != '\0' &&
+           memchr(code->meaning, '\0', sizeof code->meaning) != NULL;
+}
+
+static bool is_code_or_none(const md_code *code)
+{
+    return code->value[0] == '\0' || is_code(code);
+}
+
+static bool is_share(double value)
+{
+    return isfinite(value) && value >= 0 && value <= 1;
+}
+
+static md_status check_saliency(const md_saliency *s, size_t i, md_error *err)
+{
+    if (s->values == NULL) {
+        return MD_OK;
+    }
+    if (s->columns == 0 || s->rows == 0 || s->columns > 4096 || s->rows > 4096) {
+        return md_fail(err, MD_INVALID_ARG, "finding %zu: saliency of %u x %u, not 1..4096", i,
+                       s->columns, s->rows);
+    }
+    if (!isfinite(s->x) || !isfinite(s->y) || !isfinite(s->width) || !isfinite(s->height) ||
+        s->width <= 0 || s->height <= 0) {
+        return md_fail(err, MD_INVALID_ARG, "finding %zu: saliency covers no rectangle", i);
+    }
+    size_t n = (size_t)s->columns * s->rows;
+    for (size_t k = 0; k < n; k++) {
+        if (!(s->values[k] >= 0.0F && s->values[k] <= 1.0F)) {
+            return md_fail(err, MD_INVALID_ARG, "finding %zu: saliency not in 0..1", i);
+        }
+    }
+    return MD_OK;
+}
+
+static md_status check_finding(const md_result *result, size_t i, md_error *err)
+{
+    const md_finding *f = &result->findings[i];
+    if (!is_code(&f->concept) || !is_code_or_none(&f->site) ||
+        !is_code_or_none(&f->laterality)) {
+        return md_fail(err, MD_INVALID_ARG, "finding %zu: a code is incomplete or illegal", i);
+    }
+    if (!is_identifier(f->key, sizeof f->key)) {
+        return md_fail(err, MD_INVALID_ARG, "finding %zu: no usable key", i);
+    }
+    if (f->presence != MD_PRESENCE_ABSENT && f->presence != MD_PRESENCE_PRESENT &&
+        f->presence != MD_PRESENCE_UNDETERMINED) {
+        return md_fail(err, MD_INVALID_ARG, "finding %zu: presence %d", i, (int)f->presence);
+    }
+    if (!is_share(f->score) || !is_share(f->threshold)) {
+        return md_fail(err, MD_INVALID_ARG, "finding %zu: score or threshold not in 0..1", i);
+    }
+    if (f->instance_index >= result->n_instances) {
+        return md_fail(err, MD_INVALID_ARG, "finding %zu: instance %u of %zu", i,
+                       f->instance_index, result->n_instances);
+    }
+    return check_saliency(&f->saliency, i, err);
+}
+
+md_status md_result_check(const md_result *result, md_error *err)
+{
+    if (!is_uid(result->study_instance_uid)) {
+        return md_fail(err, MD_INVALID_ARG, "the study has no usable Study Instance UID");
+    }
+    if (result->n_instances == 0 || result->n_instances > MD_RESULT_MAX_INSTANCES ||
+        result->n_findings > MD_RESULT_MAX_FINDINGS) {
+        return md_fail(err, MD_INVALID_ARG, "%zu instances and %zu findings, at most %d and %d",
+                       result->n_instances, result->n_findings, MD_RESULT_MAX_INSTANCES,
+                       MD_RESULT_MAX_FINDINGS);
+    }
+    const md_model_identity *m = &result->model;
+    if (!is_identifier(m->id, sizeof m->id) || !is_identifier(m->version, sizeof m->version) ||
+        !is_identifier(m->sha256, sizeof m->sha256)) {
+        return md_fail(err, MD_INVALID_ARG, "the model lacks an id, a version or a hash");
+    }
+    for (size_t i = 0; i < result->n_instances; i++) {
+        const md_instance_ref *r = &result->instances[i];
+        if (!is_uid(r->sop_class_uid) || !is_uid(r->sop_instance_uid) ||
+            !is_uid(r->series_instance_uid)) {
+            return md_fail(err, MD_INVALID_ARG, "instance %zu lacks a usable UID", i);
+        }
+    }
+    const char *before = result->predecessor_sop_instance_uid;
+    const char *before_series = result->predecessor_series_instance_uid;
+    if ((before[0] != '\0' && !is_uid(before)) ||
+        (before_series[0] != '\0' && !is_uid(before_series))) {
+        return md_fail(err, MD_INVALID_ARG, "the predecessor's UID is not one");
+    }
+    switch (result->status) {
+    case MD_RESULT_COMPLETE:
+        if (result->n_findings == 0) {
+            return md_fail(err, MD_INVALID_ARG, "a complete result without any finding");
+        }
+        break;
+    case MD_RESULT_PARTIAL:
+        break;
+    case MD_RESULT_FAILED:
+        if (result->n_findings != 0) {
+            return md_fail(err, MD_INVALID_ARG, "a failed result with findings");
+        }
+        break;
+    default:
+        return md_fail(err, MD_INVALID_ARG, "result status %d", (int)result->status);
+    }
+    if (result->status != MD_RESULT_COMPLETE && !is_code(&result->failure)) {
+        return md_fail(err, MD_INVALID_ARG, "a failure without a coded reason");
+    }
+    for (size_t i = 0; i < result->n_findings; i++) {
+        MD_TRY(check_finding(result, i, err));
+    }
+    return MD_OK;
+}
