@@ -1,0 +1,464 @@
+#include "dicom/report/write_internal.h"
+
+#include "base/clock.h"
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wconversion"
+#pragma GCC diagnostic ignored "-Wsign-conversion"
+#pragma GCC diagnostic ignored "-Wshadow"
+#pragma GCC diagnostic ignored "-Wundef"
+#pragma GCC diagnostic ignored "-Wcast-qual"
+#include "dcmtk/dcmdata/dcostrmb.h"
+#include "dcmtk/dcmdata/dcwcache.h"
+#pragma GCC diagnostic pop
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
+
+/* What is taken over from the source. Everything else of the source stays there: an attribute
+ * that is not understood may hold anything. */
+enum carried_need {
+    NEED_NO,   /* only when the source has a value */
+    NEED_EMPTY /* type 2: empty when the source has none */
+};
+
+struct carried_attribute {
+    uint16_t group, element;
+    DcmEVR vr;
+    carried_need need;
+};
+
+static const carried_attribute CARRIED[] = {
+    {0x0008, 0x0020, EVR_DA, NEED_EMPTY}, /* Study Date */
+    {0x0008, 0x0030, EVR_TM, NEED_EMPTY}, /* Study Time */
+    {0x0008, 0x0050, EVR_SH, NEED_EMPTY}, /* Accession Number */
+    {0x0008, 0x0051, EVR_SQ, NEED_NO},    /* Issuer of Accession Number Sequence */
+    {0x0008, 0x0090, EVR_PN, NEED_EMPTY}, /* Referring Physician's Name */
+    {0x0008, 0x0201, EVR_SH, NEED_NO},    /* Timezone Offset From UTC */
+    {0x0008, 0x1030, EVR_LO, NEED_NO},    /* Study Description */
+    {0x0008, 0x1032, EVR_SQ, NEED_NO},    /* Procedure Code Sequence */
+    {0x0008, 0x1110, EVR_SQ, NEED_NO},    /* Referenced Study Sequence */
+    {0x0010, 0x0010, EVR_PN, NEED_EMPTY}, /* Patient's Name */
+    {0x0010, 0x0020, EVR_LO, NEED_EMPTY}, /* Patient ID */
+    {0x0010, 0x0021, EVR_LO, NEED_NO},    /* Issuer of Patient ID */
+    {0x0010, 0x0024, EVR_SQ, NEED_NO},    /* Issuer of Patient ID Qualifiers Sequence */
+    {0x0010, 0x0030, EVR_DA, NEED_EMPTY}, /* Patient's Birth Date */
+    {0x0010, 0x0032, EVR_TM, NEED_NO},    /* Patient's Birth Time */
+    {0x0010, 0x0040, EVR_CS, NEED_EMPTY}, /* Patient's Sex */
+    {0x0010, 0x1002, EVR_SQ, NEED_NO},    /* Other Patient IDs Sequence */
+    {0x0010, 0x1010, EVR_AS, NEED_NO},    /* Patient's Age */
+    {0x0010, 0x1020, EVR_DS, NEED_NO},    /* Patient's Size */
+    {0x0010, 0x1030, EVR_DS, NEED_NO},    /* Patient's Weight */
+    {0x0012, 0x0062, EVR_CS, NEED_NO},    /* Patient Identity Removed */
+    {0x0012, 0x0063, EVR_LO, NEED_NO},    /* De-identification Method */
+    {0x0012, 0x0064, EVR_SQ, NEED_NO},    /* De-identification Method Code Sequence */
+    {0x0020, 0x0010, EVR_SH, NEED_EMPTY}, /* Study ID */
+};
+
+enum {
+    CARRIED_MAX_BYTES = 16384, /* of one attribute with all that is in it */
+    CARRIED_MAX_ITEMS = 32
+};
+
+static const md_concept PROCESSING_EQUIPMENT = {"109102", "DCM", "Processing Equipment"};
+
+static bool is_free_text(DcmEVR vr)
+{
+    return vr == EVR_LT || vr == EVR_ST || vr == EVR_UT;
+}
+
+static bool is_text(DcmEVR vr)
+{
+    return is_free_text(vr) || vr == EVR_LO || vr == EVR_PN || vr == EVR_SH || vr == EVR_UC;
+}
+
+void md_writing::note(const OFCondition &outcome, const DcmTag &tag)
+{
+    if (condition.good() && outcome.bad()) {
+        condition = outcome;
+        failed_at = tag;
+    }
+}
+
+std::string md_writing::clean(const char *utf8, unsigned kind, size_t max_characters) const
+{
+    std::string target(utf8 != nullptr ? strlen(utf8) * 2 + 1 : 1, '\0');
+    unsigned ascii = verbatim ? unsigned{MD_TEXT_ASCII} : 0U;
+    size_t length = md_text_copy(&target[0], target.size(), max_characters, kind | ascii, utf8);
+    target.resize(length);
+    return target;
+}
+
+void md_writing::text(DcmItem *item, const DcmTag &tag, const char *utf8, size_t max_characters)
+{
+    unsigned kind =
+        tag.getEVR() == EVR_UT || tag.getEVR() == EVR_ST ? MD_TEXT_FREE : MD_TEXT_LINE;
+    std::string value = clean(utf8, kind, max_characters);
+    if (value.empty()) {
+        empty(item, tag);
+    } else {
+        note(item->putAndInsertString(tag, value.c_str()), tag);
+    }
+}
+
+void md_writing::uid(DcmItem *item, const DcmTag &tag, const std::string &value)
+{
+    note(item->putAndInsertString(tag, value.c_str()), tag);
+}
+
+void md_writing::number(DcmItem *item, const DcmTag &tag, unsigned value)
+{
+    note(item->putAndInsertUint16(tag, static_cast<Uint16>(value)), tag);
+}
+
+void md_writing::empty(DcmItem *item, const DcmTag &tag)
+{
+    note(item->insertEmptyElement(tag), tag);
+}
+
+DcmItem *md_writing::append(DcmItem *item, const DcmTag &sequence)
+{
+    DcmItem *added = nullptr;
+    note(item->findOrCreateSequenceItem(sequence, added, -2), sequence);
+    return added != nullptr ? added : &scrap_item_;
+}
+
+void md_writing::code(DcmItem *item, const md_concept &c)
+{
+    md_code copy = {};
+    md_text_copy(copy.value, sizeof copy.value, 64, MD_TEXT_LINE, c.value);
+    md_text_copy(copy.scheme, sizeof copy.scheme, 16, MD_TEXT_LINE, c.scheme);
+    md_text_copy(copy.meaning, sizeof copy.meaning, 64, MD_TEXT_LINE, c.meaning);
+    code(item, copy);
+}
+
+void md_writing::code(DcmItem *item, const md_code &c)
+{
+    bool is_long = strlen(c.value) > 16;
+    text(item, is_long ? DCM_LongCodeValue : DCM_CodeValue, c.value);
+    text(item, DCM_CodingSchemeDesignator, c.scheme, 16);
+    text(item, DCM_CodeMeaning, c.meaning);
+}
+
+void md_writing::code_sequence(DcmItem *item, const DcmTag &sequence, const md_concept &c)
+{
+    code(append(item, sequence), c);
+}
+
+std::string md_source_text(const md_dataset *source, const DcmTagKey &tag)
+{
+    char value[MD_TEXT_BYTES] = "";
+    if (source != nullptr) {
+        (void)md_dataset_get_text(source, MD_TAG(tag.getGroup(), tag.getElement()), 0, value,
+                                  sizeof value);
+    }
+    return value;
+}
+
+/* True for UTF-8 as it should be; a '?' that stands there is one. */
+static bool is_utf8(const std::string &bytes)
+{
+    const char *text = bytes.c_str();
+    for (const char *start = text; md_text_next(&text) != 0; start = text) {
+        if (static_cast<unsigned char>(*start) >= 0x80 && text == start + 1) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Call `visit` with the value of every text attribute, nested ones too. */
+template <typename Visit> static void for_each_text(DcmItem *item, Visit visit)
+{
+    DcmStack stack;
+    while (item->nextObject(stack, OFTrue).good()) {
+        if (is_text(stack.top()->ident())) {
+            auto *element = static_cast<DcmElement *>(stack.top());
+            OFString value;
+            if (element->getOFStringArray(value, OFFalse).good()) {
+                visit(element, std::string(value.c_str(), value.size()));
+            }
+        }
+    }
+}
+
+/* Make the carried texts UTF-8. False when that would lose something. */
+static bool make_utf8(DcmDataset &carried, const std::string &charset)
+{
+    if (!charset.empty() && charset != "ISO_IR 6" && charset != "ISO_IR 192") {
+        if (carried.convertToUTF8().bad()) {
+            return false;
+        }
+    }
+    bool good = true, plain_source = charset.empty() || charset == "ISO_IR 6";
+    for_each_text(&carried, [&](DcmElement *, const std::string &value) {
+        bool ascii = true;
+        for (char c : value) {
+            ascii = ascii && (static_cast<unsigned char>(c) < 0x80 && c != '\x1b');
+        }
+        good = good && is_utf8(value) && (ascii || !plain_source);
+    });
+    if (!good) {
+        return false;
+    }
+    for_each_text(&carried, [&](DcmElement *element, const std::string &value) {
+        std::string tidy;
+        for (char c : value) {
+            unsigned char byte = static_cast<unsigned char>(c);
+            bool line_end = byte == '\r' || byte == '\n';
+            if ((byte >= 0x20 && byte != 0x7f) ||
+                (line_end && is_free_text(element->ident()))) {
+                tidy += c;
+            }
+        }
+        if (tidy != value) {
+            (void)element->putOFStringArray(OFString(tidy.c_str(), tidy.size()));
+        }
+    });
+    return true;
+}
+
+static void carry(DcmDataset *source, DcmDataset &target)
+{
+    for (const carried_attribute &a : CARRIED) {
+        DcmTag tag(a.group, a.element);
+        DcmElement *element = nullptr;
+        bool found = source->findAndGetElement(tag, element).good() && element != nullptr &&
+                     element->ident() == a.vr && !element->isEmpty();
+        if (found && a.vr == EVR_SQ) {
+            auto *sequence = static_cast<DcmSequenceOfItems *>(element);
+            found = sequence->card() > 0 && sequence->card() <= CARRIED_MAX_ITEMS;
+        }
+        if (found && element->calcElementLength(EXS_LittleEndianExplicit, EET_ExplicitLength) <=
+                         CARRIED_MAX_BYTES) {
+            auto *copy = static_cast<DcmElement *>(element->clone());
+            if (copy == nullptr || target.insert(copy, OFTrue).bad()) {
+                delete copy;
+                throw std::bad_alloc();
+            }
+        } else if (a.need == NEED_EMPTY) {
+            (void)target.insertEmptyElement(tag);
+        }
+    }
+}
+
+/* Seconds east of UTC that the study's clock uses: its own offset or that of this machine. */
+static long clock_offset_s(DcmDataset &carried, int64_t when_ms, bool *ret_known)
+{
+    OFString text;
+    if (carried.findAndGetOFString(DcmTagKey(0x0008, 0x0201), text).good() &&
+        text.size() >= 5 && (text[0] == '+' || text[0] == '-') &&
+        strspn(text.c_str() + 1, "0123456789") >= 4) {
+        long hours = (text[1] - '0') * 10 + (text[2] - '0');
+        long minutes = (text[3] - '0') * 10 + (text[4] - '0');
+        *ret_known = true;
+        return (hours * 3600 + minutes * 60) * (text[0] == '-' ? -1 : 1);
+    }
+    *ret_known = false;
+    time_t seconds = static_cast<time_t>(when_ms / 1000);
+    struct tm local;
+    return localtime_r(&seconds, &local) != nullptr ? local.tm_gmtoff : 0;
+}
+
+static void set_clock(md_writing &w)
+{
+    int64_t when_ms = w.result->times.analysis_start_ms;
+    if (when_ms <= 0 || when_ms > INT64_C(253402300799999)) { /* the year 9999 ends */
+        when_ms = md_clock_wall_ms();
+    }
+    bool known = false;
+    long offset_s = clock_offset_s(w.dataset, when_ms, &known);
+    time_t seconds = static_cast<time_t>(when_ms / 1000 + offset_s);
+    struct tm parts;
+    char text[40];
+    if (gmtime_r(&seconds, &parts) == nullptr) {
+        parts = {};
+    }
+    strftime(text, sizeof text, "%Y%m%d", &parts);
+    w.date = text;
+    size_t n = strftime(text, sizeof text, "%H%M%S", &parts);
+    snprintf(text + n, sizeof text - n, ".%03d", static_cast<int>(when_ms % 1000));
+    w.time = text;
+    w.datetime = w.date + w.time;
+    if (known) {
+        snprintf(text, sizeof text, "%c%02ld%02ld", offset_s < 0 ? '-' : '+',
+                 labs(offset_s) / 3600, labs(offset_s) / 60 % 60);
+        w.datetime += text;
+    }
+}
+
+void md_write_study(md_writing &w, const md_dataset *source)
+{
+    DcmDataset *from = md_dataset_dcmtk(source);
+    OFString charset;
+    (void)from->findAndGetOFStringArray(DCM_SpecificCharacterSet, charset);
+    carry(from, w.dataset);
+    if (!charset.empty()) {
+        w.note(w.dataset.putAndInsertString(DCM_SpecificCharacterSet, charset.c_str()),
+               DCM_SpecificCharacterSet);
+    }
+    if (!make_utf8(w.dataset, std::string(charset.c_str(), charset.size()))) {
+        /* A conversion that stopped half-way left a mixture: begin again with the originals. */
+        w.dataset.clear();
+        carry(from, w.dataset);
+        if (!charset.empty()) {
+            w.note(w.dataset.putAndInsertString(DCM_SpecificCharacterSet, charset.c_str()),
+                   DCM_SpecificCharacterSet);
+        }
+        w.verbatim = true;
+    }
+    w.uid(&w.dataset, DCM_StudyInstanceUID, w.result->study_instance_uid);
+    set_clock(w);
+    w.device_uid = md_device_uid(w.result);
+}
+
+/* IHE AI Results (AIR) 6.5.3.1: each algorithm is described as contributing equipment. */
+static void write_contributing_equipment(md_writing &w)
+{
+    const md_model_identity &m = w.result->model;
+    DcmItem *item = w.append(&w.dataset, DCM_ContributingEquipmentSequence);
+    w.code_sequence(item, DCM_PurposeOfReferenceCodeSequence, PROCESSING_EQUIPMENT);
+    w.text(item, DCM_Manufacturer, m.manufacturer[0] != '\0' ? m.manufacturer : "medaid");
+    if (w.options->institution_name != nullptr) {
+        w.text(item, DCM_InstitutionName, w.options->institution_name);
+    }
+    if (w.options->station_name != nullptr) {
+        w.text(item, DCM_StationName, w.options->station_name, 16);
+    }
+    w.text(item, DCM_ManufacturerModelName, m.name[0] != '\0' ? m.name : m.id);
+    w.text(item, DCM_DeviceSerialNumber, m.sha256);
+    w.text(item, DCM_SoftwareVersions, m.version);
+    w.uid(item, DCM_DeviceUID, w.device_uid);
+    w.text(item, DCM_ContributionDateTime, w.datetime.c_str());
+    w.text(item, DCM_ContributionDescription, "Image analysis by a trained model", 1024);
+}
+
+void md_write_series(md_writing &w, const char *sop_class_uid, const std::string &sop_uid,
+                     const std::string &series_uid, const char *modality,
+                     const char *series_number, const char *series_description)
+{
+    DcmDataset *d = &w.dataset;
+    w.uid(d, DCM_SOPClassUID, sop_class_uid);
+    w.uid(d, DCM_SOPInstanceUID, sop_uid);
+    w.uid(d, DCM_SeriesInstanceUID, series_uid);
+    w.text(d, DCM_Modality, modality, 16);
+    w.text(d, DCM_SeriesNumber, series_number);
+    w.text(d, DCM_SeriesDescription, series_description);
+    w.text(d, DCM_SeriesDate, w.date.c_str());
+    w.text(d, DCM_SeriesTime, w.time.c_str());
+    w.text(d, DCM_ContentDate, w.date.c_str());
+    w.text(d, DCM_ContentTime, w.time.c_str());
+    /* The device is medaid with this model in it: a new model is a new device. */
+    w.text(d, DCM_Manufacturer, "medaid");
+    w.text(d, DCM_ManufacturerModelName, "medaid");
+    w.text(d, DCM_DeviceSerialNumber, w.result->model.sha256);
+    w.text(d, DCM_SoftwareVersions, MEDAID_VERSION);
+    if (w.options->institution_name != nullptr) {
+        w.text(d, DCM_InstitutionName, w.options->institution_name);
+    }
+    if (w.options->station_name != nullptr) {
+        w.text(d, DCM_StationName, w.options->station_name, 16);
+    }
+    write_contributing_equipment(w);
+}
+
+void md_write_reference(md_writing &w, DcmItem *item, const char *class_uid,
+                        const char *instance_uid)
+{
+    w.uid(item, DCM_ReferencedSOPClassUID, class_uid);
+    w.uid(item, DCM_ReferencedSOPInstanceUID, instance_uid);
+}
+
+static void finish_character_set(md_writing &w)
+{
+    if (w.verbatim) {
+        return;
+    }
+    bool ascii = true;
+    for_each_text(&w.dataset, [&](DcmElement *, const std::string &value) {
+        for (char c : value) {
+            ascii = ascii && static_cast<unsigned char>(c) < 0x80;
+        }
+    });
+    delete w.dataset.remove(DCM_SpecificCharacterSet);
+    if (!ascii) {
+        w.note(w.dataset.putAndInsertString(DCM_SpecificCharacterSet, "ISO_IR 192"),
+               DCM_SpecificCharacterSet);
+    }
+}
+
+/* Write through a small window into one block: DCMTK's buffer streams do not grow. */
+static md_status write_to_memory(DcmFileFormat &file, md_object *object, md_error *err)
+{
+    const E_TransferSyntax syntax = EXS_LittleEndianExplicit;
+    size_t expected = file.calcElementLength(syntax, EET_ExplicitLength);
+    size_t capacity = 0;
+    if (!md_add(expected, 4096, &capacity)) {
+        return md_fail(err, MD_LIMIT, "the object is too large");
+    }
+    capacity += capacity & 1;
+    uint8_t *bytes = static_cast<uint8_t *>(md_malloc(capacity));
+    if (bytes == nullptr) {
+        return md_fail(err, MD_NOMEM, "out of memory for an object of %zu bytes", expected);
+    }
+    OFCondition written = EC_MemoryExhausted;
+    void *window = nullptr;
+    offile_off_t length = 0;
+    try {
+        DcmOutputBufferStream stream(bytes, static_cast<offile_off_t>(capacity));
+        file.transferInit();
+        /* Not DcmFileFormat::write, which puts DCMTK's name into the meta header. */
+        DcmWriteCache cache;
+        file.transferInit();
+        written = file.getMetaInfo()->write(stream, EXS_LittleEndianExplicit,
+                                            EET_ExplicitLength, &cache);
+        if (written.good()) {
+            written = file.getDataset()->write(stream, syntax, EET_ExplicitLength, &cache,
+                                               EGL_recalcGL, EPD_noChange);
+        }
+        file.transferEnd();
+        stream.flush();
+        stream.flushBuffer(window, length);
+    } catch (...) {
+        md_free(bytes);
+        throw;
+    }
+    if (written.bad() || window != bytes || length <= 0) {
+        md_free(bytes);
+        return md_fail(err, MD_INTERNAL, "the object could not be written: %s", written.text());
+    }
+    object->bytes = bytes;
+    object->size_bytes = static_cast<size_t>(length);
+    return MD_OK;
+}
+
+md_status md_write_finish(md_writing &w, md_object *ret_object, md_error *err)
+{
+    finish_character_set(w);
+    if (w.condition.bad()) {
+        md_status status = md_status_of_condition(w.condition);
+        return md_fail(err, status == MD_NOMEM ? MD_NOMEM : MD_INTERNAL,
+                       "attribute (%04x,%04x) could not be written: %s", w.failed_at.getGroup(),
+                       w.failed_at.getElement(), w.condition.text());
+    }
+    OFString class_uid, instance_uid;
+    (void)w.dataset.findAndGetOFString(DCM_SOPClassUID, class_uid);
+    (void)w.dataset.findAndGetOFString(DCM_SOPInstanceUID, instance_uid);
+    DcmMetaInfo *meta = w.file.getMetaInfo();
+    w.note(w.file.validateMetaInfo(EXS_LittleEndianExplicit, EWM_createNewMeta),
+           DCM_FileMetaInformationGroupLength);
+    (void)meta->putAndInsertString(DCM_ImplementationClassUID, MD_REPORT_IMPLEMENTATION_UID);
+    (void)meta->putAndInsertString(DCM_ImplementationVersionName,
+                                   MD_REPORT_IMPLEMENTATION_NAME);
+    (void)meta->computeGroupLengthAndPadding(EGL_recalcGL, EPD_noChange,
+                                             EXS_LittleEndianExplicit, EET_ExplicitLength);
+    md_object object = {};
+    MD_TRY(write_to_memory(w.file, &object, err));
+    snprintf(object.sop_class_uid, sizeof object.sop_class_uid, "%s", class_uid.c_str());
+    snprintf(object.sop_instance_uid, sizeof object.sop_instance_uid, "%s",
+             instance_uid.c_str());
+    *ret_object = object;
+    return MD_OK;
+}

@@ -1,0 +1,270 @@
+"""What other programs say of the objects: dciodvfy finds no error, dsrdump and dsr2html read the
+report, pydicom finds in it what the result said. usage: test_objects.py PHANTOM REPORT_CASE"""
+import hashlib
+import re
+import subprocess
+import sys
+import tempfile
+
+import pydicom
+
+PHANTOM, REPORT_CASE = sys.argv[1:3]
+CASES = ["positive", "negative", "mixed", "failed", "quality", "partial", "partial0", "triage",
+         "uncalibrated", "successor", "injection", "long", "foreign", "edges"]
+CARRIED = ["StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName",
+           "StudyDescription", "PatientName", "PatientID", "PatientBirthDate", "PatientSex",
+           "PatientAge", "StudyInstanceUID", "StudyID", "ProcedureCodeSequence"]
+SHA256 = "3b1f6a7700c2a1f2d0e95bb1dd5f8f0e0cf3a8b9b6b8f27a45c2d0b3a79e5d41"
+
+
+def run(*command):
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (command, done.stdout, done.stderr)
+    return done.stdout + done.stderr
+
+
+def verify(path):
+    """dciodvfy prints no error; what it warns of is only what it does not know yet."""
+    said = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False)
+    text = said.stdout + said.stderr
+    assert "Error" not in text, (path, text)
+    assert "0020,000" not in text
+    for line in text.splitlines():
+        known = ("0x0018,0x1002" in line or "Standard Extended" in line
+                 or "99MEDAID" in line or "Warning" not in line)
+        assert known, (path, line)
+
+
+class Tree:
+    """A content item with what is in it, by code."""
+
+    def __init__(self, item):
+        self.item = item
+        self.children = [Tree(c) for c in item.get("ContentSequence", [])]
+        name = item.get("ConceptNameCodeSequence")
+        self.name = name[0].get("CodeValue") if name else None
+        self.relation = item.get("RelationshipType")
+
+    def all(self, code):
+        return [c for c in self.children if c.name == code]
+
+    def one(self, code):
+        found = self.all(code)
+        assert len(found) == 1, (code, len(found))
+        return found[0]
+
+    def code(self):
+        c = self.item.ConceptCodeSequence[0]
+        return (c.get("CodeValue") or c.LongCodeValue, c.CodingSchemeDesignator, c.CodeMeaning)
+
+    def number(self):
+        measured = self.item.MeasuredValueSequence
+        if not measured:
+            return None
+        unit = measured[0].MeasurementUnitsCodeSequence[0]
+        assert unit.CodingSchemeDesignator == "UCUM"
+        return float(measured[0].NumericValue), unit.CodeValue
+
+    def text(self):
+        return self.item.TextValue
+
+    def references(self):
+        r = self.item.ReferencedSOPSequence
+        assert len(r) == 1
+        return r[0].ReferencedSOPInstanceUID
+
+
+def every_uid(dataset):
+    for element in dataset.iterall():
+        if element.VR == "UI" and element.value:
+            values = element.value if element.VM > 1 else [element.value]
+            yield from values
+
+
+def check_group(group, expected, sources):
+    """One finding, item by item."""
+    assert group.item.ContentTemplateSequence[0].TemplateIdentifier == "1501"
+    assert group.one("112039").text() == expected["key"]
+    assert group.one("112039").relation == "HAS OBS CONTEXT"
+    assert group.one("112040").item.UID.startswith("2.25.")
+    assert group.one("121071").code()[:2] == expected["code"]
+    assert group.one("121052").code()[:2] == (expected["presence"], "SCT")
+    assert group.one("111001").text() and group.one("111003").text() == "1.2.0"
+    assert group.one("111001").relation == "HAS CONCEPT MOD"
+    parameters = [p.text() for p in group.all("111002")]
+    assert "model sha256 " + SHA256 in parameters
+    assert "image: inverted MONOCHROME1" in parameters and "image: window 2048/4096" in parameters
+    assert group.one("121112").references() == sources[expected["image"]].SOPInstanceUID
+    if expected["calibrated"]:
+        assert not group.all("246262008")
+        assert group.one("122157").number() == (expected["score"], "%")
+        assert group.one("122411").number() == (expected["threshold"], "%")
+        assert "score: calibrated probability" in parameters
+    else:
+        assert not group.all("122157"), "an uncalibrated score was called a probability"
+        assert group.one("246262008").number() == (expected["score"], "1")
+        assert group.one("122411").number() == (expected["threshold"], "1")
+        assert any("not a probability" in p for p in parameters)
+    sites = group.all("363698007")
+    assert [s.code()[0] for s in sites] == expected["sites"]
+    laterality = sites[0].all("272741003") if sites else []
+    assert [s.code()[0] for s in laterality] == expected["laterality"]
+    assert bool(group.all("260870009")) == expected["urgent"]
+
+
+PRESENT, ABSENT, UNDETERMINED = "52101004", "272519000", "373068000"
+
+
+def expect(case, n_sources):
+    """The findings that cases.c made."""
+    pneumonia = dict(key="pneumonia", code=("233604007", "SCT"), presence=PRESENT, score=97.31234,
+                     threshold=50, calibrated=True, image=0, sites=["39607008"],
+                     laterality=["7771000"], urgent=True)
+    effusion = dict(key="effusion", code=("60046008", "SCT"), presence=ABSENT, score=12.00001,
+                    threshold=30, calibrated=True, image=0, sites=["39607008"], laterality=[],
+                    urgent=False)
+    if case == "negative":
+        return [dict(pneumonia, presence=ABSENT, score=4.12345, urgent=False)]
+    if case == "mixed":
+        return [pneumonia, effusion,
+                dict(pneumonia, key="second-look", presence=UNDETERMINED, score=49,
+                     image=int(n_sources > 1), sites=[], laterality=[], urgent=False)]
+    if case in ("failed", "quality", "partial0"):
+        return []
+    if case == "uncalibrated":
+        return [dict(pneumonia, calibrated=False, score=0.973123, threshold=0.5),
+                dict(effusion, calibrated=False, score=0.12, threshold=0.3)]
+    if case == "long":
+        return [dict(pneumonia, code=("1234567890123456789012345678901234567890", "99MEDAID")),
+                effusion]
+    if case == "edges":
+        return [dict(pneumonia, score=100, threshold=100, laterality=[]),
+                dict(effusion, score=0, threshold=0.00005)]
+    return [pneumonia, effusion]
+
+
+def check_failure(group, case, sources, analysed):
+    assert not group.all("121071"), "a failure has no finding"
+    assert group.one("121052").code()[0] == UNDETERMINED
+    number = group.one("122157")
+    assert number.number() is None
+    qualifier = number.item.NumericValueQualifierCodeSequence[0].CodeValue
+    assert qualifier == ("114007" if case == "quality" else "114006")
+    summary = {"failed": "111245", "quality": "111245", "partial": "111244",
+               "partial0": "111243"}[case]
+    assert group.one("111017").code()[0] == summary
+    assert group.one("246101005").code()[0] == ("110531" if case == "quality" else "110501")
+    assert group.one("121106").text()
+    images = [i.references() for i in group.all("121112")]
+    expected = [s.SOPInstanceUID for s in sources] if case in ("failed", "quality") else []
+    assert images == expected
+
+
+def check_sr(path, case, sources, paths):
+    verify(path)
+    dumped = run("dsrdump", path)
+    assert "Imaging Measurement Report" in dumped
+    assert "Qualitative Evaluations" in run("dsr2html", path)
+    report = pydicom.dcmread(path)
+    first = sources[0]
+    failed = case in ("failed", "quality")
+    analysed = sources if failed else sources[:2]
+    assert report.SOPClassUID == "1.2.840.10008.5.1.4.1.1.88.34" and report.Modality == "SR"
+    assert report.file_meta.ImplementationVersionName.startswith("MEDAID_")
+    for keyword in CARRIED:
+        assert report.get(keyword) == first.get(keyword), (keyword, report.get(keyword))
+    assert report.SeriesInstanceUID not in [s.SeriesInstanceUID for s in sources]
+    partial = failed or case.startswith("partial")
+    assert report.CompletionFlag == ("PARTIAL" if partial else "COMPLETE")
+    assert bool(report.get("CompletionFlagDescription")) == partial
+    assert report.VerificationFlag == "UNVERIFIED" and report.PreliminaryFlag == "PRELIMINARY"
+    assert (report.ContentDate, report.ContentTime) == ("20260115", "101502.250")
+    author = report.AuthorObserverSequence[0]
+    assert author.ObserverType == "DEV" and author.DeviceUID.startswith("2.25.")
+    equipment = report.ContributingEquipmentSequence[0]
+    assert equipment.PurposeOfReferenceCodeSequence[0].CodeValue == "109102"
+    assert equipment.DeviceUID == author.DeviceUID and equipment.SoftwareVersions == "1.2.0"
+    evidence = {r.ReferencedSOPInstanceUID
+                for study in report.CurrentRequestedProcedureEvidenceSequence
+                for series in study.ReferencedSeriesSequence
+                for r in series.ReferencedSOPSequence}
+    assert evidence == {s.SOPInstanceUID for s in analysed}
+    other = {r.ReferencedSOPInstanceUID
+             for study in report.get("PertinentOtherEvidenceSequence", [])
+             for series in study.ReferencedSeriesSequence for r in series.ReferencedSOPSequence}
+    assert other == {s.SOPInstanceUID for s in sources} - evidence
+    assert ("PredecessorDocumentsSequence" in report) == (case == "successor")
+    if case == "successor":
+        before = report.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0]
+        assert before.SeriesInstanceUID == report.SeriesInstanceUID
+        assert before.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == "2.25.123456789"
+    request = "RequestAttributesSequence" in first
+    assert ("ReferencedRequestSequence" in report) == request
+    if request:
+        assert report.ReferencedRequestSequence[0].RequestedProcedureID == "RP1"
+    root = Tree(report)
+    assert root.name == "126000"
+    assert report.ContentTemplateSequence[0].TemplateIdentifier == "1500"
+    assert root.one("121049").code()[0] == "en-US"
+    assert root.one("121005").code()[0] == "121007"
+    assert root.one("121012").item.UID == author.DeviceUID
+    assert SHA256 in root.one("121016").text()
+    procedure = "36572-6" if request else "399208008"
+    assert root.one("121058").code()[0] == procedure
+    assert report.PerformedProcedureCodeSequence[0].CodeValue == procedure
+    library = [i.references() for g in root.one("111028").all("126200")
+               for i in g.children if i.item.ValueType == "IMAGE"]
+    assert library == [s.SOPInstanceUID for s in analysed]
+    groups = root.one("126010").all("125007")
+    expected = expect(case, len(sources))
+    assert len(groups) == len(expected) + partial and groups
+    for group, finding in zip(groups, expected):
+        check_group(group, finding, sources)
+    if partial:
+        check_failure(groups[-1], case, sources, analysed)
+    words = [t.text() for t in root.one("C0034375").children]
+    assert any("not for diagnosis" in w for w in words)
+    assert any(("PRODUCT" if case == "triage" else "RESEARCH") in w for w in words)
+    for uid in every_uid(report):
+        assert re.fullmatch(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+", uid) and len(uid) <= 64, uid
+    for element in report.iterall():
+        if element.VR in ("LO", "SH", "PN", "CS"):
+            for value in element.value if element.VM > 1 else [element.value]:
+                assert all(ord(c) >= 32 for c in str(value)), element
+                assert len(str(value)) <= 64 or element.VR == "PN", element
+    return report
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder:
+        small = ["--rows", "256", "--columns", "312"]
+        sets = {"plain": ["--photometric", "MONOCHROME1"],
+                "request": ["--request", "--accession", "A1"],
+                "latin1": ["--charset", "latin1", "--patient-name", "M\u00fcller^J\u00f6rg"],
+                "utf8": ["--patient-name",
+                         "Yamada^Tarou=\u5c71\u7530^\u592a\u90ce=\u3084\u307e\u3060"]}
+        seen = set()
+        for name, options in sets.items():
+            paths = []
+            for i in range(1, 4):
+                paths.append(f"{folder}/{name}{i}.dcm")
+                run(PHANTOM, *small, *options, "--instance-number", str(i), "--output", paths[-1])
+            sources = [pydicom.dcmread(p) for p in paths]
+            few = name in ("latin1", "utf8")
+            for case in ("positive", "foreign", "failed") if few else CASES:
+                for n in (1, 3):
+                    out = f"{folder}/out.dcm"
+                    run(REPORT_CASE, "sr", case, out, *paths[:n])
+                    report = check_sr(out, case, sources[:n], paths)
+                    seen.add(report.SOPInstanceUID)
+                    first = hashlib.sha256(open(out, "rb").read()).digest()
+                    run(REPORT_CASE, "sr", case, out, *paths[:n])
+                    assert first == hashlib.sha256(open(out, "rb").read()).digest()
+                    if name == "latin1" or name == "utf8" or case == "foreign":
+                        assert report.SpecificCharacterSet == "ISO_IR 192"
+                    else:
+                        assert "SpecificCharacterSet" not in report
+        print(len(seen), "different reports")
+
+
+main()
