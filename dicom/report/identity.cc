@@ -38,7 +38,8 @@ std::string md_object_uid(const md_result *result, const char *kind)
     for (size_t i = 0; i < result->n_findings; i++) {
         char threshold[17];
         md_text_decimal(result->findings[i].threshold, 9, threshold);
-        parts.push_back(std::string(result->findings[i].key) + "=" + threshold);
+        parts.push_back(std::string(result->findings[i].key) + ">=" + threshold +
+                        (result->findings[i].score_is_probability ? " probability" : ""));
     }
     std::vector<std::string> inputs;
     inputs.reserve(result->n_instances);

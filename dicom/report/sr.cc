@@ -124,7 +124,8 @@ static md_status write_sr(const md_result *result, const md_dataset *const *sour
     md_writing w(result, options);
     std::vector<md_study_series> groups = md_group_objects(result, sources);
     md_write_study(w, sources[0]);
-    md_write_series(w, SOP_COMPREHENSIVE_3D_SR, md_object_uid(result, "sr"),
+    md_write_series(w, SOP_COMPREHENSIVE_3D_SR,
+                    md_object_uid(result, options->triage_only ? "triage sr" : "sr"),
                     md_series_uid(result, SERIES_KIND), "SR", "9901",
                     "AI result - not for diagnosis");
     write_document(w, sources[0], groups);

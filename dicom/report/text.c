@@ -109,3 +109,23 @@ void md_text_decimal(double value, unsigned decimals, char ret_text[17])
     memcpy(ret_text, text, (size_t)n);
     ret_text[n] = '\0';
 }
+
+void md_text_score(double score, double threshold, bool is_probability,
+                   char ret_score[MD_SCORE_BYTES], char ret_threshold[MD_SCORE_BYTES])
+{
+    double scale = is_probability ? 100 : 1;
+    char a[17], b[17], whole[17];
+    md_text_decimal(scale, 0, whole);
+    for (unsigned decimals = is_probability ? 1 : 3; decimals <= 9; decimals++) {
+        md_text_decimal(score * scale, decimals, a);
+        md_text_decimal(threshold * scale, decimals, b);
+        bool merged = score != threshold && strcmp(a, b) == 0;
+        bool rounded_off =
+            (score > 0 && strcmp(a, "0") == 0) || (score < 1 && strcmp(a, whole) == 0);
+        if (!merged && !rounded_off) {
+            break;
+        }
+    }
+    snprintf(ret_score, MD_SCORE_BYTES, "%s%s", a, is_probability ? " %" : "");
+    snprintf(ret_threshold, MD_SCORE_BYTES, "%s%s", b, is_probability ? " %" : "");
+}

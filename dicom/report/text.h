@@ -31,6 +31,18 @@ uint32_t md_text_next(const char **text) MD_NOEXCEPT;
  * superfluous zeros and whatever the locale: 97.31. value must be finite and below 1e9. */
 void md_text_decimal(double value, unsigned decimals, char ret_text[17]) MD_NOEXCEPT;
 
+enum {
+    MD_SCORE_BYTES = 24
+};
+
+/* A score and its threshold for people: "97.3 %" and "50 %" for probabilities, "0.973" and
+ * "0.5" for other scores. As few decimals as keep apart what differs: two different numbers are
+ * never shown as one, nor a score that is neither 0 nor 1 as 0 or as certainty. Both in 0..1.
+ */
+void md_text_score(double score, double threshold, bool is_probability,
+                   char ret_score[MD_SCORE_BYTES], char ret_threshold[MD_SCORE_BYTES])
+    MD_NOEXCEPT;
+
 #ifdef __cplusplus
 }
 #endif

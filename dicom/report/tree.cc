@@ -492,9 +492,10 @@ static void add_algorithm(tree_writer &t, const md_result *result, const md_find
     t.text(relation, ALGORITHM_MANUFACTURER, m.manufacturer);
 }
 
-static void add_finding(tree_writer &t, const md_result *result, size_t index,
+static void add_finding(tree_writer &t, const md_writing &w, size_t index,
                         const md_dataset *source)
 {
+    const md_result *result = w.result;
     const md_finding &f = result->findings[index];
     const md_instance_ref &instance = result->instances[f.instance_index];
     t.container(MEASUREMENT_GROUP, "1501");
@@ -502,7 +503,8 @@ static void add_finding(tree_writer &t, const md_result *result, size_t index,
     t.uid(DSRTypes::RT_hasObsContext, TRACKING_UID, md_tracking_uid(result, f.key, &instance));
     t.open_code(DSRTypes::RT_contains, FINDING, f.concept);
     t.close();
-    if (f.site.value[0] != '\0') {
+    /* Triage does not localise: a side would direct the reader's attention. */
+    if (f.site.value[0] != '\0' && !w.options->triage_only) {
         t.open_code(DSRTypes::RT_hasConceptMod, FINDING_SITE, f.site);
         if (f.laterality.value[0] != '\0') {
             t.open_code(DSRTypes::RT_hasConceptMod, LATERALITY, f.laterality);
@@ -564,15 +566,11 @@ static void add_failure(tree_writer &t, const md_result *result,
 
 static std::string sentence(const md_result *result, const md_finding &f)
 {
-    char score[17], threshold[17];
-    double scale = f.score_is_probability ? 100 : 1;
-    unsigned decimals = f.score_is_probability ? 1 : 3;
-    md_text_decimal(f.score * scale, decimals, score);
-    md_text_decimal(f.threshold * scale, decimals, threshold);
-    const char *unit = f.score_is_probability ? " %" : "";
+    char score[MD_SCORE_BYTES], threshold[MD_SCORE_BYTES];
+    md_text_score(f.score, f.threshold, f.score_is_probability, score, threshold);
     std::string line = std::string(f.concept.meaning) + ": " + md_presence_name(f.presence);
     line += f.score_is_probability ? " (probability " : " (uncalibrated score ";
-    line += std::string(score) + unit + ", threshold " + threshold + unit + ")";
+    line += std::string(score) + ", threshold " + threshold + ")";
     if (result->n_instances > 1) {
         line += ", image " + std::to_string(f.instance_index + 1) + " of " +
                 std::to_string(result->n_instances);
@@ -622,7 +620,7 @@ md_status md_write_tree(md_writing &w, const md_dataset *const *sources,
     add_image_library(t, series);
     t.container(IMAGING_MEASUREMENTS);
     for (size_t i = 0; i < w.result->n_findings; i++) {
-        add_finding(t, w.result, i, sources[w.result->findings[i].instance_index]);
+        add_finding(t, w, i, sources[w.result->findings[i].instance_index]);
     }
     if (w.result->status != MD_RESULT_COMPLETE) {
         add_failure(t, w.result, series);

@@ -1,7 +1,10 @@
 #include "tests/unit/dicom_report/cases.h"
 
+#include "tests/support/phantom_image.h"
+
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 const char *const CASE_NAMES[] = {"positive",     "negative",  "mixed",     "failed",
@@ -174,6 +177,18 @@ static bool vary(test_case *c, const char *name)
     return true;
 }
 
+/* The film as it would be displayed, 0 = black. */
+static bool draw_display(test_case *c, uint32_t columns, uint32_t rows)
+{
+    uint16_t *film = phantom_draw_chest(rows, columns, 1, PHANTOM_OPACITY_LEFT);
+    bool made = film != NULL && md_raster_init(&c->display, columns, rows, 1, NULL) == MD_OK;
+    for (size_t i = 0; made && i < (size_t)columns * rows; i++) {
+        c->display.values[i] = (float)film[i] / 4095.0F;
+    }
+    free(film);
+    return made;
+}
+
 bool case_make(test_case *c, const char *name, const char *const *paths, size_t n_paths)
 {
     memset(c, 0, sizeof *c);
@@ -188,7 +203,7 @@ bool case_make(test_case *c, const char *name, const char *const *paths, size_t 
     int64_t rows = 1, columns = 1;
     (void)md_dataset_get_int(c->datasets[0], MD_TAG(0x28, 0x10), 0, &rows);
     (void)md_dataset_get_int(c->datasets[0], MD_TAG(0x28, 0x11), 0, &columns);
-    if (r->findings == NULL) {
+    if (r->findings == NULL || !draw_display(c, (uint32_t)columns, (uint32_t)rows)) {
         case_finish(c);
         return false;
     }

@@ -131,6 +131,8 @@ def expect(case, n_sources):
                      image=int(n_sources > 1), sites=[], laterality=[], urgent=False)]
     if case in ("failed", "quality", "partial0"):
         return []
+    if case == "triage":
+        return [dict(pneumonia, sites=[], laterality=[]), dict(effusion, sites=[])]
     if case == "uncalibrated":
         return [dict(pneumonia, calibrated=False, score=0.973123, threshold=0.5),
                 dict(effusion, calibrated=False, score=0.12, threshold=0.3)]
@@ -235,6 +237,37 @@ def check_sr(path, case, sources, paths):
     return report
 
 
+def check_picture(path, case, sources):
+    """The Secondary Capture, and its pixels where the source is known to be black."""
+    verify(path)
+    picture = pydicom.dcmread(path)
+    source = sources[0]
+    assert picture.SOPClassUID == "1.2.840.10008.5.1.4.1.1.7" and picture.Modality == "OT"
+    for keyword in CARRIED:
+        assert picture.get(keyword) == source.get(keyword), keyword
+    assert picture.SeriesInstanceUID != source.SeriesInstanceUID
+    assert picture.SeriesDescription == "AI - not for diagnosis"
+    assert list(picture.ImageType) == ["DERIVED", "SECONDARY"]
+    assert picture.ConversionType == "WSD" and picture.DerivationDescription
+    assert picture.BurnedInAnnotation == source.BurnedInAnnotation == "NO"
+    assert picture.LossyImageCompression == "00"
+    assert picture.PatientOrientation == source.PatientOrientation
+    reference = picture.SourceImageSequence[0]
+    assert reference.ReferencedSOPInstanceUID == source.SOPInstanceUID
+    assert reference.PurposeOfReferenceCodeSequence[0].CodeValue == "121322"
+    assert picture.ContributingEquipmentSequence[0].SoftwareVersions == "1.2.0"
+    assert (picture.PhotometricInterpretation, picture.BitsAllocated) == ("RGB", 8)
+    assert picture.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.1"
+    pixels = picture.pixel_array.astype(int)
+    film = pixels[36:36 + 420, :512]
+    coloured = (abs(film[:, :, 0] - film[:, :, 2]) > 8)
+    shown = case not in ("negative", "failed", "quality", "partial0", "triage")
+    assert coloured.any() == shown, case
+    if shown:
+        assert coloured[:, 256:].sum() > 20 * max(1, coloured[:, :200].sum())
+    return picture
+
+
 def main():
     with tempfile.TemporaryDirectory() as folder:
         small = ["--rows", "256", "--columns", "312"]
@@ -260,6 +293,10 @@ def main():
                     first = hashlib.sha256(open(out, "rb").read()).digest()
                     run(REPORT_CASE, "sr", case, out, *paths[:n])
                     assert first == hashlib.sha256(open(out, "rb").read()).digest()
+                    run(REPORT_CASE, "picture", case, out, *paths[:n])
+                    picture = check_picture(out, case, sources[:n])
+                    assert picture.SOPInstanceUID != report.SOPInstanceUID
+                    assert picture.SeriesInstanceUID != report.SeriesInstanceUID
                     if name == "latin1" or name == "utf8" or case == "foreign":
                         assert report.SpecificCharacterSet == "ISO_IR 192"
                     else:

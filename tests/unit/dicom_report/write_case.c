@@ -36,6 +36,10 @@ int main(int argc, char **argv)
     if (strcmp(argv[1], "sr") == 0) {
         status = md_report_write_sr(&c.result, c.sources, &c.options, &object, &err);
     }
+    if (strcmp(argv[1], "picture") == 0) {
+        status = md_report_write_picture(&c.result, 0, c.sources[0], &c.display, &c.options,
+                                         &object, &err);
+    }
     int failed = 1;
     if (status != MD_OK) {
         fprintf(stderr, "%s: %s\n", md_status_name(status), err.msg);
