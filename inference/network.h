@@ -24,6 +24,15 @@ typedef enum md_backend {
 enum {
     MD_NETWORK_MAX_EXTRA_OUTPUTS = 8
 };
+/* The largest ONNX file. */
+#define MD_NETWORK_MAX_ONNX_BYTES ((size_t)1 << 30)
+
+/* A graph input whose value is given once, at load time, and is constant from then on: what
+ * decides shapes (Reshape's target, Slice's starts) may not change from run to run. */
+typedef struct md_binding {
+    const char *name;
+    const md_tensor *tensor; /* borrowed for the call */
+} md_binding;
 
 typedef struct md_network_options {
     md_backend backend;
@@ -31,17 +40,24 @@ typedef struct md_network_options {
     /* Inner tensors that are to be readable after a run, besides the graph's outputs. */
     const char *extra_outputs[MD_NETWORK_MAX_EXTRA_OUTPUTS];
     unsigned n_extra_outputs;
-    int64_t batch; /* replaces a symbolic first dimension; 0: 1 */
+    int64_t batch;              /* replaces a symbolic first dimension; 0: 1 */
+    const md_binding *bindings; /* those inputs are no inputs of the network any more */
+    unsigned n_bindings;
+    bool no_rewriting; /* for tests: the graph as it was imported, nothing fused */
 } md_network_options;
 
 /* Import from the bytes of an ONNX file, which may be released afterwards. options NULL:
- * defaults. MD_FORMAT, MD_UNSUPPORTED (operator, attribute, type or opset), MD_LIMIT. Caller
- * destroys. */
+ * defaults. MD_FORMAT, MD_UNSUPPORTED (operator, attribute, type or opset), MD_LIMIT,
+ * MD_NOT_FOUND (an extra output), MD_INVALID_ARG (a binding). Caller destroys. */
 md_status md_network_load(const uint8_t *onnx, size_t size_bytes,
                           const md_network_options *options, md_network **ret_network,
                           md_error *err) MD_NOEXCEPT MD_NODISCARD;
 void md_network_destroy(md_network *network) MD_NOEXCEPT;
 MD_DEFINE_DESTROYP(md_network, md_network_destroy)
+
+/* All shapes are fixed at load time: only the first dimension of a graph input may be symbolic.
+ * Opsets 6 to 17 of ai.onnx, and 1 to 5 for operators that did not
+ * change since; see graph/ops.c for the list. */
 
 /* "onednn" or "openblas". */
 const char *md_network_backend_name(const md_network *network) MD_NOEXCEPT;
@@ -59,6 +75,9 @@ unsigned md_network_n_inputs(const md_network *network) MD_NOEXCEPT;
 unsigned md_network_n_outputs(const md_network *network) MD_NOEXCEPT;
 const md_network_port *md_network_input(const md_network *network, unsigned index) MD_NOEXCEPT;
 const md_network_port *md_network_output(const md_network *network, unsigned index) MD_NOEXCEPT;
+/* Bytes of working memory of a run, weights not counted; and how many kernel calls it is. */
+size_t md_network_arena_bytes(const md_network *network) MD_NOEXCEPT;
+unsigned md_network_n_steps(const md_network *network) MD_NOEXCEPT;
 /* Index of the output of that name, -1 when there is none. */
 int md_network_find_output(const md_network *network, const char *name) MD_NOEXCEPT;
 

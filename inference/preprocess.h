@@ -36,12 +36,26 @@ typedef struct md_placement {
     double x, y, width, height;
 } md_placement;
 
-/* Resize filters, per axis, with scale s = source length / target length:
- *   triangle: weights max(0, 1 - |p + 0.5 - c| / max(s,1)) around c = (i + 0.5) * s, normalised
- * to sum 1 over the source pixels p that exist (anti-aliased when shrinking, bilinear when
- * growing); area:     the share of source pixel p that [i*s, (i+1)*s) covers, over s.
- * ret_tensor is [1, n_channels, height, width] float32; caller finishes. MD_INVALID_ARG for
- * options out of range. */
+/* Cropping (crop_borders): with m and M the least and largest value of the picture, a pixel is
+ * black when no channel is above m + 0.04 (M - m); a row or column is black when at least 98 of
+ * 100 of its pixels are. Black rows are cut at the top and bottom, then black columns, counted
+ * over the rows that remain, at the left and right. Nothing is cut when less than a quarter of
+ * the rows or of the columns would remain.
+ *
+ * Placement: stretch maps the (cropped) picture to the whole tensor. Letterbox maps its longer
+ * side in mm, relative to the tensor's, to the whole tensor and centres the other; pixels of
+ * the tensor are square in mm. Outside the picture the value is 0 before mean and std.
+ *
+ * Resize filters, per axis, for a placement [o, o + e) of an axis with n target pixels, s = e /
+ * n: triangle: weights max(0, 1 - |p + 0.5 - c| / max(s, 1)) around c = o + (i + 0.5) s,
+ *             normalised to sum 1 over the source pixels p of the (cropped) picture:
+ *             anti-aliased when shrinking, bilinear when growing. A target whose c is outside
+ *             the picture has no weights.
+ *   area:     the share of source pixel p that [o + i s, o + (i + 1) s) covers, over s. Exact
+ *             means when shrinking, nearest when growing by whole numbers.
+ * Both axes are independent; sums are float32, so two correct programs differ by about 1e-6 of
+ * the largest value. ret_tensor is [1, n_channels, height, width] float32; caller finishes.
+ * MD_INVALID_ARG for options out of range. */
 md_status md_preprocess(const md_raster *raster, const md_preprocess_options *options,
                         md_tensor *ret_tensor, md_placement *ret_placement, md_steps *steps,
                         md_error *err) MD_NOEXCEPT MD_NODISCARD;

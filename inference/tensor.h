@@ -37,6 +37,9 @@ typedef struct md_tensor {
 
 size_t md_dtype_bytes(md_dtype dtype) MD_NOEXCEPT;
 const char *md_dtype_name(md_dtype dtype) MD_NOEXCEPT;
+/* Fill in everything but the data, which becomes NULL. Errors as md_tensor_init. */
+md_status md_tensor_shape(md_tensor *tensor, md_dtype dtype, unsigned n_dims,
+                          const int64_t *dims, md_error *err) MD_NOEXCEPT MD_NODISCARD;
 /* Allocate, not cleared. MD_LIMIT for negative dims or too many elements. */
 md_status md_tensor_init(md_tensor *tensor, md_dtype dtype, unsigned n_dims,
                          const int64_t *dims, md_error *err) MD_NOEXCEPT MD_NODISCARD;

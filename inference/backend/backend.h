@@ -1,0 +1,40 @@
+#ifndef MEDAID_INFERENCE_BACKEND_BACKEND_H
+#define MEDAID_INFERENCE_BACKEND_BACKEND_H
+
+/* What a back end is: a few functions that turn nodes into steps of a plan. Whatever it does
+ * not want is run by the reference kernels with its sgemm. One state belongs to one network. */
+
+#include "inference/graph/plan.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct md_backend_api {
+    const char *name;
+    /* n_threads >= 1. Caller destroys. */
+    md_status (*create)(unsigned n_threads, const md_graph *graph, void **ret_state,
+                        md_error *err);
+    void (*destroy)(void *state); /* NULL is fine; after the plan */
+    md_sgemm_fn sgemm;
+    /* Before each run, on its thread. */
+    void (*begin_run)(void *state);
+    /* Append the steps of the node; *ret_done false: the reference shall do it. */
+    md_status (*emit)(void *state, md_plan *plan, const md_graph *graph, const md_node *node,
+                      bool *ret_done, md_error *err);
+    /* Make sure that the value, made by a step of this back end, is in its plain buffer. */
+    md_status (*make_plain)(void *state, md_plan *plan, const md_graph *graph,
+                            const md_node *node, int value, md_error *err);
+} md_backend_api;
+
+/* MD_UNSUPPORTED when the library cannot be loaded. */
+md_status md_openblas_api(const md_backend_api **ret_api, md_error *err)
+    MD_NOEXCEPT MD_NODISCARD;
+#ifdef MEDAID_HAVE_ONEDNN
+const md_backend_api *md_onednn_api(void) MD_NOEXCEPT;
+#endif
+
+#ifdef __cplusplus
+}
+#endif
+#endif

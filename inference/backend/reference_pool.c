@@ -1,0 +1,161 @@
+/* Pooling and normalisation. */
+
+#include "inference/backend/kernels.h"
+
+#include <math.h>
+
+typedef struct span {
+    int64_t start;      /* of the window, in the input; may be negative */
+    int64_t first, end; /* kernel positions that lie in the input */
+    int64_t n_padded;   /* those that lie in input or padding, for the mean */
+} span;
+
+static span window_span(const md_window *w, unsigned axis, int64_t out)
+{
+    const int64_t step = w->dilation[axis], n = w->in[axis];
+    span s = {.start = out * w->stride[axis] - w->pad_begin[axis]};
+    s.first = s.start < 0 ? (-s.start + step - 1) / step : 0;
+    s.end = n > s.start ? (n - s.start + step - 1) / step : 0;
+    s.end = s.end > w->kernel[axis] ? w->kernel[axis] : s.end;
+    const int64_t limit = n + w->pad_end[axis];
+    s.n_padded = limit > s.start ? (limit - s.start + step - 1) / step : 0;
+    s.n_padded = s.n_padded > w->kernel[axis] ? w->kernel[axis] : s.n_padded;
+    return s;
+}
+
+static float pool_window(const md_pool_params *pool, const float *x, const span *s)
+{
+    const md_window *w = &pool->window;
+    float best = -INFINITY;
+    double sum = 0.0;
+    for (int64_t z = s[0].first; z < s[0].end; z++) {
+        for (int64_t y = s[1].first; y < s[1].end; y++) {
+            const float *line = x + ((s[0].start + z * w->dilation[0]) * w->in[1] + s[1].start +
+                                     y * w->dilation[1]) *
+                                        w->in[2];
+            for (int64_t i = s[2].first; i < s[2].end; i++) {
+                const float value = line[s[2].start + i * w->dilation[2]];
+                sum += (double)value;
+                best = value > best || value != value ? value : best;
+            }
+        }
+    }
+    if (!pool->average) {
+        return best;
+    }
+    int64_t n = 1;
+    for (unsigned i = 0; i < 3; i++) {
+        n *= pool->count_include_pad ? s[i].n_padded : s[i].end - s[i].first;
+    }
+    return (float)(sum / (double)n);
+}
+
+/* Maximum or mean of x [N,C,D,H,W] under each window. */
+md_status md_kernel_pool(const md_call *call)
+{
+    const md_pool_params *pool = &call->p->pool;
+    const md_window *w = &pool->window;
+    const int64_t n_planes = call->in[0]->dims[0] * call->in[0]->dims[1];
+    const float *x = call->in[0]->data;
+    float *to = call->out[0]->data;
+    for (int64_t plane = 0; plane < n_planes; plane++) {
+        span s[3];
+        for (int64_t oz = 0; oz < w->out[0]; oz++) {
+            s[0] = window_span(w, 0, oz);
+            for (int64_t oy = 0; oy < w->out[1]; oy++) {
+                s[1] = window_span(w, 1, oy);
+                for (int64_t ox = 0; ox < w->out[2]; ox++) {
+                    s[2] = window_span(w, 2, ox);
+                    *to++ = pool_window(pool, x, s);
+                }
+            }
+        }
+        x += w->in[0] * w->in[1] * w->in[2];
+    }
+    return MD_OK;
+}
+
+static size_t inner_length(const md_tensor *x)
+{
+    size_t n = 1;
+    for (unsigned i = 2; i < x->n_dims; i++) {
+        n *= (size_t)x->dims[i];
+    }
+    return n;
+}
+
+/* y[n,c,p] = act(x[n,c,p] scale[c] + shift[c]) */
+md_status md_kernel_batch_norm(const md_call *call)
+{
+    const md_tensor *x = call->in[0];
+    const float *scale = call->in[1]->data, *shift = call->in[2]->data;
+    const size_t n = inner_length(x), n_channels = (size_t)x->dims[1];
+    for (size_t row = 0; row < (size_t)x->dims[0] * n_channels; row++) {
+        const float *from = (const float *)x->data + row * n;
+        float *to = (float *)call->out[0]->data + row * n;
+        const float s = scale[row % n_channels], t = shift[row % n_channels];
+        for (size_t i = 0; i < n; i++) {
+            to[i] = from[i] * s + t;
+        }
+        if (call->p->norm.activation.function != MD_UNARY_IDENTITY) {
+            md_activate(&call->p->norm.activation, to, to, n);
+        }
+    }
+    return MD_OK;
+}
+
+/* y = (x - mean) / sqrt(var + epsilon) * scale + shift with mean and variance of each plane. */
+md_status md_kernel_instance_norm(const md_call *call)
+{
+    const md_tensor *x = call->in[0];
+    const float *scale = call->in[1]->data, *shift = call->in[2]->data;
+    const size_t n = inner_length(x), n_channels = (size_t)x->dims[1];
+    for (size_t row = 0; row < (size_t)x->dims[0] * n_channels; row++) {
+        const float *from = (const float *)x->data + row * n;
+        float *to = (float *)call->out[0]->data + row * n;
+        double mean = 0.0, spread = 0.0;
+        for (size_t i = 0; i < n; i++) {
+            mean += (double)from[i];
+        }
+        mean /= (double)n;
+        for (size_t i = 0; i < n; i++) {
+            spread += ((double)from[i] - mean) * ((double)from[i] - mean);
+        }
+        spread /= (double)n;
+        const double s =
+            (double)scale[row % n_channels] / sqrt(spread + (double)call->p->norm.epsilon);
+        for (size_t i = 0; i < n; i++) {
+            to[i] = (float)(((double)from[i] - mean) * s + (double)shift[row % n_channels]);
+        }
+    }
+    return MD_OK;
+}
+
+/* y[c] = x[c] / (bias + alpha/size * sum of x^2 over the channels c - floor((size-1)/2) ..
+ * c + ceil((size-1)/2)) ^ beta */
+md_status md_kernel_lrn(const md_call *call)
+{
+    const md_tensor *x = call->in[0];
+    const int64_t n_channels = x->dims[1], size = call->p->lrn.size;
+    const size_t n = inner_length(x);
+    for (int64_t row = 0; row < x->dims[0] * n_channels; row++) {
+        const int64_t c = row % n_channels;
+        int64_t low = c - (size - 1) / 2, high = c + size / 2;
+        low = low < 0 ? 0 : low;
+        high = high >= n_channels ? n_channels - 1 : high;
+        const float *image = (const float *)x->data + (size_t)(row - c) * n;
+        float *to = (float *)call->out[0]->data + (size_t)row * n;
+        for (size_t i = 0; i < n; i++) {
+            double sum = 0.0;
+            for (int64_t k = low; k <= high; k++) {
+                const double value = (double)image[(size_t)k * n + i];
+                sum += value * value;
+            }
+            const double base =
+                (double)call->p->lrn.bias + (double)call->p->lrn.alpha / (double)size * sum;
+            to[i] = (float)((double)image[(size_t)c * n + i] /
+                            pow(base, (double)call->p->lrn.beta));
+        }
+    }
+    return MD_OK;
+}

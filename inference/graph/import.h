@@ -1,0 +1,32 @@
+#ifndef MEDAID_INFERENCE_GRAPH_IMPORT_H
+#define MEDAID_INFERENCE_GRAPH_IMPORT_H
+
+/* ONNX bytes to a graph: decode, check, infer every shape, fold what is constant.
+ *
+ * All shapes are known after the import: a symbolic first dimension becomes the batch that the
+ * caller names, and an operand that decides a shape (Reshape's target, Slice's starts, ...) has
+ * to be constant, computed from constants and shapes, or bound by the caller. */
+
+#include "inference/graph/graph.h"
+#include "inference/network.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct md_import_options {
+    int64_t batch; /* >= 1 */
+    const md_binding *bindings;
+    unsigned n_bindings;
+} md_import_options;
+
+/* graph is zeroed before; caller finishes it also after an error. The bytes may be released
+ * afterwards. MD_FORMAT, MD_UNSUPPORTED, MD_LIMIT, MD_NOMEM. */
+md_status md_graph_import(md_graph *graph, const uint8_t *onnx, size_t size_bytes,
+                          const md_import_options *options, md_error *err)
+    MD_NOEXCEPT MD_NODISCARD;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,144 @@
+#include "inference/graph/node_import.h"
+
+#include <string.h>
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+               "raw_data is little-endian and is used in place");
+
+md_status md_import_dtype(int32_t onnx_type, md_dtype *ret_dtype, md_error *err)
+{
+    switch (onnx_type) {
+    case ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT:
+        *ret_dtype = MD_F32;
+        return MD_OK;
+    case ONNX__TENSOR_PROTO__DATA_TYPE__DOUBLE:
+        *ret_dtype = MD_F64;
+        return MD_OK;
+    case ONNX__TENSOR_PROTO__DATA_TYPE__INT64:
+        *ret_dtype = MD_I64;
+        return MD_OK;
+    case ONNX__TENSOR_PROTO__DATA_TYPE__INT32:
+        *ret_dtype = MD_I32;
+        return MD_OK;
+    case ONNX__TENSOR_PROTO__DATA_TYPE__INT8:
+        *ret_dtype = MD_I8;
+        return MD_OK;
+    case ONNX__TENSOR_PROTO__DATA_TYPE__UINT8:
+        *ret_dtype = MD_U8;
+        return MD_OK;
+    case ONNX__TENSOR_PROTO__DATA_TYPE__BOOL:
+        *ret_dtype = MD_BOOL;
+        return MD_OK;
+    default:
+        return md_fail(err, MD_UNSUPPORTED, "element type %d of ONNX is not supported",
+                       onnx_type);
+    }
+}
+
+/* int8, uint8 and bool are stored as one int32 each when they are not raw. */
+static md_status narrow(md_tensor *tensor, const int32_t *values, md_error *err)
+{
+    int32_t low = tensor->dtype == MD_I8 ? -128 : 0;
+    int32_t high = tensor->dtype == MD_I8 ? 127 : tensor->dtype == MD_BOOL ? 1 : 255;
+    uint8_t *bytes = tensor->data;
+    for (size_t i = 0; i < tensor->n_elements; i++) {
+        if (values[i] < low || values[i] > high) {
+            return md_fail(err, MD_FORMAT, "element %zu is %d, out of range for %s", i,
+                           values[i], md_dtype_name(tensor->dtype));
+        }
+        bytes[i] = (uint8_t)values[i];
+    }
+    return MD_OK;
+}
+
+typedef struct payload {
+    size_t n;
+    void *values;
+} payload;
+
+/* The repeated field that holds elements of that type. */
+static payload typed_payload(const Onnx__TensorProto *proto, md_dtype dtype)
+{
+    switch (dtype) {
+    case MD_F32:
+        return (payload){proto->n_float_data, proto->float_data};
+    case MD_F64:
+        return (payload){proto->n_double_data, proto->double_data};
+    case MD_I64:
+        return (payload){proto->n_int64_data, proto->int64_data};
+    case MD_I32:
+    case MD_I8:
+    case MD_U8:
+    case MD_BOOL:
+        return (payload){proto->n_int32_data, proto->int32_data};
+    }
+    return (payload){0, NULL};
+}
+
+static size_t n_typed(const Onnx__TensorProto *proto)
+{
+    return proto->n_float_data + proto->n_double_data + proto->n_int64_data +
+           proto->n_int32_data + proto->n_uint64_data + proto->n_string_data;
+}
+
+static md_status check_storage(const Onnx__TensorProto *proto, md_error *err)
+{
+    if (proto->n_external_data > 0 ||
+        (proto->has_data_location &&
+         proto->data_location != ONNX__TENSOR_PROTO__DATA_LOCATION__DEFAULT)) {
+        return md_fail(err, MD_UNSUPPORTED,
+                       "external data is not supported: keep the weights in the ONNX file");
+    }
+    if (proto->segment != NULL) {
+        return md_fail(err, MD_UNSUPPORTED, "segmented tensors are not supported");
+    }
+    if (proto->n_dims > MD_TENSOR_MAX_DIMS) {
+        return md_fail(err, MD_LIMIT, "%zu dimensions, at most %d", proto->n_dims,
+                       MD_TENSOR_MAX_DIMS);
+    }
+    if (proto->has_raw_data && proto->raw_data.len > 0 && n_typed(proto) > 0) {
+        return md_fail(err, MD_FORMAT, "raw_data and typed data at once");
+    }
+    return MD_OK;
+}
+
+md_status md_import_tensor(md_graph *graph, const Onnx__TensorProto *proto, const char *name,
+                           int *ret_value, md_error *err)
+{
+    md_dtype dtype;
+    int value;
+    MD_TRY(check_storage(proto, err));
+    MD_TRY(md_import_dtype(proto->data_type, &dtype, err));
+    MD_TRY(md_graph_add_value(graph, name, dtype, (unsigned)proto->n_dims, proto->dims, &value,
+                              err));
+    md_tensor *tensor = md_graph_tensor(graph, value);
+    size_t n_bytes = tensor->n_elements * md_dtype_bytes(dtype);
+    if (proto->has_raw_data && n_typed(proto) == 0) {
+        if (proto->raw_data.len != n_bytes) {
+            return md_fail(err, MD_FORMAT, "raw_data has %zu bytes, its shape needs %zu",
+                           proto->raw_data.len, n_bytes);
+        }
+        tensor->data = proto->raw_data.data;
+        graph->values[value].constant = true;
+        *ret_value = value;
+        return MD_OK;
+    }
+    payload typed = typed_payload(proto, dtype);
+    if (typed.n != n_typed(proto)) {
+        return md_fail(err, MD_FORMAT, "elements in a field of another type than %s",
+                       md_dtype_name(dtype));
+    }
+    if (typed.n != tensor->n_elements) {
+        return md_fail(err, MD_FORMAT, "%zu elements, its shape needs %zu", typed.n,
+                       tensor->n_elements);
+    }
+    if (md_dtype_bytes(dtype) == 1) {
+        MD_TRY(md_graph_make_constant(graph, value, err));
+        MD_TRY(narrow(md_graph_tensor(graph, value), typed.values, err));
+    } else {
+        tensor->data = typed.values;
+        graph->values[value].constant = true;
+    }
+    *ret_value = value;
+    return MD_OK;
+}

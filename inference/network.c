@@ -1,0 +1,379 @@
+#include "inference/network.h"
+
+#include "inference/backend/backend.h"
+#include "inference/graph/fuse.h"
+#include "inference/graph/head.h"
+#include "inference/graph/import.h"
+
+#include <sched.h>
+#include <string.h>
+
+typedef struct port {
+    md_network_port port;
+    int buffer;
+    md_tensor tensor; /* outputs: what a run hands out */
+} port;
+
+/* The classifier behind a feature map: one for each output that has one. */
+typedef struct network_head {
+    unsigned output;
+    const char *const *features; /* the names of that value, NULL-terminated */
+    md_tensor weights;
+} network_head;
+
+struct md_network {
+    md_plan plan;
+    md_pool pool;
+    const md_backend_api *api;
+    void *backend_state;
+    port *inputs, *outputs;
+    network_head *heads;
+    unsigned n_inputs, n_outputs, n_heads;
+};
+
+static unsigned count_cores(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) != 0 || CPU_COUNT(&set) < 1) {
+        return 1;
+    }
+    return (unsigned)CPU_COUNT(&set);
+}
+
+static md_status choose_backend(md_network *network, md_backend backend, md_error *err)
+{
+    switch (backend) {
+    case MD_BACKEND_AUTO:
+    case MD_BACKEND_ONEDNN:
+#ifdef MEDAID_HAVE_ONEDNN
+        network->api = md_onednn_api();
+        return MD_OK;
+#else
+        if (backend == MD_BACKEND_ONEDNN) {
+            return md_fail(err, MD_UNSUPPORTED, "the oneDNN back end is not built in");
+        }
+        return md_openblas_api(&network->api, err);
+#endif
+    case MD_BACKEND_OPENBLAS:
+        return md_openblas_api(&network->api, err);
+    }
+    return md_fail(err, MD_INVALID_ARG, "unknown back end %d", (int)backend);
+}
+
+static void fill_port(md_network_port *ret, const char *name, const md_tensor *tensor)
+{
+    ret->name = name;
+    ret->dtype = tensor->dtype;
+    ret->n_dims = tensor->n_dims;
+    memcpy(ret->dims, tensor->dims, sizeof ret->dims);
+}
+
+static md_status make_ports(md_network *network, const md_graph *graph, const md_port *list,
+                            unsigned n, port **ret_ports, md_error *err)
+{
+    port *ports = md_pool_alloc(&network->pool, (n + 1) * sizeof *ports);
+    if (ports == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for %u inputs or outputs", n);
+    }
+    for (unsigned i = 0; i < n; i++) {
+        size_t n_bytes = strlen(list[i].name) + 1;
+        char *name = md_pool_alloc(&network->pool, n_bytes);
+        if (name == NULL) {
+            return md_fail(err, MD_NOMEM, "no memory for a name");
+        }
+        memcpy(name, list[i].name, n_bytes);
+        ports[i].tensor = *md_graph_tensor(graph, list[i].value);
+        ports[i].tensor.owned = false;
+        fill_port(&ports[i].port, name, &ports[i].tensor);
+    }
+    *ret_ports = ports;
+    return MD_OK;
+}
+
+/* Append the caller's extra outputs to the graph's. */
+static md_status add_extra_outputs(md_network *network, md_graph *graph,
+                                   const md_network_options *options, md_error *err)
+{
+    const unsigned n = options->n_extra_outputs;
+    if (n > MD_NETWORK_MAX_EXTRA_OUTPUTS) {
+        return md_fail(err, MD_INVALID_ARG, "%u extra outputs, at most %d", n,
+                       MD_NETWORK_MAX_EXTRA_OUTPUTS);
+    }
+    md_port *ports = md_pool_alloc(&network->pool, (graph->n_outputs + n) * sizeof *ports);
+    if (ports == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for the outputs");
+    }
+    memcpy(ports, graph->outputs, graph->n_outputs * sizeof *ports);
+    graph->outputs = ports;
+    for (unsigned i = 0; i < n; i++) {
+        const char *name = options->extra_outputs[i];
+        const int value = name == NULL ? MD_GRAPH_NO_VALUE : md_graph_find(graph, name);
+        if (value == MD_GRAPH_NO_VALUE) {
+            return md_fail(err, MD_NOT_FOUND, "no tensor '%.64s' in the network",
+                           name == NULL ? "" : name);
+        }
+        graph->values[value].kept = true;
+        graph->outputs[graph->n_outputs++] = (md_port){name, value};
+    }
+    return MD_OK;
+}
+
+static md_status find_heads(md_network *network, const md_graph *graph, md_error *err)
+{
+    network->heads =
+        md_pool_alloc(&network->pool, (graph->n_outputs + 1) * sizeof *network->heads);
+    if (network->heads == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for the heads");
+    }
+    for (unsigned i = 0; i < graph->n_outputs; i++) {
+        md_head head;
+        MD_TRY(md_head_find(graph, graph->outputs[i].value, &network->pool, &head, err));
+        if (head.features != MD_GRAPH_NO_VALUE) {
+            network_head *made = &network->heads[network->n_heads++];
+            made->output = i;
+            made->weights = head.weights;
+            MD_TRY(
+                md_graph_names_of(graph, head.features, &network->pool, &made->features, err));
+        }
+    }
+    return MD_OK;
+}
+
+static md_status make_plain(md_network *network, const md_graph *graph, const md_node *node,
+                            int value, md_error *err)
+{
+    if (network->api->make_plain == NULL || value == MD_GRAPH_NO_VALUE ||
+        graph->values[value].constant) {
+        return MD_OK;
+    }
+    return network->api->make_plain(network->backend_state, &network->plan, graph, node, value,
+                                    err);
+}
+
+static md_status emit_node(md_network *network, const md_graph *graph, const md_node *node,
+                           md_error *err)
+{
+    md_plan *plan = &network->plan;
+    bool done = false;
+    if (network->api->emit != NULL) {
+        MD_TRY(network->api->emit(network->backend_state, plan, graph, node, &done, err));
+    }
+    if (done) {
+        return MD_OK;
+    }
+    for (unsigned i = 0; i < node->n_inputs; i++) {
+        MD_TRY(make_plain(network, graph, node, node->inputs[i], err));
+    }
+    if (node->op == MD_OP_COPY) { /* the same bytes under another shape */
+        return md_plan_plain(plan, graph, node->inputs[0], &plan->plain[node->outputs[0]], err);
+    }
+    return md_plan_add_reference(plan, graph, node, err);
+}
+
+static md_status build_plan(md_network *network, const md_graph *graph, md_error *err)
+{
+    md_plan *plan = &network->plan;
+    static const md_node no_node = {.name = "", .op_type = "output"};
+    MD_TRY(md_plan_init(plan, graph, err));
+    plan->sgemm = network->api->sgemm;
+    for (unsigned i = 0; i < graph->n_inputs; i++) {
+        int *buffer = &network->inputs[i].buffer;
+        MD_TRY(md_plan_plain(plan, graph, graph->inputs[i].value, buffer, err));
+        md_plan_pin(plan, *buffer, true, false);
+    }
+    for (unsigned i = 0; i < graph->n_nodes; i++) {
+        const md_node *node = &graph->nodes[i];
+        if (node->op != MD_OP_NONE) {
+            md_error inner = {0};
+            md_status status = emit_node(network, graph, node, &inner);
+            if (status != MD_OK) {
+                return md_node_fail(err, node, status, "%s", inner.msg);
+            }
+        }
+    }
+    for (unsigned i = 0; i < graph->n_outputs; i++) {
+        int *buffer = &network->outputs[i].buffer;
+        MD_TRY(make_plain(network, graph, &no_node, graph->outputs[i].value, err));
+        MD_TRY(md_plan_plain(plan, graph, graph->outputs[i].value, buffer, err));
+        if (!plan->buffers[*buffer].constant) {
+            md_plan_pin(plan, *buffer, false, true);
+        }
+    }
+    MD_TRY(md_plan_finish_layout(plan, err));
+    for (unsigned i = 0; i < network->n_outputs; i++) {
+        network->outputs[i].tensor.data = plan->buffers[network->outputs[i].buffer].data;
+    }
+    return MD_OK;
+}
+
+static md_status load_graph(md_network *network, md_graph *graph, const uint8_t *onnx,
+                            size_t size_bytes, const md_network_options *options, md_error *err)
+{
+    const md_import_options import = {options->batch == 0 ? 1 : options->batch,
+                                      options->bindings, options->n_bindings};
+    if (import.batch < 0) {
+        return md_fail(err, MD_INVALID_ARG, "batch %lld", (long long)import.batch);
+    }
+    MD_TRY(md_graph_import(graph, onnx, size_bytes, &import, err));
+    MD_TRY(add_extra_outputs(network, graph, options, err));
+    MD_TRY(find_heads(network, graph, err));
+    if (options->no_rewriting) {
+        MD_TRY(md_graph_remove_dead(graph, err));
+    } else {
+        MD_TRY(md_graph_fuse(graph, err));
+    }
+    network->n_inputs = graph->n_inputs;
+    network->n_outputs = graph->n_outputs;
+    MD_TRY(make_ports(network, graph, graph->inputs, graph->n_inputs, &network->inputs, err));
+    MD_TRY(
+        make_ports(network, graph, graph->outputs, graph->n_outputs, &network->outputs, err));
+    MD_TRY(choose_backend(network, options->backend, err));
+    const unsigned n_threads = options->n_threads == 0 ? count_cores() : options->n_threads;
+    MD_TRY(network->api->create(n_threads, graph, &network->backend_state, err));
+    return build_plan(network, graph, err);
+}
+
+md_status md_network_load(const uint8_t *onnx, size_t size_bytes,
+                          const md_network_options *options, md_network **ret_network,
+                          md_error *err)
+{
+    static const md_network_options defaults = {0};
+    if (size_bytes > MD_NETWORK_MAX_ONNX_BYTES) {
+        return md_fail(err, MD_LIMIT, "ONNX file of %zu bytes, at most %zu", size_bytes,
+                       MD_NETWORK_MAX_ONNX_BYTES);
+    }
+    MD_AUTO(md_network_destroyp) md_network *network = md_calloc(1, sizeof *network);
+    if (network == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for a network");
+    }
+    md_graph graph = {0};
+    md_status status = load_graph(network, &graph, onnx, size_bytes,
+                                  options == NULL ? &defaults : options, err);
+    md_graph_finish(&graph);
+    if (status != MD_OK) {
+        return status;
+    }
+    *ret_network = MD_STEAL(network);
+    return MD_OK;
+}
+
+void md_network_destroy(md_network *network)
+{
+    if (network == NULL) {
+        return;
+    }
+    md_plan_finish(&network->plan);
+    if (network->api != NULL) {
+        network->api->destroy(network->backend_state);
+    }
+    md_pool_finish(&network->pool);
+    md_free(network);
+}
+
+const char *md_network_backend_name(const md_network *network)
+{
+    return network->api->name;
+}
+
+unsigned md_network_n_inputs(const md_network *network)
+{
+    return network->n_inputs;
+}
+
+unsigned md_network_n_outputs(const md_network *network)
+{
+    return network->n_outputs;
+}
+
+const md_network_port *md_network_input(const md_network *network, unsigned index)
+{
+    return index < network->n_inputs ? &network->inputs[index].port : NULL;
+}
+
+const md_network_port *md_network_output(const md_network *network, unsigned index)
+{
+    return index < network->n_outputs ? &network->outputs[index].port : NULL;
+}
+
+int md_network_find_output(const md_network *network, const char *name)
+{
+    for (unsigned i = 0; i < network->n_outputs; i++) {
+        if (strcmp(network->outputs[i].port.name, name) == 0) {
+            return (int)i;
+        }
+    }
+    return -1;
+}
+
+size_t md_network_arena_bytes(const md_network *network)
+{
+    return network->plan.arena_bytes;
+}
+
+unsigned md_network_n_steps(const md_network *network)
+{
+    return network->plan.n_steps;
+}
+
+static md_status check_inputs(const md_network *network, const md_tensor *inputs,
+                              unsigned n_inputs, unsigned n_outputs, md_error *err)
+{
+    if (n_inputs != network->n_inputs || n_outputs != network->n_outputs) {
+        return md_fail(err, MD_INVALID_ARG, "%u inputs and %u outputs given, %u and %u needed",
+                       n_inputs, n_outputs, network->n_inputs, network->n_outputs);
+    }
+    for (unsigned i = 0; i < n_inputs; i++) {
+        const md_network_port *wanted = &network->inputs[i].port;
+        bool same = inputs[i].dtype == wanted->dtype && inputs[i].n_dims == wanted->n_dims;
+        for (unsigned j = 0; same && j < wanted->n_dims; j++) {
+            same = inputs[i].dims[j] == wanted->dims[j];
+        }
+        if (!same || (inputs[i].n_elements > 0 && inputs[i].data == NULL) ||
+            inputs[i].n_elements != network->inputs[i].tensor.n_elements) {
+            return md_fail(err, MD_INVALID_ARG,
+                           "input '%.64s' has another type or shape than the network declares",
+                           wanted->name);
+        }
+    }
+    return MD_OK;
+}
+
+md_status md_network_run(md_network *network, const md_tensor *inputs, unsigned n_inputs,
+                         md_tensor *outputs, unsigned n_outputs, md_error *err)
+{
+    const md_plan *plan = &network->plan;
+    MD_TRY(check_inputs(network, inputs, n_inputs, n_outputs, err));
+    for (unsigned i = 0; i < n_inputs; i++) {
+        void *to = plan->buffers[network->inputs[i].buffer].data;
+        if (inputs[i].n_elements > 0 && to != NULL) {
+            memcpy(to, inputs[i].data, inputs[i].n_elements * md_dtype_bytes(inputs[i].dtype));
+        }
+    }
+    network->api->begin_run(network->backend_state);
+    MD_TRY(md_plan_run(plan, err));
+    for (unsigned i = 0; i < n_outputs; i++) {
+        outputs[i] = network->outputs[i].tensor;
+    }
+    return MD_OK;
+}
+
+md_status md_network_linear_head(const md_network *network, const char *features,
+                                 const char *output, md_tensor *ret_weights, md_error *err)
+{
+    for (unsigned i = 0; i < network->n_heads; i++) {
+        const network_head *head = &network->heads[i];
+        if (strcmp(network->outputs[head->output].port.name, output) != 0) {
+            continue;
+        }
+        for (const char *const *name = head->features; *name != NULL; name++) {
+            if (strcmp(*name, features) == 0) {
+                *ret_weights = head->weights;
+                return MD_OK;
+            }
+        }
+    }
+    return md_fail(
+        err, MD_UNSUPPORTED,
+        "no linear head (global average pool, flatten, Gemm) from '%.64s' to '%.64s'", features,
+        output);
+}

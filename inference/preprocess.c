@@ -1,0 +1,372 @@
+#include "inference/preprocess.h"
+
+#include <math.h>
+#include <string.h>
+
+enum {
+    MAX_LENGTH = 8192 /* of the tensor, each axis */
+};
+
+typedef struct rectangle {
+    uint32_t x, y, width, height; /* source pixels */
+} rectangle;
+
+/* The weights of one axis: target i is the sum of weights[i * stride + k] times source
+ * first[i] + k over k < n[i]. */
+typedef struct filter_table {
+    uint32_t n_targets, stride;
+    uint32_t *first, *n;
+    float *weights;
+    size_t n_taps; /* of all targets: the work */
+} filter_table;
+
+static void finish_table(filter_table *table)
+{
+    md_free(table->first);
+    md_free(table->n);
+    md_free(table->weights);
+}
+
+static md_status check_options(const md_raster *raster, const md_preprocess_options *options,
+                               md_error *err)
+{
+    if (raster->width < 1 || raster->height < 1 || raster->values == NULL ||
+        (raster->n_channels != 1 && raster->n_channels != 3)) {
+        return md_fail(err, MD_INVALID_ARG, "raster of %u x %u with %u channels", raster->width,
+                       raster->height, raster->n_channels);
+    }
+    if (!(raster->pixel_width_mm > 0.0) || !(raster->pixel_height_mm > 0.0) ||
+        !isfinite(raster->pixel_width_mm) || !isfinite(raster->pixel_height_mm)) {
+        return md_fail(err, MD_INVALID_ARG, "pixel size %g x %g mm", raster->pixel_width_mm,
+                       raster->pixel_height_mm);
+    }
+    if (options->width < 1 || options->width > MAX_LENGTH || options->height < 1 ||
+        options->height > MAX_LENGTH) {
+        return md_fail(err, MD_INVALID_ARG, "tensor of %u x %u, not in 1..%d", options->width,
+                       options->height, MAX_LENGTH);
+    }
+    if (options->n_channels != 1 && options->n_channels != 3) {
+        return md_fail(err, MD_INVALID_ARG, "%u channels, not 1 or 3", options->n_channels);
+    }
+    if (raster->n_channels == 3 && options->n_channels == 1) {
+        return md_fail(err, MD_INVALID_ARG, "a colour picture for a network of one channel");
+    }
+    if ((options->fit != MD_FIT_STRETCH && options->fit != MD_FIT_LETTERBOX) ||
+        (options->filter != MD_FILTER_TRIANGLE && options->filter != MD_FILTER_AREA)) {
+        return md_fail(err, MD_INVALID_ARG, "unknown fit or filter");
+    }
+    for (uint32_t c = 0; c < options->n_channels; c++) {
+        if (!isfinite(options->mean[c]) || !(options->std[c] > 0.0F) ||
+            !isfinite(options->std[c])) {
+            return md_fail(err, MD_INVALID_ARG, "channel %u: mean %g, std %g", c,
+                           (double)options->mean[c], (double)options->std[c]);
+        }
+    }
+    return MD_OK;
+}
+
+static size_t n_pixels_of(const md_raster *raster)
+{
+    return (size_t)raster->width * raster->height;
+}
+
+/* The threshold below which a pixel is black, see the header. */
+static float black_threshold(const md_raster *raster)
+{
+    float low = INFINITY, high = -INFINITY;
+    for (size_t i = 0; i < n_pixels_of(raster) * raster->n_channels; i++) {
+        const float value = raster->values[i];
+        low = value < low ? value : low;
+        high = value > high ? value : high;
+    }
+    return low + 0.04F * (high - low);
+}
+
+static bool is_dark(const md_raster *raster, float threshold, uint32_t x, uint32_t y)
+{
+    for (uint32_t c = 0; c < raster->n_channels; c++) {
+        if (!(raster->values[c * n_pixels_of(raster) + (size_t)y * raster->width + x] <=
+              threshold)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* At least 98 of 100 pixels of the line are black. */
+static bool is_black_row(const md_raster *raster, float threshold, uint32_t y)
+{
+    size_t n = 0;
+    for (uint32_t x = 0; x < raster->width; x++) {
+        n += is_dark(raster, threshold, x, y) ? 1 : 0;
+    }
+    return n * 100 >= (size_t)raster->width * 98;
+}
+
+static bool is_black_column(const md_raster *raster, float threshold, uint32_t x,
+                            const rectangle *rows)
+{
+    size_t n = 0;
+    for (uint32_t y = rows->y; y < rows->y + rows->height; y++) {
+        n += is_dark(raster, threshold, x, y) ? 1 : 0;
+    }
+    return n * 100 >= (size_t)rows->height * 98;
+}
+
+static rectangle crop_of(const md_raster *raster)
+{
+    const rectangle whole = {0, 0, raster->width, raster->height};
+    const float threshold = black_threshold(raster);
+    rectangle r = whole;
+    while (r.height > 1 && is_black_row(raster, threshold, r.y)) {
+        r.y++;
+        r.height--;
+    }
+    while (r.height > 1 && is_black_row(raster, threshold, r.y + r.height - 1)) {
+        r.height--;
+    }
+    while (r.width > 1 && is_black_column(raster, threshold, r.x, &r)) {
+        r.x++;
+        r.width--;
+    }
+    while (r.width > 1 && is_black_column(raster, threshold, r.x + r.width - 1, &r)) {
+        r.width--;
+    }
+    return (uint64_t)r.width * 4 < whole.width || (uint64_t)r.height * 4 < whole.height ? whole
+                                                                                        : r;
+}
+
+static md_placement place(const md_raster *raster, const rectangle *crop,
+                          const md_preprocess_options *options)
+{
+    md_placement p = {crop->x, crop->y, crop->width, crop->height};
+    if (options->fit == MD_FIT_LETTERBOX) {
+        const double width_mm = crop->width * raster->pixel_width_mm;
+        const double height_mm = crop->height * raster->pixel_height_mm;
+        /* mm for each pixel of the tensor: the longer side fills it */
+        const double mm = fmax(width_mm / options->width, height_mm / options->height);
+        p.width = options->width * mm / raster->pixel_width_mm;
+        p.height = options->height * mm / raster->pixel_height_mm;
+        p.x -= (p.width - crop->width) / 2.0;
+        p.y -= (p.height - crop->height) / 2.0;
+    }
+    return p;
+}
+
+/* Weight of source pixel p for the target that covers [low, high), see the header. */
+static double weight_of(md_filter filter, double p, double low, double high, double support)
+{
+    if (filter == MD_FILTER_TRIANGLE) {
+        return fmax(0.0, 1.0 - fabs(p + 0.5 - (low + high) / 2.0) / support);
+    }
+    return fmax(0.0, fmin(p + 1.0, high) - fmax(p, low)) / (high - low);
+}
+
+/* Source pixels start..start + length count; the target axis covers [origin, origin + extent).
+ */
+static md_status make_table(filter_table *table, md_filter filter, uint32_t n_targets,
+                            double origin, double extent, uint32_t start, uint32_t length,
+                            md_error *err)
+{
+    const double scale = extent / n_targets;
+    const double support = fmax(scale, 1.0);
+    const double reach = filter == MD_FILTER_TRIANGLE ? support : scale / 2.0;
+    const double last = (double)start + (double)length - 1.0;
+    table->n_targets = n_targets;
+    table->stride = (uint32_t)(2.0 * reach) + 3;
+    table->stride = table->stride > length ? length : table->stride;
+    table->first = md_calloc(n_targets, sizeof *table->first);
+    table->n = md_calloc(n_targets, sizeof *table->n);
+    table->weights = md_calloc((size_t)n_targets * table->stride, sizeof *table->weights);
+    if (table->first == NULL || table->n == NULL || table->weights == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory to resize");
+    }
+    for (uint32_t i = 0; i < n_targets; i++) {
+        const double low = origin + i * scale, high = origin + (i + 1) * scale;
+        const double centre = (low + high) / 2.0;
+        float *weights = table->weights + (size_t)i * table->stride;
+        table->first[i] = start;
+        if (filter == MD_FILTER_TRIANGLE && (centre < (double)start || centre >= last + 1.0)) {
+            continue; /* outside the picture: the pad */
+        }
+        const double from = fmax((double)start, floor(centre - reach - 0.5));
+        double sum = 0.0;
+        uint32_t n = 0;
+        for (double p = from; p <= last && p <= centre + reach && n < table->stride; p += 1.0) {
+            const double weight = weight_of(filter, p, low, high, support);
+            if (weight <= 0.0 && n == 0) {
+                continue; /* starts with the first that counts */
+            }
+            table->first[i] = n == 0 ? (uint32_t)p : table->first[i];
+            weights[n++] = (float)weight;
+            sum += weight;
+        }
+        for (uint32_t k = 0; k < n && filter == MD_FILTER_TRIANGLE; k++) {
+            weights[k] =
+                (float)(weight_of(filter, (double)(table->first[i] + k), low, high, support) /
+                        sum);
+        }
+        table->n[i] = n;
+        table->n_taps += n;
+    }
+    return MD_OK;
+}
+
+enum {
+    STRIP = 1024 /* columns at once: the strip of the target row stays in the first cache */
+};
+
+/* target [n_targets, width] from source rows of `pitch` values. */
+static void filter_rows(const filter_table *table, const float *source, size_t pitch,
+                        size_t width, float *target)
+{
+    for (size_t x = 0; x < width; x += STRIP) {
+        const size_t n = width - x < STRIP ? width - x : STRIP;
+        for (uint32_t i = 0; i < table->n_targets; i++) {
+            float *restrict to = target + (size_t)i * width + x;
+            const float *weights = table->weights + (size_t)i * table->stride;
+            const float *from = source + (size_t)table->first[i] * pitch + x;
+            memset(to, 0, n * sizeof *to);
+            for (uint32_t k = 0; k < table->n[i]; k++) {
+                const float weight = weights[k];
+                const float *restrict row = from + k * pitch;
+                for (size_t j = 0; j < n; j++) {
+                    to[j] += weight * row[j];
+                }
+            }
+        }
+    }
+}
+
+/* target [height, n_targets] from rows of `pitch` values. Eight sums at once, because the order
+ * of additions is fixed in C and one sum alone would not use the vector unit. */
+static void filter_columns(const filter_table *table, const float *source, size_t pitch,
+                           size_t height, float *target)
+{
+    for (size_t y = 0; y < height; y++) {
+        for (uint32_t i = 0; i < table->n_targets; i++) {
+            const float *weights = table->weights + (size_t)i * table->stride;
+            const float *from = source + y * pitch + table->first[i];
+            const uint32_t n = table->n[i];
+            float sums[8] = {0};
+            uint32_t k = 0;
+            for (; k + 8 <= n; k += 8) {
+                for (uint32_t j = 0; j < 8; j++) {
+                    sums[j] += weights[k + j] * from[k + j];
+                }
+            }
+            for (; k < n; k++) {
+                sums[k % 8] += weights[k] * from[k];
+            }
+            target[y * table->n_targets + i] = ((sums[0] + sums[1]) + (sums[2] + sums[3])) +
+                                               ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+        }
+    }
+}
+
+/* One channel to [height, width] of the tensor. Of the two orders, the one with fewer products;
+ * rows first when they are equal, because that pass streams. */
+static md_status resize(const md_raster *raster, const rectangle *crop, const float *values,
+                        const filter_table *columns, const filter_table *rows, float *target,
+                        md_error *err)
+{
+    const size_t rows_first = rows->n_taps * crop->width + columns->n_taps * rows->n_targets;
+    const size_t columns_first =
+        columns->n_taps * crop->height + rows->n_taps * columns->n_targets;
+    const bool vertical = rows_first <= columns_first;
+    const size_t n = vertical ? (size_t)rows->n_targets * crop->width
+                              : (size_t)columns->n_targets * crop->height;
+    MD_AUTO(md_freep) float *between = md_malloc_aligned(n * sizeof *between);
+    if (between == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory to resize");
+    }
+    /* the tables count source pixels of the whole picture, `between` those of the crop alone */
+    if (vertical) {
+        filter_rows(rows, values + crop->x, raster->width, crop->width, between);
+        filter_columns(columns, between - crop->x, crop->width, rows->n_targets, target);
+    } else {
+        filter_columns(columns, values + (size_t)crop->y * raster->width, raster->width,
+                       crop->height, between);
+        filter_rows(rows, between - (size_t)crop->y * columns->n_targets, columns->n_targets,
+                    columns->n_targets, target);
+    }
+    return MD_OK;
+}
+
+static void scale_channel(const float *from, float *to, size_t n, float mean, float std)
+{
+    for (size_t i = 0; i < n; i++) {
+        to[i] = (from[i] - mean) / std;
+    }
+}
+
+static md_status fill_tensor(const md_raster *raster, const rectangle *crop,
+                             const md_preprocess_options *options, const filter_table *columns,
+                             const filter_table *rows, float *target, md_error *err)
+{
+    const size_t n = (size_t)options->width * options->height;
+    for (uint32_t c = 0; c < raster->n_channels; c++) {
+        MD_TRY(resize(raster, crop, raster->values + c * n_pixels_of(raster), columns, rows,
+                      target + c * n, err));
+    }
+    /* the last first: grey is repeated from channel 0, which is scaled last */
+    for (uint32_t c = options->n_channels; c-- > 0;) {
+        const float *from = raster->n_channels == 1 ? target : target + c * n;
+        scale_channel(from, target + c * n, n, options->mean[c], options->std[c]);
+    }
+    return MD_OK;
+}
+
+static void describe(const md_raster *raster, const rectangle *crop,
+                     const md_preprocess_options *options, md_steps *steps)
+{
+    if (steps == NULL) {
+        return;
+    }
+    if (crop->width != raster->width || crop->height != raster->height) {
+        md_steps_add(steps, "cropped black borders: %ux%u at %u,%u", crop->width, crop->height,
+                     crop->x, crop->y);
+    }
+    md_steps_add(steps, "resized %ux%u to %ux%u, %s, %s", crop->width, crop->height,
+                 options->width, options->height,
+                 options->filter == MD_FILTER_TRIANGLE ? "triangle" : "area",
+                 options->fit == MD_FIT_STRETCH ? "stretched" : "letterboxed");
+    if (raster->n_channels == 1 && options->n_channels == 3) {
+        md_steps_add(steps, "repeated grey to 3 channels");
+    }
+}
+
+md_status md_preprocess(const md_raster *raster, const md_preprocess_options *options,
+                        md_tensor *ret_tensor, md_placement *ret_placement, md_steps *steps,
+                        md_error *err)
+{
+    MD_TRY(check_options(raster, options, err));
+    const rectangle whole = {0, 0, raster->width, raster->height};
+    const rectangle crop = options->crop_borders ? crop_of(raster) : whole;
+    const md_placement placement = place(raster, &crop, options);
+    const int64_t dims[4] = {1, options->n_channels, options->height, options->width};
+    filter_table columns = {0}, rows = {0};
+    md_tensor tensor = {0};
+    md_status status = make_table(&columns, options->filter, options->width, placement.x,
+                                  placement.width, crop.x, crop.width, err);
+    if (status == MD_OK) {
+        status = make_table(&rows, options->filter, options->height, placement.y,
+                            placement.height, crop.y, crop.height, err);
+    }
+    if (status == MD_OK) {
+        status = md_tensor_init(&tensor, MD_F32, 4, dims, err);
+    }
+    if (status == MD_OK) {
+        status = fill_tensor(raster, &crop, options, &columns, &rows, tensor.data, err);
+    }
+    finish_table(&columns);
+    finish_table(&rows);
+    if (status != MD_OK) {
+        md_tensor_finish(&tensor);
+        return status;
+    }
+    describe(raster, &crop, options, steps);
+    *ret_tensor = tensor;
+    *ret_placement = placement;
+    return MD_OK;
+}
