@@ -432,6 +432,17 @@ static bool is_first_element(md_scan_source *source, uint64_t offset, md_scan *s
            length <= source->total_bytes - offset - 8;
 }
 
+static bool is_explicit_element(md_scan_source *source, uint64_t offset)
+{
+    const uint8_t *p = peek(source, offset, 8);
+    char vr[3] = {0};
+    if (p != NULL) {
+        memcpy(vr, p + 4, 2);
+    }
+    /* Two letters: an unknown VR is for DCMTK to judge. */
+    return vr[0] >= 'A' && vr[0] <= 'Z' && vr[1] >= 'A' && vr[1] <= 'Z';
+}
+
 static bool has_preamble(md_scan_source *source)
 {
     const uint8_t *p = peek(source, 128, 4);
@@ -535,6 +546,10 @@ md_status md_scan_file(md_scan_source *source, md_scan *ret_scan, md_error *err)
     }
     if (!encoding_of_syntax(&scan)) {
         scan.is_odd = !is_first_element(source, scan.dataset_offset, &scan);
+    } else if (scan.is_explicit && !scan.is_deflated &&
+               !is_explicit_element(source, scan.dataset_offset)) {
+        return md_fail(err, MD_FORMAT,
+                       "the dataset is not in explicit VR, which its transfer syntax promises");
     }
     if (!scan.is_deflated) {
         MD_TRY(md_scan_dataset(source, &scan, err));

@@ -75,6 +75,10 @@ typedef struct md_image {
 md_status md_image_count_frames(const md_dataset *dataset, uint32_t *ret_n, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;
 
+/* Threads that one JPEG 2000 frame may use, for the whole program; 1 when never called, 0
+ * counts as 1. Any thread. */
+void md_image_set_threads(unsigned n_threads) MD_NOEXCEPT;
+
 /* Decode frame `frame` (0-based). MD_UNSUPPORTED names the transfer syntax or photometric
  * interpretation, MD_FORMAT the broken tag or stream, MD_LIMIT the limit. Caller finishes. */
 md_status md_image_decode(const md_dataset *dataset, uint32_t frame, md_image *ret_image,

@@ -145,6 +145,12 @@ static void test_not_dicom(void **state)
     expect_bytes((const uint8_t *)text, sizeof text, MD_FORMAT, "not DICOM");
     expect_bytes(zeros, sizeof zeros, MD_FORMAT, "not DICOM");
     expect_bytes(zeros, 0, MD_FORMAT, "not DICOM");
+    build_file implicit = {0};
+    build_begin(&implicit, BUILD_EXPLICIT);
+    build_marker(&implicit, MD_TAG(8, 0x60), 2); /* no VR */
+    build_raw(&implicit, "DX", 2);
+    expect_bytes(implicit.bytes, implicit.size_bytes, MD_FORMAT, "not in explicit VR");
+    build_finish(&implicit);
     assert_false(md_dataset_sniff(put("text", text, sizeof text)));
     assert_false(md_dataset_sniff(folder));
     assert_false(md_dataset_sniff("/tmp/medaid-no-such-file"));
@@ -197,6 +203,7 @@ static void test_nesting_behind_garbage(void **state)
     (void)state;
     build_file file = {0};
     build_begin(&file, BUILD_EXPLICIT);
+    build_text(&file, MD_TAG(8, 0x08), "CS", "ORIGINAL");
     build_header(&file, MD_TAG(8, 0x16), "Z9", 0);
     for (unsigned k = 0; k < 50000; k++) {
         build_header(&file, MD_TAG(0x40, 0xa730), "SQ", 0xffffffff);
