@@ -265,6 +265,18 @@ void test_scp_stop(test_scp *scp)
     fclose(scp->log);
 }
 
+void test_free_port(char ret_port[8])
+{
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    socklen_t size = sizeof address;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &size), 0);
+    snprintf(ret_port, 8, "%u", (unsigned)ntohs(address.sin_port));
+    close(fd);
+}
+
 int test_connect(const test_scp *scp)
 {
     struct sockaddr_in address = {.sin_family = AF_INET};

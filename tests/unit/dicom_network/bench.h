@@ -57,6 +57,8 @@ typedef struct test_scp {
 void test_scp_start(test_scp *scp, const md_scp_options *changes);
 void test_scp_stop(test_scp *scp);
 
+/* A port that was free a moment ago. */
+void test_free_port(char ret_port[8]);
 /* A plain socket to it, and bytes over it. */
 int test_connect(const test_scp *scp);
 void test_write(int fd, const void *bytes, size_t n);

@@ -136,19 +136,6 @@ static void test_partial(void **state)
     test_scp_stop(&scp);
 }
 
-/* A port that was free a moment ago. */
-static void free_port(char ret_port[8])
-{
-    struct sockaddr_in address = {.sin_family = AF_INET};
-    socklen_t size = sizeof address;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &size), 0);
-    snprintf(ret_port, 8, "%u", (unsigned)ntohs(address.sin_port));
-    close(fd);
-}
-
 static pid_t start(const char *const *arguments)
 {
     posix_spawn_file_actions_t actions;
@@ -185,7 +172,7 @@ static void test_dcmtk_peer(void **state)
     md_send_outcome outcomes[N];
     md_error err = {0};
     (void)state;
-    free_port(port);
+    test_free_port(port);
     test_folder_make(folder);
     test_folder_make(received);
     /* a small PDU, so that objects come in many fragments of odd places */
@@ -349,7 +336,7 @@ static void test_no_server(void **state)
     md_error err = {0};
     md_send_outcome outcome;
     (void)state;
-    free_port(port);
+    test_free_port(port);
     md_peer peer = peer_at(port);
     assert_int_equal(md_scu_echo(&peer, &err), MD_NETWORK);
     assert_non_null(strstr(err.msg, port));

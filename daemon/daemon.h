@@ -1,0 +1,19 @@
+#ifndef MEDAID_DAEMON_DAEMON_H
+#define MEDAID_DAEMON_DAEMON_H
+
+/* medaid --daemon: listen, store, assemble, analyse, send. */
+
+#include "conf/conf.h"
+#include "daemon/analyst.h"
+
+/* Run with the models that the configuration names until SIGTERM or SIGINT; then finish running
+ * associations and the analysis in progress, and return MD_OK. What is not finished is found
+ * again at the next start. md_dicom_init must have been called, md_log configured, and no other
+ * thread be running: the two signals are blocked in this thread and all that it starts. */
+md_status md_daemon_run(const md_conf *conf, md_error *err) MD_NODISCARD;
+
+/* The same around another analyser. */
+md_status md_daemon_serve(const md_conf *conf, const md_analyser *analyser, md_error *err)
+    MD_NODISCARD;
+
+#endif

@@ -1,0 +1,437 @@
+#include "tests/unit/dicom_network/bench.h"
+
+#include "base/file.h"
+#include "base/log.h"
+#include "daemon/daemon.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define STUDY "1.2.3.4.5"
+#define SR_CLASS "1.2.840.10008.5.1.4.1.1.88.34"
+#define PICTURE_CLASS "1.2.840.10008.5.1.4.1.1.7"
+#define SYNTAX MD_UID_EXPLICIT_LITTLE
+
+/* A daemon in a process of its own with an analyser that does as it is told. */
+typedef struct server {
+    md_conf conf;
+    char storage[64], log_path[96], calls_path[96], order_path[96];
+    char port[8], pacs_port[8];
+    pid_t pid;
+    test_scp scp; /* only its port is used, for test_connect */
+} server;
+
+static md_object make_result(const char *class_uid, const char *instance_uid)
+{
+    char path[] = "/tmp/medaid-result-XXXXXX";
+    test_dataset dataset;
+    md_object object = {0};
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    test_dataset_init(&dataset, MD_ENCODING_EXPLICIT_LITTLE, 8192);
+    test_dataset_fill(&dataset, class_uid, instance_uid, STUDY, 1000);
+    test_dataset_save(&dataset, path, class_uid, instance_uid, SYNTAX);
+    test_dataset_finish(&dataset);
+    assert_int_equal(md_file_read(path, 1 << 20, &object.bytes, &object.size_bytes, NULL),
+                     MD_OK);
+    unlink(path);
+    snprintf(object.sop_class_uid, MD_UID_BYTES, "%s", class_uid);
+    snprintf(object.sop_instance_uid, MD_UID_BYTES, "%s", instance_uid);
+    return object;
+}
+
+/* In the daemon's process. The order file says what to do: a letter. Each call is a line with
+ * the number of files. */
+static md_status analyse(void *context, const md_study_files *files,
+                         const md_complete_study *study, md_analysis *ret_analysis,
+                         md_error *err)
+{
+    const server *now = context;
+    uint8_t *order = NULL;
+    size_t n = 0;
+    FILE *calls = fopen(now->calls_path, "a");
+    fprintf(calls, "%zu %u\n", files->n_paths, study->n_objects);
+    fclose(calls);
+    char what = 'g';
+    if (md_file_read(now->order_path, 16, &order, &n, NULL) == MD_OK && n > 0) {
+        what = (char)order[0];
+    }
+    md_free(order);
+    switch (what) {
+    case 'n':
+        ret_analysis->n_not_accepted = files->n_paths;
+        return md_fail(err, MD_NOT_FOUND, "no model accepts it");
+    case 'f':
+        return md_fail(err, MD_PLUGIN, "the plugin has failed");
+    case 'c':
+        abort();
+    case 's':
+        sleep(2);
+        break;
+    default:
+        break;
+    }
+    ret_analysis->objects = md_calloc(2, sizeof(md_object));
+    ret_analysis->n_objects = 2;
+    ret_analysis->objects[0] = make_result(SR_CLASS, "1.2.3.4.5.100");
+    ret_analysis->objects[1] = make_result(PICTURE_CLASS, "1.2.3.4.5.101");
+    return MD_OK;
+}
+
+static void finish(md_analysis *analysis)
+{
+    for (size_t i = 0; i < analysis->n_objects; i++) {
+        md_free(analysis->objects[i].bytes);
+    }
+    md_free(analysis->objects);
+}
+
+static void prepare(server *now)
+{
+    memset(now, 0, sizeof *now);
+    test_folder_make(now->storage);
+    snprintf(now->log_path, sizeof now->log_path, "%s/log", now->storage);
+    snprintf(now->calls_path, sizeof now->calls_path, "%s/calls", now->storage);
+    snprintf(now->order_path, sizeof now->order_path, "%s/order", now->storage);
+    test_free_port(now->port);
+    test_free_port(now->pacs_port);
+    md_conf_defaults(&now->conf);
+    snprintf(now->conf.ae.bind, sizeof now->conf.ae.bind, "127.0.0.1");
+    now->conf.ae.port = (uint16_t)strtoul(now->port, NULL, 10);
+    now->conf.study.quiet_ms = 300;
+    snprintf(now->conf.storage.path, sizeof now->conf.storage.path, "%s/store", now->storage);
+    now->conf.n_destinations = 1;
+    md_conf_destination *pacs = &now->conf.destinations[0];
+    snprintf(pacs->name, sizeof pacs->name, "pacs");
+    snprintf(pacs->ae_title, sizeof pacs->ae_title, "MEDAID");
+    snprintf(pacs->host, sizeof pacs->host, "127.0.0.1");
+    pacs->port = (uint16_t)strtoul(now->pacs_port, NULL, 10);
+    pacs->timeout_s = 20;
+    pacs->results = MD_RESULTS_BOTH;
+    memcpy(now->scp.port, now->port, sizeof now->port);
+}
+
+/* How often `text` stands in the log. */
+static unsigned count_in(const char *path, const char *text)
+{
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    unsigned n = 0;
+    if (md_file_read(path, 1 << 24, &bytes, &size, NULL) != MD_OK) {
+        return 0;
+    }
+    for (const char *at = (const char *)bytes; (at = strstr(at, text)) != NULL; at++) {
+        n++;
+    }
+    md_free(bytes);
+    return n;
+}
+
+static void wait_in_log(const server *now, const char *text, unsigned n)
+{
+    for (int i = 0; i < 6000 && count_in(now->log_path, text) < n; i++) {
+        usleep(10000);
+    }
+    if (count_in(now->log_path, text) < n) {
+        fail_msg("\"%s\" is not %u times in the log", text, n);
+    }
+}
+
+/* To be called while this process has no other thread. */
+static void launch(server *now)
+{
+    unsigned n_before = count_in(now->log_path, "daemon_started");
+    now->pid = fork();
+    assert_true(now->pid >= 0);
+    if (now->pid == 0) {
+        int fd = open(now->log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+        md_log_configure(fd, MD_LOG_DEBUG);
+        const md_analyser analyser = {now, analyse, finish};
+        md_error err = {0};
+        md_status status = md_daemon_serve(&now->conf, &analyser, &err);
+        if (status != MD_OK) {
+            fprintf(stderr, "%s\n", err.msg);
+        }
+        _exit(status == MD_OK ? 0 : 1);
+    }
+    wait_in_log(now, "daemon_started", n_before + 1);
+}
+
+static void order(const server *now, const char *what)
+{
+    assert_int_equal(md_file_write(now->order_path, MD_FILE_REPLACE, what, 1, NULL), MD_OK);
+}
+
+/* Its exit code. */
+static int wait_for_exit(const server *now)
+{
+    int status = 0;
+    assert_int_equal(waitpid(now->pid, &status, 0), now->pid);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+}
+
+static void terminate(const server *now)
+{
+    assert_int_equal(kill(now->pid, SIGTERM), 0);
+    assert_int_equal(wait_for_exit(now), 0);
+}
+
+static void clean_up(const server *now)
+{
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf %s", now->storage);
+    FILE *pipe = popen(command, "r");
+    assert_non_null(pipe);
+    assert_int_equal(pclose(pipe), 0);
+}
+
+/* Send one object; returns its status. */
+static int send_object(const server *now, const char *instance, size_t n_pixel_bytes)
+{
+    test_dataset dataset;
+    test_dataset_init(&dataset, MD_ENCODING_EXPLICIT_LITTLE, n_pixel_bytes + 4096);
+    test_dataset_fill(&dataset, TEST_CT_CLASS, instance, STUDY, n_pixel_bytes);
+    int fd = test_connect(&now->scp);
+    assert_int_equal(test_associate(fd, TEST_CT_CLASS, SYNTAX), 0);
+    int status = test_store(fd, TEST_CT_CLASS, instance, dataset.bytes, dataset.used);
+    close(fd);
+    test_dataset_finish(&dataset);
+    return status;
+}
+
+static void start_pacs(const server *now, test_scp *pacs)
+{
+    const md_scp_options options = {
+        .ae_title = "MEDAID",
+        .bind_address = "127.0.0.1",
+        .port = (uint16_t)strtoul(now->pacs_port, NULL, 10),
+        .max_associations = 8,
+        .association_timeout_s = 20,
+        .max_pdu_bytes = 65536,
+        .max_object_bytes = 1 << 20,
+    };
+    test_scp_start(pacs, &options);
+}
+
+static void wait_until(atomic_uint *counter, unsigned n)
+{
+    for (int i = 0; i < 6000 && *counter < n; i++) {
+        usleep(10000);
+    }
+    assert_true(*counter >= n);
+}
+
+static void test_study_goes_through(void **state)
+{
+    server now;
+    test_scp pacs;
+    (void)state;
+    prepare(&now);
+    launch(&now);
+    start_pacs(&now, &pacs);
+    assert_int_equal(send_object(&now, "1.2.3.1", 1000), 0);
+    assert_int_equal(send_object(&now, "1.2.3.2", 1000), 0);
+    wait_in_log(&now, "results_sent", 1);
+    assert_int_equal(pacs.n_objects, 2);
+    assert_int_equal(count_in(now.calls_path, "2 2\n"), 1);
+    /* the same again is stored once and not analysed again; another version is */
+    assert_int_equal(send_object(&now, "1.2.3.1", 1000), 0);
+    assert_int_equal(send_object(&now, "1.2.3.1", 1002), 0xb000);
+    wait_in_log(&now, "results_sent", 2);
+    assert_int_equal(count_in(now.calls_path, "\n"), 2);
+    assert_int_equal(count_in(now.calls_path, "2 1\n"), 1);
+    /* a late one: the whole study again */
+    assert_int_equal(send_object(&now, "1.2.3.3", 1000), 0);
+    wait_in_log(&now, "results_sent", 3);
+    assert_int_equal(count_in(now.calls_path, "3 1\n"), 1);
+    terminate(&now);
+    assert_int_equal(count_in(now.log_path, "daemon_stopped"), 1);
+    assert_int_equal(count_in(now.log_path, "Marker"), 0);
+    assert_int_equal(count_in(now.log_path, STUDY), 0);
+    assert_int_equal(pacs.n_objects, 6);
+    test_scp_stop(&pacs);
+    clean_up(&now);
+}
+
+/* Results wait for a PACS that is away, over a restart too. */
+static void test_pacs_is_away(void **state)
+{
+    server now;
+    test_scp pacs;
+    (void)state;
+    prepare(&now);
+    launch(&now);
+    assert_int_equal(send_object(&now, "1.2.3.1", 1000), 0);
+    wait_in_log(&now, "send_failed", 2);
+    terminate(&now);
+    launch(&now);
+    start_pacs(&now, &pacs);
+    wait_in_log(&now, "results_sent", 1);
+    assert_int_equal(pacs.n_objects, 2);
+    terminate(&now);
+    assert_int_equal(count_in(now.calls_path, "\n"), 1);
+    test_scp_stop(&pacs);
+    clean_up(&now);
+}
+
+/* What the PACS refuses is kept aside and does not stop what comes after it. */
+static void test_pacs_refuses(void **state)
+{
+    server now;
+    test_scp pacs;
+    (void)state;
+    prepare(&now);
+    now.conf.destinations[0].results = MD_RESULTS_SR;
+    launch(&now);
+    start_pacs(&now, &pacs);
+    pacs.answer = 0xa900;
+    assert_int_equal(send_object(&now, "1.2.3.1", 1000), 0);
+    wait_in_log(&now, "send_failed", 1);
+    pacs.answer = 0xb007; /* a warning: stored */
+    wait_in_log(&now, "results_sent", 1);
+    assert_int_equal(pacs.n_objects, 2); /* the SR alone, twice */
+    terminate(&now);
+    test_scp_stop(&pacs);
+    clean_up(&now);
+}
+
+static void test_nothing_for_it(void **state)
+{
+    server now;
+    (void)state;
+    prepare(&now);
+    now.conf.n_destinations = 0;
+    order(&now, "n");
+    launch(&now);
+    assert_int_equal(send_object(&now, "1.2.3.1", 1000), 0);
+    wait_in_log(&now, "study_not_accepted", 1);
+    /* without a destination results stay on disk */
+    order(&now, "g");
+    assert_int_equal(send_object(&now, "1.2.3.2", 1000), 0);
+    wait_in_log(&now, "study_analysed", 1);
+    terminate(&now);
+    char results[128];
+    snprintf(results, sizeof results, "%s/store/results", now.storage);
+    assert_int_equal(test_folder_count(results), 1);
+    /* a restart does nothing again */
+    launch(&now);
+    usleep(600000);
+    terminate(&now);
+    assert_int_equal(count_in(now.calls_path, "\n"), 2);
+    clean_up(&now);
+}
+
+static void test_analysis_fails(void **state)
+{
+    server now;
+    (void)state;
+    prepare(&now);
+    order(&now, "f");
+    launch(&now);
+    assert_int_equal(send_object(&now, "1.2.3.1", 1000), 0);
+    wait_in_log(&now, "given up", 1);
+    assert_int_equal(count_in(now.calls_path, "\n"), MD_ANALYST_MAX_ATTEMPTS);
+    assert_int_equal(count_in(now.log_path, "tried again"), MD_ANALYST_MAX_ATTEMPTS - 1);
+    terminate(&now);
+    clean_up(&now);
+}
+
+/* An analysis that takes the process with it is not tried for ever. */
+static void test_analysis_crashes(void **state)
+{
+    server now;
+    test_scp pacs;
+    (void)state;
+    prepare(&now);
+    order(&now, "c");
+    launch(&now);
+    assert_int_equal(send_object(&now, "1.2.3.1", 1000), 0);
+    assert_int_not_equal(wait_for_exit(&now), 0);
+    for (int i = 1; i < MD_ANALYST_MAX_ATTEMPTS; i++) {
+        launch(&now); /* finds it, and dies of it */
+        assert_int_not_equal(wait_for_exit(&now), 0);
+    }
+    launch(&now);
+    wait_in_log(&now, "given up", 1);
+    order(&now, "g");
+    start_pacs(&now, &pacs);
+    assert_int_equal(send_object(&now, "1.2.3.2", 1000), 0);
+    wait_in_log(&now, "results_sent", 1);
+    terminate(&now);
+    test_scp_stop(&pacs);
+    clean_up(&now);
+}
+
+/* SIGTERM while a study is analysed: it is finished first. One that is not complete is found by
+ * the next start. */
+static void test_stop_and_go_on(void **state)
+{
+    server now;
+    test_scp pacs;
+    (void)state;
+    prepare(&now);
+    order(&now, "s");
+    launch(&now);
+    start_pacs(&now, &pacs);
+    assert_int_equal(send_object(&now, "1.2.3.1", 1000), 0);
+    wait_in_log(&now, "study_complete", 1);
+    while (count_in(now.calls_path, "\n") == 0) {
+        usleep(10000);
+    }
+    terminate(&now);
+    assert_int_equal(count_in(now.log_path, "study_analysed"), 1);
+    wait_until(&pacs.n_objects, 2);
+    order(&now, "g");
+    test_scp_stop(&pacs); /* no thread while forking */
+    now.conf.study.quiet_ms = 1000000;
+    launch(&now);
+    assert_int_equal(send_object(&now, "1.2.3.2", 1000), 0);
+    terminate(&now);
+    now.conf.study.quiet_ms = 300;
+    launch(&now);
+    start_pacs(&now, &pacs);
+    wait_in_log(&now, "study_found", 1);
+    wait_in_log(&now, "results_sent", 2);
+    terminate(&now);
+    assert_int_equal(count_in(now.calls_path, "2 1\n"), 1);
+    test_scp_stop(&pacs);
+    clean_up(&now);
+}
+
+static void test_start_fails(void **state)
+{
+    server now;
+    md_error err = {0};
+    (void)state;
+    prepare(&now);
+    launch(&now);
+    const md_analyser analyser = {&now, analyse, finish};
+    md_log_configure(2, MD_LOG_ERROR);
+    assert_int_equal(md_daemon_serve(&now.conf, &analyser, &err), MD_BUSY);
+    md_conf other = now.conf;
+    snprintf(other.storage.path, sizeof other.storage.path, "%s/other", now.storage);
+    assert_int_equal(md_daemon_serve(&other, &analyser, &err), MD_NETWORK);
+    assert_non_null(strstr(err.msg, now.port));
+    terminate(&now);
+    clean_up(&now);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_study_goes_through), cmocka_unit_test(test_pacs_is_away),
+        cmocka_unit_test(test_pacs_refuses),       cmocka_unit_test(test_nothing_for_it),
+        cmocka_unit_test(test_analysis_fails),     cmocka_unit_test(test_analysis_crashes),
+        cmocka_unit_test(test_stop_and_go_on),     cmocka_unit_test(test_start_fails),
+    };
+    return cmocka_run_group_tests_name("daemon_serve", tests, NULL, NULL);
+}
