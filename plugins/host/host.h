@@ -40,6 +40,35 @@ size_t md_host_n_models(const md_host *host) MD_NOEXCEPT;
 /* Identity of model `index`, valid until destroy. */
 const md_model_identity *md_host_model(const md_host *host, size_t index) MD_NOEXCEPT;
 
+/* Value and 95% interval; `there` false: not stated. */
+typedef struct md_measure {
+    bool there;
+    double value, low, high;
+} md_measure;
+
+/* What its maker says of it, for --list-models. */
+typedef struct md_model_card {
+    const char *form; /* "package" or "plugin" */
+    const char *kind; /* "image" */
+    char accepts[513];
+    char set[MD_KEY_BYTES]; /* the set that the measures come from; "": none stated */
+    unsigned n_images, n_patients;
+    md_measure accuracy, sensitivity, specificity, f1, auc;
+    bool has_calibration_error;
+    double calibration_error;
+    double self_test_difference,
+        self_test_tolerance; /* of the run at loading; 0, 0: no numbers */
+} md_model_card;
+
+/* The card of model `index`, valid until destroy; NULL beyond the last. */
+const md_model_card *md_host_model_card(const md_host *host, size_t index) MD_NOEXCEPT;
+
+enum {
+    /* A multi-frame object is analysed frame by frame; one with more frames than this (a cine
+     * run) is not accepted. */
+    MD_HOST_MAX_FRAMES = 16,
+};
+
 typedef struct md_analyse_options {
     bool want_sr, want_picture;
     bool want_failure_sr; /* an SR also for a FAILED result */
@@ -58,15 +87,32 @@ typedef struct md_analysis {
     size_t n_results;
     md_object *objects; /* owned; SRs and pictures of all results */
     size_t n_objects;
-    size_t n_unreadable;   /* files that could not be read as DICOM images */
-    size_t n_not_accepted; /* readable images that no model accepts */
+    size_t n_unreadable;   /* files that are no DICOM object, or accepted but not decodable */
+    size_t n_not_accepted; /* readable objects that no model accepts, or without an image */
 } md_analysis;
 void md_analysis_finish(md_analysis *analysis) MD_NOEXCEPT;
 
 /* Analyse the files of one study (all with the same Study Instance UID; MD_INVALID_ARG
- * otherwise). MD_OK: at least one model gave a result, which may be FAILED. MD_NOT_FOUND: no
- * model accepts any image, err says why. MD_FORMAT: no file could be read. `analysis` is filled
- * (counts) in each of these cases and must be finished by the caller. */
+ * otherwise).
+ *
+ * What happens. The files are put in order (series, instance number, SOP Instance UID), so the
+ * answer does not depend on the order of `paths`. An object that comes twice counts once. Each
+ * model gives at most one result; it lists every image of the study, `analysed` where the model
+ * looked. Findings stand in the order of the images, and for one image in the manifest's order:
+ * one set for each image, nothing is combined over images. A frame that cannot be decoded,
+ * fails the quality gate or whose answer is not usable (NaN) is a failure of that frame: told
+ * to on_problem, the result becomes PARTIAL, or FAILED when no frame is left, with the coded
+ * reason of the first (PS3.16 CID 9300, 9301, 9303) and never a finding. A result holds at most
+ * MD_RESULT_MAX_FINDINGS findings; frames beyond fail with that reason. Objects come result by
+ * result: the SR, then the pictures of the analysed frames.
+ *
+ * MD_OK: at least one model gave a result, which may be FAILED; then n_unreadable > 0 tells
+ * that broken files were among the causes. MD_NOT_FOUND: no model accepts any image, err says
+ * why. MD_FORMAT: no file could be read. MD_LIMIT: more than MD_RESULT_MAX_INSTANCES files or
+ * frames. MD_NOMEM, or the error of the report that could not be written. `analysis` is filled
+ * (counts) in each of these cases and must be finished by the caller. Files must stay as they
+ * are during the call. Peak memory is that of one decoded image, its raster, and at most 64 MiB
+ * of rasters that wait for their picture. */
 md_status md_host_analyse(md_host *host, const char *const *paths, size_t n_paths,
                           const md_analyse_options *options, md_analysis *ret_analysis,
                           md_error *err) MD_NOEXCEPT MD_NODISCARD;

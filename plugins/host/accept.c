@@ -1,0 +1,195 @@
+#include "plugins/host/accept.h"
+
+#include "dicom/report/result.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+/* A code that stands for a word of (0018,0015) or (0018,5101). SRT is the older writing. */
+typedef struct known_code {
+    const char *scheme, *value, *word;
+} known_code;
+
+static const known_code regions[] = {
+    {"SCT", "51185008", "CHEST"}, {"SRT", "T-D3000", "CHEST"}, {"SCT", "39607008", "CHEST"},
+    {"SRT", "T-28000", "CHEST"},  {NULL, NULL, NULL},
+};
+static const known_code views[] = {
+    {"SCT", "399348003", "AP"}, {"SRT", "R-10206", "AP"}, {"SCT", "272479007", "PA"},
+    {"SRT", "R-10214", "PA"},   {"SRT", "R-40888", "PA"}, {NULL, NULL, NULL},
+};
+
+/* Only printable ASCII: what stands here is quoted in messages. */
+static void clean(char *text)
+{
+    for (; *text != '\0'; text++) {
+        unsigned char c = (unsigned char)*text;
+        if (c < 0x20 || c > 0x7e) {
+            *text = '?';
+        }
+    }
+}
+
+static void read_word(const md_dataset *dataset, uint32_t tag, char text[MD_ACCEPT_CS_BYTES])
+{
+    (void)md_dataset_get_text(dataset, tag, 0, text, MD_ACCEPT_CS_BYTES);
+    clean(text);
+}
+
+static void read_coded(const md_dataset *dataset, uint32_t tag, uint32_t sequence_tag,
+                       const known_code *known, char text[MD_ACCEPT_CS_BYTES])
+{
+    read_word(dataset, tag, text);
+    md_code code;
+    if (text[0] != '\0' || !md_dataset_get_code(dataset, sequence_tag, &code)) {
+        return;
+    }
+    for (; known->scheme != NULL; known++) {
+        if (strcmp(known->scheme, code.scheme) == 0 && strcmp(known->value, code.value) == 0) {
+            snprintf(text, MD_ACCEPT_CS_BYTES, "%s", known->word);
+            return;
+        }
+    }
+    snprintf(text, MD_ACCEPT_CS_BYTES, "%.15s:%.16s", code.scheme, code.value);
+    clean(text);
+}
+
+double md_accept_age_years(const char *text)
+{
+    size_t length = strlen(text);
+    if (length != 4 || strspn(text, "0123456789") != 3) {
+        return -1;
+    }
+    double count = (text[0] - '0') * 100 + (text[1] - '0') * 10 + (text[2] - '0');
+    switch (text[3]) {
+    case 'D':
+        return count / 365.25;
+    case 'W':
+        return count * 7 / 365.25;
+    case 'M':
+        return count / 12;
+    case 'Y':
+        return count;
+    default:
+        return -1;
+    }
+}
+
+void md_accept_facts_read(const md_dataset *dataset, md_accept_facts *ret_facts)
+{
+    memset(ret_facts, 0, sizeof *ret_facts);
+    (void)md_dataset_get_text(dataset, MD_TAG(0x0008, 0x0016), 0, ret_facts->sop_class,
+                              sizeof ret_facts->sop_class);
+    clean(ret_facts->sop_class);
+    read_word(dataset, MD_TAG(0x0008, 0x0060), ret_facts->modality);
+    read_coded(dataset, MD_TAG(0x0018, 0x0015), MD_TAG(0x0008, 0x2218), regions,
+               ret_facts->body_part);
+    read_coded(dataset, MD_TAG(0x0018, 0x5101), MD_TAG(0x0054, 0x0220), views, ret_facts->view);
+    read_word(dataset, MD_TAG(0x0020, 0x0062), ret_facts->laterality);
+    if (ret_facts->laterality[0] == '\0') {
+        read_word(dataset, MD_TAG(0x0020, 0x0060), ret_facts->laterality);
+    }
+    read_word(dataset, MD_TAG(0x0028, 0x0004), ret_facts->photometric);
+    char age[8];
+    (void)md_dataset_get_text(dataset, MD_TAG(0x0010, 0x1010), 0, age, sizeof age);
+    ret_facts->age_years = md_accept_age_years(age);
+}
+
+/* "A, B, C", cut with "..." when there is no room. */
+static void join(const md_accept_list *list, char *text, size_t size_bytes)
+{
+    size_t used = 0;
+    text[0] = '\0';
+    for (unsigned i = 0; i < list->n; i++) {
+        int n =
+            snprintf(text + used, size_bytes - used, "%s%s", i > 0 ? ", " : "", list->words[i]);
+        if (n < 0 || (size_t)n + 4 >= size_bytes - used) {
+            snprintf(text + used, size_bytes - used, "%s", "...");
+            return;
+        }
+        used += (size_t)n;
+    }
+}
+
+static bool contains(const md_accept_list *list, const char *word, bool any_case)
+{
+    for (unsigned i = 0; i < list->n; i++) {
+        if (any_case ? strcasecmp(list->words[i], word) == 0
+                     : strcmp(list->words[i], word) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* One attribute against its list. `accept_absent`: what an absent one gets. */
+static bool check_word(const char *what, const md_accept_list *list, const char *word,
+                       bool any_case, bool accept_absent, char *reason, size_t reason_bytes)
+{
+    if (list->n == 0 || contains(list, word, any_case) || (word[0] == '\0' && accept_absent)) {
+        return true;
+    }
+    char allowed[128];
+    join(list, allowed, sizeof allowed);
+    if (word[0] == '\0') {
+        snprintf(reason, reason_bytes, "%s is absent, expected %s%s", what,
+                 list->n > 1 ? "one of " : "", allowed);
+    } else {
+        snprintf(reason, reason_bytes, "%s %s is not %s%s", what, word,
+                 list->n > 1 ? "one of " : "", allowed);
+    }
+    return false;
+}
+
+bool md_accept_check(const md_accept *accept, const md_accept_facts *facts, char *ret_reason,
+                     size_t reason_bytes)
+{
+    if (!check_word("modality", &accept->modality, facts->modality, false, false, ret_reason,
+                    reason_bytes) ||
+        !check_word("SOP class", &accept->sop_class, facts->sop_class, false, false, ret_reason,
+                    reason_bytes) ||
+        !check_word("body part", &accept->body_part, facts->body_part, true,
+                    accept->when_body_part_absent != 0, ret_reason, reason_bytes) ||
+        !check_word("view", &accept->view, facts->view, false, accept->when_view_absent != 0,
+                    ret_reason, reason_bytes) ||
+        !check_word("photometric interpretation", &accept->photometric, facts->photometric,
+                    false, false, ret_reason, reason_bytes)) {
+        return false;
+    }
+    if (facts->age_years >= 0 && (facts->age_years < accept->min_age_years ||
+                                  facts->age_years > accept->max_age_years)) {
+        snprintf(ret_reason, reason_bytes, "the patient's age is not in %g..%g years",
+                 accept->min_age_years, accept->max_age_years);
+        return false;
+    }
+    return true;
+}
+
+static void describe_list(const char *what, const md_accept_list *list, const char *absent,
+                          char *text, size_t size_bytes)
+{
+    if (list->n == 0) {
+        return;
+    }
+    char words[160];
+    join(list, words, sizeof words);
+    size_t used = strlen(text);
+    snprintf(text + used, size_bytes - used, "%s%s %s%s", used > 0 ? "; " : "", what, words,
+             absent);
+}
+
+void md_accept_describe(const md_accept *accept, char *ret_text, size_t size_bytes)
+{
+    ret_text[0] = '\0';
+    describe_list("modality", &accept->modality, "", ret_text, size_bytes);
+    describe_list("SOP class", &accept->sop_class, "", ret_text, size_bytes);
+    describe_list("body part", &accept->body_part,
+                  accept->when_body_part_absent ? " or absent" : "", ret_text, size_bytes);
+    describe_list("view", &accept->view, accept->when_view_absent ? " or absent" : "", ret_text,
+                  size_bytes);
+    describe_list("photometric interpretation", &accept->photometric, "", ret_text, size_bytes);
+    size_t used = strlen(ret_text);
+    snprintf(ret_text + used, size_bytes - used, "%sage %g..%g years or unknown",
+             used > 0 ? "; " : "", accept->min_age_years, accept->max_age_years);
+}

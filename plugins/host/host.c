@@ -1,0 +1,95 @@
+#include "plugins/host/host.h"
+
+#include "plugins/host/pipeline.h"
+
+#include <string.h>
+
+struct md_host {
+    md_registry registry;
+};
+
+static md_status parse_backend(const char *text, md_backend *ret_backend, md_error *err)
+{
+    static const struct {
+        const char *word;
+        md_backend backend;
+    } words[] = {{"auto", MD_BACKEND_AUTO},
+                 {"onednn", MD_BACKEND_ONEDNN},
+                 {"openblas", MD_BACKEND_OPENBLAS}};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        if (text == NULL || strcmp(text, words[i].word) == 0) {
+            *ret_backend = words[i].backend;
+            return MD_OK;
+        }
+    }
+    return md_fail(err, MD_INVALID_ARG, "back end '%s', expected auto, onednn or openblas",
+                   text);
+}
+
+void md_host_destroy(md_host *host)
+{
+    if (host != NULL) {
+        md_registry_finish(&host->registry);
+        md_free(host);
+    }
+}
+
+md_status md_host_create(const md_host_options *options, md_host **ret_host, md_error *err)
+{
+    md_backend backend = MD_BACKEND_AUTO;
+    MD_TRY(parse_backend(options->backend, &backend, err));
+    MD_AUTO(md_host_destroyp) md_host *host = md_calloc(1, sizeof *host);
+    if (host == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for the models");
+    }
+    md_registry *registry = &host->registry;
+    for (size_t i = 0; i < options->n_folders; i++) {
+        MD_TRY(md_registry_scan(registry, options->folders[i], options, backend, err));
+    }
+    if (registry->n == 0) {
+        const char *only = options->only_model;
+        bool refused = registry->n_refused > 0;
+        return md_fail(err, MD_NOT_FOUND, "%s%s%s in %zu folder%s%s%s",
+                       only != NULL ? "no model '" : "no usable model",
+                       only != NULL ? only : "", only != NULL ? "'" : "", options->n_folders,
+                       options->n_folders == 1 ? "" : "s", refused ? "; refused: " : "",
+                       refused ? registry->first_refusal.msg : "");
+    }
+    *ret_host = MD_STEAL(host);
+    return MD_OK;
+}
+
+size_t md_host_n_models(const md_host *host)
+{
+    return host->registry.n;
+}
+
+const md_model_identity *md_host_model(const md_host *host, size_t index)
+{
+    return index < host->registry.n ? &host->registry.models[index]->identity : NULL;
+}
+
+const md_model_card *md_host_model_card(const md_host *host, size_t index)
+{
+    return index < host->registry.n ? &host->registry.models[index]->card : NULL;
+}
+
+void md_analysis_finish(md_analysis *analysis)
+{
+    for (size_t i = 0; i < analysis->n_results; i++) {
+        md_result_finish(&analysis->results[i]);
+    }
+    for (size_t i = 0; i < analysis->n_objects; i++) {
+        md_object_finish(&analysis->objects[i]);
+    }
+    md_free(analysis->results);
+    md_free(analysis->objects);
+    memset(analysis, 0, sizeof *analysis);
+}
+
+md_status md_host_analyse(md_host *host, const char *const *paths, size_t n_paths,
+                          const md_analyse_options *options, md_analysis *ret_analysis,
+                          md_error *err)
+{
+    return md_pipeline_analyse(&host->registry, paths, n_paths, options, ret_analysis, err);
+}

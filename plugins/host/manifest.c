@@ -1,0 +1,451 @@
+#include "plugins/host/manifest.h"
+
+#include "conf/schema.h"
+
+#include <string.h>
+
+/* A plain file name: it cannot leave the folder. */
+static const char *check_file_name(const char *text)
+{
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    size_t length = strlen(text);
+    bool fine = length > 0 && text[0] != '.' && strspn(text, allowed) == length;
+    return fine ? NULL
+                : "a file beside the manifest: letters, digits, '.', '_', '-', not '.' first";
+}
+
+static const char *check_sha256(const char *text)
+{
+    bool fine = strlen(text) == 64 && strspn(text, "0123456789abcdef") == 64;
+    return fine ? NULL : "a SHA-256: 64 small hexadecimal digits";
+}
+
+/* A Code String of DICOM, PS3.5 6.2: what such an attribute can hold at all. */
+static const char *check_cs(const char *text)
+{
+    size_t length = strlen(text);
+    bool fine = length >= 1 && length <= 16 &&
+                strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_ ") == length;
+    return fine ? NULL : "a code string: 1..16 capital letters, digits, '_' and spaces";
+}
+
+static const char *check_printable(const char *text)
+{
+    for (; *text != '\0'; text++) {
+        if (*text < 0x21 || *text > 0x7e) {
+            return "printable ASCII characters without spaces";
+        }
+    }
+    return NULL;
+}
+
+#define AT(member_) MD_SCHEMA_AT(md_manifest, member_)
+#define FINDING_AT(member_) MD_SCHEMA_AT(md_manifest_finding, member_)
+#define LINE(member_) .line_offset = offsetof(md_manifest, member_)
+#define COUNT(member_) .n_offset = offsetof(md_manifest, member_)
+
+static const md_schema_choice kinds[] = {{"image", MD_ANALYZER_IMAGE}, {NULL, 0}};
+static const md_schema_choice activations[] = {{"softmax", MD_TARGET_SOFTMAX},
+                                               {"sigmoid", MD_TARGET_SIGMOID},
+                                               {"none", MD_TARGET_SCORE},
+                                               {NULL, 0}};
+static const md_schema_choice precisions[] = {{"f32", 0}, {NULL, 0}};
+static const md_schema_choice when_absent[] = {{"refuse", 0}, {"accept", 1}, {NULL, 0}};
+static const md_schema_choice inverted_checks[] = {
+    {"none", MD_GATE_INVERTED_NONE}, {"chest", MD_GATE_INVERTED_CHEST}, {NULL, 0}};
+static const md_schema_choice values_choices[] = {
+    {"display", MD_VALUES_DISPLAY}, {"physical", MD_VALUES_PHYSICAL}, {NULL, 0}};
+static const md_schema_choice fits[] = {
+    {"stretch", MD_FIT_STRETCH}, {"letterbox", MD_FIT_LETTERBOX}, {NULL, 0}};
+static const md_schema_choice filters[] = {
+    {"triangle", MD_FILTER_TRIANGLE}, {"area", MD_FILTER_AREA}, {NULL, 0}};
+static const md_schema_choice methods[] = {{"none", MD_CALIBRATION_NONE},
+                                           {"temperature", MD_CALIBRATION_TEMPERATURE},
+                                           {"platt", MD_CALIBRATION_PLATT},
+                                           {NULL, 0}};
+static const md_schema_choice saliency_methods[] = {{"grad-cam", 0}, {NULL, 0}};
+
+static const md_schema_field cs_item = {.key = "word",
+                                        .type = MD_SCHEMA_TEXT,
+                                        .size_bytes = MD_ACCEPT_WORD_BYTES,
+                                        .least = 1,
+                                        .check = check_cs};
+static const md_schema_field uid_item = {.key = "uid",
+                                         .type = MD_SCHEMA_TEXT,
+                                         .size_bytes = MD_ACCEPT_WORD_BYTES,
+                                         .least = 1,
+                                         .check = md_schema_check_uid};
+static const md_schema_field class_item = {
+    .key = "class", .type = MD_SCHEMA_INT, .size_bytes = sizeof(unsigned), .most = 4095};
+static const md_schema_field share_item = {.key = "value",
+                                           .type = MD_SCHEMA_REAL,
+                                           .size_bytes = sizeof(double),
+                                           .least = 0,
+                                           .most = 1};
+static const md_schema_field mean_item = {.key = "mean",
+                                          .type = MD_SCHEMA_REAL,
+                                          .size_bytes = sizeof(float),
+                                          .least = -1e6,
+                                          .most = 1e6};
+static const md_schema_field std_item = {.key = "std",
+                                         .type = MD_SCHEMA_REAL,
+                                         .size_bytes = sizeof(float),
+                                         .least = 1e-6,
+                                         .most = 1e6};
+
+/* clang-format off */
+static const md_schema_field network_fields[] = {
+    {.key = "file", .type = MD_SCHEMA_TEXT, AT(network.file), .required = true, .least = 1,
+     .check = check_file_name},
+    {.key = "input", .type = MD_SCHEMA_TEXT, AT(network.input), .required = true, .least = 1},
+    {.key = "output", .type = MD_SCHEMA_TEXT, AT(network.output), .required = true, .least = 1},
+    {.key = "activation", .type = MD_SCHEMA_ENUM, AT(network.activation), .required = true,
+     .choices = activations},
+    {.key = "precision", .type = MD_SCHEMA_TEXT, AT(network.precision), .fallback = "f32",
+     .choices = precisions},
+    {.key = NULL},
+};
+
+#define WORDS(key_, item_)                                                                     \
+    {                                                                                          \
+        .key = #key_, .type = MD_SCHEMA_LIST, AT(accept.key_.words), .item = &(item_),         \
+        .max_items = MD_ACCEPT_MAX_WORDS, COUNT(accept.key_.n)                                 \
+    }
+static const md_schema_field accepts_fields[] = {
+    WORDS(modality, cs_item),
+    WORDS(sop_class, uid_item),
+    WORDS(body_part, cs_item),
+    WORDS(view, cs_item),
+    WORDS(photometric, cs_item),
+    {.key = "when_body_part_absent", .type = MD_SCHEMA_ENUM, AT(accept.when_body_part_absent),
+     .fallback = "refuse", .choices = when_absent},
+    {.key = "when_view_absent", .type = MD_SCHEMA_ENUM, AT(accept.when_view_absent),
+     .fallback = "refuse", .choices = when_absent},
+    {.key = "min_age_years", .type = MD_SCHEMA_REAL, AT(accept.min_age_years), .least = 0,
+     .most = 150, .unit = "years", .fallback = "0"},
+    {.key = "max_age_years", .type = MD_SCHEMA_REAL, AT(accept.max_age_years), .least = 0,
+     .most = 150, .unit = "years", .fallback = "150"},
+    {.key = NULL},
+};
+
+static const md_schema_field quality_fields[] = {
+    {.key = "min_rows", .type = MD_SCHEMA_INT, AT(gate.min_rows), .least = 1, .most = 32768,
+     .fallback = "1"},
+    {.key = "min_columns", .type = MD_SCHEMA_INT, AT(gate.min_columns), .least = 1,
+     .most = 32768, .fallback = "1"},
+    {.key = "min_contrast", .type = MD_SCHEMA_REAL, AT(gate.min_contrast), .least = 0,
+     .most = 1, .fallback = "0"},
+    {.key = "max_aspect", .type = MD_SCHEMA_REAL, AT(gate.max_aspect), .least = 1,
+     .most = 32768, .fallback = "32768"},
+    {.key = "inverted_check", .type = MD_SCHEMA_ENUM, AT(gate.inverted_check),
+     .fallback = "none", .choices = inverted_checks},
+    {.key = NULL},
+};
+
+static const md_schema_field preprocess_fields[] = {
+    {.key = "values", .type = MD_SCHEMA_ENUM, AT(preprocess.values), .required = true,
+     .choices = values_choices},
+    {.key = "crop_borders", .type = MD_SCHEMA_BOOL, AT(preprocess.crop_borders),
+     .fallback = "false"},
+    {.key = "fit", .type = MD_SCHEMA_ENUM, AT(preprocess.fit), .required = true,
+     .choices = fits},
+    {.key = "width", .type = MD_SCHEMA_INT, AT(preprocess.width), .required = true, .least = 8,
+     .most = 4096, .unit = "pixels"},
+    {.key = "height", .type = MD_SCHEMA_INT, AT(preprocess.height), .required = true,
+     .least = 8, .most = 4096, .unit = "pixels"},
+    {.key = "filter", .type = MD_SCHEMA_ENUM, AT(preprocess.filter), .required = true,
+     .choices = filters},
+    {.key = "channels", .type = MD_SCHEMA_INT, AT(preprocess.n_channels), .required = true,
+     .least = 1, .most = 3},
+    {.key = "mean", .type = MD_SCHEMA_LIST, AT(preprocess.mean), .required = true, .least = 1,
+     .item = &mean_item, .max_items = 3, COUNT(preprocess.n_mean)},
+    {.key = "std", .type = MD_SCHEMA_LIST, AT(preprocess.std), .required = true, .least = 1,
+     .item = &std_item, .max_items = 3, COUNT(preprocess.n_std)},
+    {.key = NULL},
+};
+
+static const md_schema_field calibration_fields[] = {
+    {.key = "method", .type = MD_SCHEMA_ENUM, AT(calibration.method), .required = true,
+     .choices = methods},
+    {.key = "temperature", .type = MD_SCHEMA_REAL, AT(calibration.temperature), .least = 0.01,
+     .most = 100, .fallback = "1"},
+    {.key = "a", .type = MD_SCHEMA_REAL, AT(calibration.a), .least = -1000, .most = 1000,
+     .fallback = "1"},
+    {.key = "b", .type = MD_SCHEMA_REAL, AT(calibration.b), .least = -1000, .most = 1000,
+     .fallback = "0"},
+    {.key = "error", .type = MD_SCHEMA_REAL, AT(calibration.error), .least = 0, .most = 1,
+     .has_offset = offsetof(md_manifest, calibration.has_error)},
+    {.key = NULL},
+};
+
+#define CODE_FIELDS(name_, member_)                                                            \
+    static const md_schema_field name_[] = {                                                   \
+        {.key = "code", .type = MD_SCHEMA_TEXT, FINDING_AT(spec.member_.value),                \
+         .required = true, .least = 1, .check = check_printable},                              \
+        {.key = "scheme", .type = MD_SCHEMA_TEXT, FINDING_AT(spec.member_.scheme),             \
+         .required = true, .least = 1, .check = check_printable},                              \
+        {.key = "meaning", .type = MD_SCHEMA_TEXT, FINDING_AT(spec.member_.meaning),           \
+         .required = true, .least = 1},                                                        \
+        {.key = NULL},                                                                         \
+    }
+CODE_FIELDS(concept_fields, concept);
+CODE_FIELDS(site_fields, site);
+
+static const md_schema_field finding_fields[] = {
+    {.key = "key", .type = MD_SCHEMA_TEXT, FINDING_AT(spec.key), .required = true, .least = 1,
+     .check = md_schema_check_slug},
+    {.key = "concept", .type = MD_SCHEMA_MAP, .fields = concept_fields, .required = true},
+    {.key = "site", .type = MD_SCHEMA_MAP, .fields = site_fields},
+    {.key = "classes", .type = MD_SCHEMA_LIST, FINDING_AT(classes), .required = true,
+     .least = 1, .item = &class_item, .max_items = MD_MANIFEST_MAX_CLASSES,
+     .n_offset = offsetof(md_manifest_finding, n_classes)},
+    {.key = "threshold", .type = MD_SCHEMA_REAL, FINDING_AT(spec.threshold), .required = true,
+     .least = 0, .most = 1},
+    {.key = "undetermined", .type = MD_SCHEMA_LIST, FINDING_AT(undetermined), .least = 1,
+     .item = &share_item, .max_items = 2,
+     .n_offset = offsetof(md_manifest_finding, n_undetermined),
+     .has_offset = offsetof(md_manifest_finding, spec.has_undetermined)},
+    {.key = "urgent", .type = MD_SCHEMA_BOOL, FINDING_AT(spec.urgent), .fallback = "false"},
+    {.key = NULL},
+};
+static const md_schema_field finding_item = {
+    .key = "finding", .type = MD_SCHEMA_MAP, .fields = finding_fields,
+    .line_offset = offsetof(md_manifest_finding, line)};
+
+static const md_schema_field saliency_fields[] = {
+    {.key = "method", .type = MD_SCHEMA_ENUM, AT(saliency.method), .required = true,
+     .choices = saliency_methods},
+    {.key = "features", .type = MD_SCHEMA_TEXT, AT(saliency.features), .required = true,
+     .least = 1},
+    {.key = NULL},
+};
+
+#define NOTE_OFFSET(member_)                                                                   \
+    .offset = offsetof(md_manifest, training[0].member_) - offsetof(md_manifest, training[0])
+static const md_schema_field training_item[] = {
+    {.key = "key", .type = MD_SCHEMA_TEXT, NOTE_OFFSET(key), .size_bytes = 33, .least = 1},
+    {.key = "text", .type = MD_SCHEMA_TEXT, NOTE_OFFSET(text),
+     .size_bytes = MD_MANIFEST_NOTE_BYTES, .least = 1},
+};
+
+#define MEASURE(key_)                                                                          \
+    {                                                                                          \
+        .key = #key_, .type = MD_SCHEMA_LIST, AT(performance.key_.values), .least = 1,         \
+        .item = &share_item, .max_items = 3, COUNT(performance.key_.n)                         \
+    }
+static const md_schema_field performance_fields[] = {
+    {.key = "set", .type = MD_SCHEMA_TEXT, AT(performance.set), .required = true, .least = 1},
+    {.key = "n_images", .type = MD_SCHEMA_INT, AT(performance.n_images), .required = true,
+     .least = 1, .most = 1e9},
+    {.key = "n_patients", .type = MD_SCHEMA_INT, AT(performance.n_patients), .least = 1,
+     .most = 1e9},
+    MEASURE(accuracy),
+    MEASURE(sensitivity),
+    MEASURE(specificity),
+    MEASURE(f1),
+    MEASURE(auc),
+    {.key = NULL},
+};
+
+static const md_schema_field self_test_fields[] = {
+    {.key = "input", .type = MD_SCHEMA_TEXT, AT(self_test.input), .required = true, .least = 1,
+     .check = check_file_name},
+    {.key = "expected", .type = MD_SCHEMA_TEXT, AT(self_test.expected), .required = true,
+     .least = 1, .check = check_file_name},
+    {.key = "tolerance", .type = MD_SCHEMA_REAL, AT(self_test.tolerance), .required = true,
+     .least = 0, .most = 1},
+    {.key = NULL},
+};
+
+#define FILE_OFFSET(member_)                                                                   \
+    .offset = offsetof(md_manifest, files[0].member_) - offsetof(md_manifest, files[0])
+static const md_schema_field files_item[] = {
+    {.key = "name", .type = MD_SCHEMA_TEXT, FILE_OFFSET(name),
+     .size_bytes = MD_MANIFEST_NAME_BYTES, .least = 1, .check = check_file_name},
+    {.key = "sha256", .type = MD_SCHEMA_TEXT, FILE_OFFSET(sha256), .size_bytes = 65,
+     .least = 1, .check = check_sha256},
+};
+
+static const md_schema_field manifest_fields[] = {
+    {.key = "medaid_model", .type = MD_SCHEMA_INT, AT(schema_version), .required = true,
+     .least = 1, .most = 1},
+    {.key = "id", .type = MD_SCHEMA_TEXT, AT(id), .required = true, .least = 1,
+     .check = md_schema_check_slug},
+    {.key = "version", .type = MD_SCHEMA_TEXT, AT(version), .required = true, .least = 1,
+     .check = check_printable},
+    {.key = "name", .type = MD_SCHEMA_TEXT, AT(name), .required = true, .least = 1},
+    {.key = "manufacturer", .type = MD_SCHEMA_TEXT, AT(manufacturer), .required = true,
+     .least = 1},
+    {.key = "kind", .type = MD_SCHEMA_ENUM, AT(kind), .required = true, .choices = kinds},
+    {.key = "network", .type = MD_SCHEMA_MAP, .fields = network_fields, .required = true,
+     LINE(network.line)},
+    {.key = "accepts", .type = MD_SCHEMA_MAP, .fields = accepts_fields, .required = true,
+     LINE(accepts_line)},
+    {.key = "quality", .type = MD_SCHEMA_MAP, .fields = quality_fields},
+    {.key = "preprocess", .type = MD_SCHEMA_MAP, .fields = preprocess_fields, .required = true,
+     LINE(preprocess.line)},
+    {.key = "calibration", .type = MD_SCHEMA_MAP, .fields = calibration_fields,
+     LINE(calibration.line)},
+    {.key = "findings", .type = MD_SCHEMA_LIST, AT(findings), .required = true, .least = 1,
+     .item = &finding_item, .max_items = MD_RESULT_MAX_FINDINGS, COUNT(n_findings)},
+    {.key = "saliency", .type = MD_SCHEMA_MAP, .fields = saliency_fields, LINE(saliency.line),
+     .has_offset = offsetof(md_manifest, saliency.there)},
+    {.key = "training", .type = MD_SCHEMA_DICT, AT(training), .item = training_item,
+     .max_items = MD_MANIFEST_MAX_NOTES, COUNT(n_training)},
+    {.key = "performance", .type = MD_SCHEMA_MAP, .fields = performance_fields,
+     LINE(performance.line)},
+    {.key = "intended_use", .type = MD_SCHEMA_TEXT, AT(intended_use), .required = true,
+     .least = 1},
+    {.key = "self_test", .type = MD_SCHEMA_MAP, .fields = self_test_fields, .required = true,
+     LINE(self_test.line)},
+    {.key = "files", .type = MD_SCHEMA_DICT, AT(files), .item = files_item, .required = true,
+     .least = 1, .max_items = MD_MANIFEST_MAX_FILES, COUNT(n_files), LINE(files_line)},
+    {.key = NULL},
+};
+/* clang-format on */
+
+const char *md_manifest_sha256(const md_manifest *manifest, const char *name)
+{
+    for (unsigned i = 0; i < manifest->n_files; i++) {
+        if (strcmp(manifest->files[i].name, name) == 0) {
+            return manifest->files[i].sha256;
+        }
+    }
+    return NULL;
+}
+
+static md_status check_preprocess(const md_manifest *m, const char *name, md_error *err)
+{
+    unsigned n = m->preprocess.n_channels;
+    if (n == 2) {
+        return md_fail(err, MD_FORMAT,
+                       "%s:%u: key 'preprocess.channels': got 2, expected 1 or 3", name,
+                       m->preprocess.line);
+    }
+    if (m->preprocess.n_mean != n || m->preprocess.n_std != n) {
+        return md_fail(err, MD_FORMAT,
+                       "%s:%u: key 'preprocess': got %u values of mean and %u of std, expected "
+                       "one for each of %u channels",
+                       name, m->preprocess.line, m->preprocess.n_mean, m->preprocess.n_std, n);
+    }
+    return MD_OK;
+}
+
+static md_status check_finding(const md_manifest *m, unsigned index, const char *name,
+                               md_error *err)
+{
+    const md_manifest_finding *f = &m->findings[index];
+    for (unsigned i = 0; i < index; i++) {
+        if (strcmp(m->findings[i].spec.key, f->spec.key) == 0) {
+            return md_fail(err, MD_FORMAT,
+                           "%s:%u: key 'findings[%u].key': got '%s', the key of findings[%u] "
+                           "too, expected different ones",
+                           name, f->line, index, f->spec.key, i);
+        }
+    }
+    for (unsigned i = 0; i < f->n_classes; i++) {
+        for (unsigned j = 0; j < i; j++) {
+            if (f->classes[i] == f->classes[j]) {
+                return md_fail(err, MD_FORMAT,
+                               "%s:%u: key 'findings[%u].classes': %u stands there twice", name,
+                               f->line, index, f->classes[i]);
+            }
+        }
+    }
+    if (m->network.activation != MD_TARGET_SOFTMAX && f->n_classes != 1) {
+        return md_fail(
+            err, MD_FORMAT,
+            "%s:%u: key 'findings[%u].classes': got %u, expected exactly 1 with this "
+            "network.activation",
+            name, f->line, index, f->n_classes);
+    }
+    if (f->spec.has_undetermined &&
+        (f->n_undetermined != 2 || f->undetermined[0] > f->spec.threshold ||
+         f->undetermined[1] < f->spec.threshold)) {
+        return md_fail(
+            err, MD_FORMAT,
+            "%s:%u: key 'findings[%u].undetermined': expected [low, high] around the "
+            "threshold %g",
+            name, f->line, index, f->spec.threshold);
+    }
+    return MD_OK;
+}
+
+static md_status check_measure(const md_manifest *m, const md_manifest_measure *measure,
+                               const char *key, const char *name, md_error *err)
+{
+    if (measure->n != 0 && (measure->n != 3 || measure->values[1] > measure->values[0] ||
+                            measure->values[2] < measure->values[0])) {
+        return md_fail(err, MD_FORMAT,
+                       "%s:%u: key 'performance.%s': expected [value, low, high] with low <= "
+                       "value <= high",
+                       name, m->performance.line, key);
+    }
+    return MD_OK;
+}
+
+static md_status check_performance(const md_manifest *m, const char *name, md_error *err)
+{
+    MD_TRY(check_measure(m, &m->performance.accuracy, "accuracy", name, err));
+    MD_TRY(check_measure(m, &m->performance.sensitivity, "sensitivity", name, err));
+    MD_TRY(check_measure(m, &m->performance.specificity, "specificity", name, err));
+    MD_TRY(check_measure(m, &m->performance.f1, "f1", name, err));
+    return check_measure(m, &m->performance.auc, "auc", name, err);
+}
+
+static md_status check_files(const md_manifest *m, const char *name, md_error *err)
+{
+    const char *const needed[] = {m->network.file, m->self_test.input, m->self_test.expected};
+    for (size_t i = 0; i < sizeof needed / sizeof *needed; i++) {
+        if (md_manifest_sha256(m, needed[i]) == NULL) {
+            return md_fail(err, MD_FORMAT,
+                           "%s:%u: key 'files': '%s' is missing, expected its SHA-256", name,
+                           m->files_line, needed[i]);
+        }
+    }
+    if (strcmp(m->self_test.input, m->self_test.expected) == 0) {
+        return md_fail(err, MD_FORMAT,
+                       "%s:%u: key 'self_test': input and expected are the same file", name,
+                       m->self_test.line);
+    }
+    return MD_OK;
+}
+
+md_status md_manifest_parse(const uint8_t *bytes, size_t size_bytes, const char *name,
+                            md_manifest *ret_manifest, md_error *err)
+{
+    md_manifest *m = ret_manifest;
+    memset(m, 0, sizeof *m);
+    MD_TRY(md_schema_parse(manifest_fields, bytes, size_bytes, name, m, err));
+    if (m->accept.min_age_years > m->accept.max_age_years) {
+        return md_fail(err, MD_FORMAT,
+                       "%s:%u: key 'accepts': min_age_years %g is above max_age_years %g", name,
+                       m->accepts_line, m->accept.min_age_years, m->accept.max_age_years);
+    }
+    MD_TRY(check_preprocess(m, name, err));
+    if (m->calibration.method != MD_CALIBRATION_NONE &&
+        m->network.activation == MD_TARGET_SCORE &&
+        m->calibration.method != MD_CALIBRATION_PLATT) {
+        return md_fail(err, MD_FORMAT,
+                       "%s:%u: key 'calibration.method': temperature needs logits, expected "
+                       "none or platt with network.activation none",
+                       name, m->calibration.line);
+    }
+    for (unsigned i = 0; i < m->n_findings; i++) {
+        MD_TRY(check_finding(m, i, name, err));
+        md_finding_spec *spec = &m->findings[i].spec;
+        spec->undetermined_low = m->findings[i].undetermined[0];
+        spec->undetermined_high = m->findings[i].undetermined[1];
+        spec->score_is_probability = m->calibration.method != MD_CALIBRATION_NONE;
+    }
+    if (m->saliency.there && m->network.activation == MD_TARGET_SCORE) {
+        return md_fail(
+            err, MD_FORMAT,
+            "%s:%u: key 'saliency': grad-cam needs logits, expected network.activation "
+            "softmax or sigmoid",
+            name, m->saliency.line);
+    }
+    MD_TRY(check_performance(m, name, err));
+    return check_files(m, name, err);
+}

@@ -1,0 +1,118 @@
+#ifndef MEDAID_PLUGINS_HOST_MANIFEST_H
+#define MEDAID_PLUGINS_HOST_MANIFEST_H
+
+/* model.yaml, docs/model-package.md, as a struct. Read strictly (conf/schema.h), then checked
+ * as a whole: what one key alone cannot show is refused here with the line of the section.
+ * Pure; any thread. */
+
+#include "inference/calibrate.h"
+#include "inference/preprocess.h"
+#include "plugins/host/analyzer.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum {
+    MD_MANIFEST_NAME_BYTES = 129, /* of a file or tensor name */
+    MD_MANIFEST_MAX_FILES = 32,
+    MD_MANIFEST_MAX_CLASSES = 64, /* of one finding */
+    MD_MANIFEST_MAX_NOTES = 16,
+    MD_MANIFEST_NOTE_BYTES = 1025,
+};
+
+typedef enum md_calibration_method {
+    MD_CALIBRATION_NONE,
+    MD_CALIBRATION_TEMPERATURE,
+    MD_CALIBRATION_PLATT
+} md_calibration_method;
+
+typedef struct md_manifest_finding {
+    unsigned line;
+    md_finding_spec spec;
+    double undetermined[2];
+    unsigned n_undetermined;
+    unsigned classes[MD_MANIFEST_MAX_CLASSES];
+    unsigned n_classes;
+} md_manifest_finding;
+
+typedef struct md_manifest_measure {
+    double values[3];
+    unsigned n;
+} md_manifest_measure;
+
+typedef struct md_manifest {
+    int schema_version;
+    char id[MD_KEY_BYTES], version[17], name[MD_KEY_BYTES], manufacturer[MD_KEY_BYTES];
+    md_analyzer_kind kind;
+    struct {
+        unsigned line;
+        char file[MD_MANIFEST_NAME_BYTES];
+        char input[MD_MANIFEST_NAME_BYTES], output[MD_MANIFEST_NAME_BYTES];
+        md_target activation;
+        char precision[9];
+    } network;
+    unsigned accepts_line;
+    md_accept accept;
+    md_gate gate;
+    struct {
+        unsigned line;
+        md_normalise_values values;
+        bool crop_borders;
+        md_fit fit;
+        md_filter filter;
+        unsigned width, height, n_channels;
+        float mean[3], std[3];
+        unsigned n_mean, n_std;
+    } preprocess;
+    struct {
+        unsigned line;
+        md_calibration_method method;
+        double temperature, a, b, error;
+        bool has_error;
+    } calibration;
+    md_manifest_finding findings[MD_RESULT_MAX_FINDINGS];
+    unsigned n_findings;
+    struct {
+        bool there;
+        unsigned line;
+        int method; /* 0: grad-cam */
+        char features[MD_MANIFEST_NAME_BYTES];
+    } saliency;
+    struct {
+        char key[33];
+        char text[MD_MANIFEST_NOTE_BYTES];
+    } training[MD_MANIFEST_MAX_NOTES];
+    unsigned n_training;
+    struct {
+        char set[MD_KEY_BYTES];
+        unsigned n_images, n_patients;
+        md_manifest_measure accuracy, sensitivity, specificity, f1, auc;
+        unsigned line;
+    } performance;
+    char intended_use[1025];
+    struct {
+        unsigned line;
+        char input[MD_MANIFEST_NAME_BYTES], expected[MD_MANIFEST_NAME_BYTES];
+        double tolerance;
+    } self_test;
+    struct {
+        char name[MD_MANIFEST_NAME_BYTES];
+        char sha256[65];
+    } files[MD_MANIFEST_MAX_FILES];
+    unsigned n_files;
+    unsigned files_line;
+} md_manifest;
+
+/* `ret_manifest` (large: on the heap) is cleared first and half written on failure. `name`
+ * stands before the line in messages ("chest/model.yaml"). MD_FORMAT, MD_LIMIT, MD_NOMEM. */
+md_status md_manifest_parse(const uint8_t *bytes, size_t size_bytes, const char *name,
+                            md_manifest *ret_manifest, md_error *err) MD_NOEXCEPT MD_NODISCARD;
+
+/* SHA-256 that `files` states for a name, NULL when it is not listed. */
+const char *md_manifest_sha256(const md_manifest *manifest, const char *name) MD_NOEXCEPT;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

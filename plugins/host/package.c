@@ -1,0 +1,510 @@
+#include "plugins/host/package.h"
+
+#include "base/file.h"
+#include "conf/schema.h"
+#include "inference/gradcam.h"
+#include "plugins/host/manifest.h"
+#include "plugins/host/score.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+typedef struct package {
+    md_analyzer base;
+    md_manifest *manifest;
+    md_network *network;
+    md_preprocess_options preprocess;
+    md_finding_spec specs[MD_RESULT_MAX_FINDINGS];
+    unsigned output, features; /* indices of md_network_output; features: with saliency */
+    md_tensor head;            /* [K,C], borrowed from the network */
+    md_tensor *outputs;        /* n_outputs, filled by each run */
+    unsigned n_outputs;
+} package;
+
+static void destroy(md_analyzer *analyzer)
+{
+    package *self = (package *)(void *)analyzer;
+    md_network_destroy(self->network);
+    md_free(self->manifest);
+    md_free(self->outputs);
+    md_free(self);
+}
+
+static void destroyp(package **self)
+{
+    if (*self != NULL) {
+        destroy(&(*self)->base);
+    }
+}
+
+static void closep(int *fd)
+{
+    if (*fd >= 0) {
+        close(*fd);
+    }
+}
+
+/* A plain file of the package, whole. A symbolic link is refused, so nothing outside of the
+ * folder can be meant. Messages start with the file's name. */
+static md_status read_file(int folder, const char *name, size_t max_bytes, uint8_t **ret_bytes,
+                           size_t *ret_size, md_error *err)
+{
+    MD_AUTO(closep)
+    int fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) {
+        int os_errno = errno;
+        if (os_errno == ENOENT) {
+            return md_fail(err, MD_NOT_FOUND, "%s: no such file", name);
+        }
+        if (os_errno == ELOOP) {
+            return md_fail(err, MD_FORMAT, "%s: a symbolic link, expected the file itself",
+                           name);
+        }
+        return md_fail_os(err, os_errno, "%s", name);
+    }
+    struct stat info;
+    if (fstat(fd, &info) != 0) {
+        return md_fail_os(err, errno, "%s", name);
+    }
+    if (!S_ISREG(info.st_mode)) {
+        return md_fail(err, MD_FORMAT, "%s: not a regular file", name);
+    }
+    if ((uint64_t)info.st_size > max_bytes) {
+        return md_fail(err, MD_LIMIT, "%s: %lld bytes, at most %zu are read", name,
+                       (long long)info.st_size, max_bytes);
+    }
+    size_t size_bytes = (size_t)info.st_size;
+    MD_AUTO(md_freep) uint8_t *bytes = md_malloc(size_bytes);
+    if (bytes == NULL) {
+        return md_fail(err, MD_NOMEM, "%s: no memory for %zu bytes", name, size_bytes);
+    }
+    for (size_t done = 0; done < size_bytes;) {
+        ssize_t n = read(fd, bytes + done, size_bytes - done);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n < 0) {
+            return md_fail_os(err, errno, "%s", name);
+        }
+        if (n == 0) {
+            return md_fail(err, MD_IO, "%s: became shorter while it was read", name);
+        }
+        done += (size_t)n;
+    }
+    *ret_bytes = MD_STEAL(bytes);
+    *ret_size = size_bytes;
+    return MD_OK;
+}
+
+/* Read a listed file and compare its SHA-256. */
+static md_status read_checked(int folder, const md_manifest *m, const char *name,
+                              size_t max_bytes, uint8_t **ret_bytes, size_t *ret_size,
+                              md_error *err)
+{
+    MD_AUTO(md_freep) uint8_t *bytes = NULL;
+    size_t size_bytes = 0;
+    MD_TRY(read_file(folder, name, max_bytes, &bytes, &size_bytes, err));
+    uint8_t digest[MD_SHA256_BYTES];
+    char hex[MD_SHA256_HEX_BYTES];
+    md_sha256(bytes, size_bytes, digest);
+    md_hex(digest, sizeof digest, hex);
+    const char *expected = md_manifest_sha256(m, name);
+    if (expected == NULL || strcmp(hex, expected) != 0) {
+        return md_fail(err, MD_FORMAT,
+                       "%s: its SHA-256 begins with %.16s, model.yaml says %.16s: the file is "
+                       "not the one that was measured",
+                       name, hex, expected != NULL ? expected : "nothing");
+    }
+    *ret_bytes = MD_STEAL(bytes);
+    *ret_size = size_bytes;
+    return MD_OK;
+}
+
+static md_status read_manifest(int folder, const char *name, md_manifest *m, md_error *err)
+{
+    MD_AUTO(md_freep) uint8_t *bytes = NULL;
+    size_t size_bytes = 0;
+    md_status status =
+        read_file(folder, "model.yaml", MD_SCHEMA_MAX_BYTES, &bytes, &size_bytes, err);
+    if (status != MD_OK) {
+        return md_error_prefix(err, status, "%s", name);
+    }
+    char shown[128];
+    snprintf(shown, sizeof shown, "%.100s/model.yaml", name);
+    return md_manifest_parse(bytes, size_bytes, shown, m, err);
+}
+
+/* Files that the host does not use itself are hashed all the same. */
+static md_status check_other_files(int folder, const md_manifest *m, md_error *err)
+{
+    for (unsigned i = 0; i < m->n_files; i++) {
+        const char *name = m->files[i].name;
+        if (strcmp(name, m->network.file) == 0 || strcmp(name, m->self_test.input) == 0 ||
+            strcmp(name, m->self_test.expected) == 0) {
+            continue;
+        }
+        MD_AUTO(md_freep) uint8_t *bytes = NULL;
+        size_t size_bytes = 0;
+        MD_TRY(
+            read_checked(folder, m, name, MD_PACKAGE_MAX_FILE_BYTES, &bytes, &size_bytes, err));
+    }
+    return MD_OK;
+}
+
+/* What the manifest says of the network against what the network is. */
+static md_status check_input(const package *self, md_error *err)
+{
+    const md_manifest *m = self->manifest;
+    const md_network_port *port = md_network_input(self->network, 0);
+    if (md_network_n_inputs(self->network) != 1 || strcmp(port->name, m->network.input) != 0) {
+        return md_fail(err, MD_FORMAT, "%u inputs, the first '%.40s': expected one, '%.40s'",
+                       md_network_n_inputs(self->network), port != NULL ? port->name : "",
+                       m->network.input);
+    }
+    if (port->dtype != MD_F32 || port->n_dims != 4 || port->dims[0] != 1 ||
+        port->dims[1] != (int64_t)m->preprocess.n_channels ||
+        port->dims[2] != (int64_t)m->preprocess.height ||
+        port->dims[3] != (int64_t)m->preprocess.width) {
+        return md_fail(
+            err, MD_FORMAT,
+            "input '%.40s' does not take float [1,%u,%u,%u], as key 'preprocess' says",
+            m->network.input, m->preprocess.n_channels, m->preprocess.height,
+            m->preprocess.width);
+    }
+    return MD_OK;
+}
+
+static md_status find_output(const package *self, const char *name, unsigned *ret_index,
+                             md_error *err)
+{
+    int index = md_network_find_output(self->network, name);
+    if (index < 0) {
+        return md_fail(err, MD_FORMAT, "it has no output '%.60s'", name);
+    }
+    if (md_network_output(self->network, (unsigned)index)->dtype != MD_F32) {
+        return md_fail(err, MD_FORMAT, "output '%.60s' is not float", name);
+    }
+    *ret_index = (unsigned)index;
+    return MD_OK;
+}
+
+static md_status load_network(package *self, int folder, const md_package_options *options,
+                              md_error *err)
+{
+    const md_manifest *m = self->manifest;
+    MD_AUTO(md_freep) uint8_t *bytes = NULL;
+    size_t size_bytes = 0;
+    MD_TRY(read_checked(folder, m, m->network.file, MD_PACKAGE_MAX_NETWORK_BYTES, &bytes,
+                        &size_bytes, err));
+    md_network_options network_options = {
+        .backend = options->backend, .n_threads = options->n_threads, .batch = 1};
+    /* the output may be an inner tensor, when the graph goes on to a softmax of its own */
+    network_options.extra_outputs[network_options.n_extra_outputs++] = m->network.output;
+    if (m->saliency.there) {
+        network_options.extra_outputs[network_options.n_extra_outputs++] = m->saliency.features;
+    }
+    md_status status =
+        md_network_load(bytes, size_bytes, &network_options, &self->network, err);
+    if (status == MD_OK) {
+        status = check_input(self, err);
+    }
+    if (status == MD_OK) {
+        status = find_output(self, m->network.output, &self->output, err);
+    }
+    if (status == MD_OK && m->saliency.there) {
+        status = find_output(self, m->saliency.features, &self->features, err);
+    }
+    if (status == MD_OK && m->saliency.there) {
+        status = md_network_linear_head(self->network, m->saliency.features, m->network.output,
+                                        &self->head, err);
+    }
+    if (status != MD_OK) {
+        return md_error_prefix(err, status, "%s", m->network.file);
+    }
+    self->n_outputs = md_network_n_outputs(self->network);
+    self->outputs = md_calloc(self->n_outputs, sizeof *self->outputs);
+    if (self->outputs == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for %u outputs", self->n_outputs);
+    }
+    return MD_OK;
+}
+
+/* Run and hand out the scores' tensor, [1,K] or [K], valid until the next run. */
+static md_status run_network(package *self, const md_tensor *input, const float **ret_logits,
+                             size_t *ret_n, md_error *err)
+{
+    MD_TRY(md_network_run(self->network, input, 1, self->outputs, self->n_outputs, err));
+    const md_tensor *output = &self->outputs[self->output];
+    size_t last = output->n_dims > 0 ? (size_t)output->dims[output->n_dims - 1] : 0;
+    if (output->dtype != MD_F32 || output->n_dims < 1 || output->n_dims > 2 ||
+        last != output->n_elements || last == 0) {
+        return md_fail(err, MD_FORMAT, "output '%.60s' is not of the shape [1,K]",
+                       self->manifest->network.output);
+    }
+    *ret_logits = output->data;
+    *ret_n = output->n_elements;
+    return MD_OK;
+}
+
+static md_status check_classes(const package *self, size_t n, md_error *err)
+{
+    for (unsigned i = 0; i < self->manifest->n_findings; i++) {
+        const md_manifest_finding *f = &self->manifest->findings[i];
+        if (self->manifest->network.activation == MD_TARGET_SOFTMAX && f->n_classes >= n) {
+            return md_fail(err, MD_FORMAT,
+                           "model.yaml:%u: key 'findings[%u].classes': got all %zu classes, "
+                           "their sum is always 1",
+                           f->line, i, n);
+        }
+        for (unsigned j = 0; j < f->n_classes; j++) {
+            if (f->classes[j] >= n) {
+                return md_fail(err, MD_FORMAT,
+                               "model.yaml:%u: key 'findings[%u].classes': got %u, the output "
+                               "has %zu values",
+                               f->line, i, f->classes[j], n);
+            }
+        }
+    }
+    return MD_OK;
+}
+
+/* Little-endian float32 numbers of a file. */
+static float float_at(const uint8_t *bytes, size_t index)
+{
+    const uint8_t *b = bytes + 4 * index;
+    uint32_t word =
+        (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
+    float value;
+    memcpy(&value, &word, sizeof value);
+    return value;
+}
+
+static md_status compare(package *self, const float *logits, size_t n, const uint8_t *expected,
+                         md_error *err)
+{
+    double largest = 0;
+    for (size_t i = 0; i < n; i++) {
+        double difference = fabs((double)logits[i] - (double)float_at(expected, i));
+        if (!isfinite(difference)) {
+            return md_fail(err, MD_PLUGIN,
+                           "self-test failed: value %zu of the output or of %s is not finite",
+                           i, self->manifest->self_test.expected);
+        }
+        largest = fmax(largest, difference);
+    }
+    double tolerance = self->manifest->self_test.tolerance;
+    if (largest > tolerance) {
+        return md_fail(err, MD_PLUGIN,
+                       "self-test failed: the output differs by %.6g from %s, at most %g is "
+                       "allowed: this machine does not compute what was measured",
+                       largest, self->manifest->self_test.expected, tolerance);
+    }
+    self->base.card.self_test_difference = largest;
+    self->base.card.self_test_tolerance = tolerance;
+    return MD_OK;
+}
+
+/* The golden self-test: a known input must give the known output before a patient's image may
+ * come. */
+static md_status self_test(package *self, int folder, md_error *err)
+{
+    const md_manifest *m = self->manifest;
+    const int64_t dims[] = {1, m->preprocess.n_channels, m->preprocess.height,
+                            m->preprocess.width};
+    MD_AUTO(md_tensor_finish) md_tensor input = {0};
+    MD_TRY(md_tensor_init(&input, MD_F32, 4, dims, err));
+    MD_AUTO(md_freep) uint8_t *bytes = NULL;
+    size_t size_bytes = 0;
+    MD_TRY(read_checked(folder, m, m->self_test.input, MD_PACKAGE_MAX_NETWORK_BYTES, &bytes,
+                        &size_bytes, err));
+    if (size_bytes != 4 * input.n_elements) {
+        return md_fail(err, MD_FORMAT, "%s: %zu bytes, expected %zu float32 numbers",
+                       m->self_test.input, size_bytes, input.n_elements);
+    }
+    float *values = input.data;
+    for (size_t i = 0; i < input.n_elements; i++) {
+        values[i] = float_at(bytes, i);
+    }
+    MD_AUTO(md_freep) uint8_t *expected = NULL;
+    size_t expected_bytes = 0;
+    MD_TRY(read_checked(folder, m, m->self_test.expected, MD_PACKAGE_MAX_FILE_BYTES, &expected,
+                        &expected_bytes, err));
+    const float *logits = NULL;
+    size_t n = 0;
+    MD_TRY(run_network(self, &input, &logits, &n, err));
+    if (expected_bytes != 4 * n) {
+        return md_fail(err, MD_FORMAT, "%s: %zu bytes, the output has %zu float32 numbers",
+                       m->self_test.expected, expected_bytes, n);
+    }
+    MD_TRY(check_classes(self, n, err));
+    return compare(self, logits, n, expected, err);
+}
+
+/* Where the evidence for one finding is, by the closed form. */
+static md_status add_saliency(const package *self, const md_manifest_finding *f,
+                              const md_placement *placement, md_finding *finding, md_error *err)
+{
+    const md_tensor *features = &self->outputs[self->features];
+    uint32_t rows = 0;
+    uint32_t columns = 0;
+    MD_TRY(md_gradcam(features, &self->head, self->outputs[self->output].data,
+                      self->manifest->network.activation, f->classes, f->n_classes,
+                      &finding->saliency.values, &rows, &columns, err));
+    finding->saliency.rows = rows;
+    finding->saliency.columns = columns;
+    finding->saliency.x = placement->x;
+    finding->saliency.y = placement->y;
+    finding->saliency.width = placement->width;
+    finding->saliency.height = placement->height;
+    return MD_OK;
+}
+
+static md_status analyse_image(md_analyzer *analyzer, const md_image_input *input,
+                               md_finding *findings, md_steps *steps, md_error *err)
+{
+    package *self = (package *)(void *)analyzer;
+    const md_manifest *m = self->manifest;
+    MD_AUTO(md_tensor_finish) md_tensor tensor = {0};
+    md_placement placement;
+    MD_TRY(md_preprocess(input->values, &self->preprocess, &tensor, &placement, steps, err));
+    const float *logits = NULL;
+    size_t n = 0;
+    MD_TRY(run_network(self, &tensor, &logits, &n, err));
+    for (size_t i = 0; i < n; i++) {
+        if (!isfinite(logits[i])) {
+            return md_fail(err, MD_PLUGIN, "the network's output %zu is not a number", i);
+        }
+    }
+    for (unsigned i = 0; i < m->n_findings; i++) {
+        const md_manifest_finding *f = &m->findings[i];
+        double score = 0;
+        MD_TRY(md_score(m, f, logits, n, &score, err));
+        MD_TRY(md_finding_judge(&self->specs[i], score, &findings[i], err));
+        if (m->saliency.there && input->want_saliency) {
+            MD_TRY(add_saliency(self, f, &placement, &findings[i], err));
+        }
+    }
+    return MD_OK;
+}
+
+static const md_analyzer_ops ops = {.analyse_image = analyse_image, .destroy = destroy};
+
+static md_measure measure_of(const md_manifest_measure *from)
+{
+    return (md_measure){.there = from->n == 3,
+                        .value = from->values[0],
+                        .low = from->values[1],
+                        .high = from->values[2]};
+}
+
+/* What the host sees of the manifest. */
+static void describe(package *self)
+{
+    static const char *const activations[] = {"softmax", "sigmoid", "none"};
+    const md_manifest *m = self->manifest;
+    md_model_identity *identity = &self->base.identity;
+    memcpy(identity->id, m->id, sizeof identity->id);
+    memcpy(identity->version, m->version, sizeof identity->version);
+    memcpy(identity->name, m->name, sizeof identity->name);
+    memcpy(identity->manufacturer, m->manufacturer, sizeof identity->manufacturer);
+    memcpy(identity->intended_use, m->intended_use, sizeof identity->intended_use);
+    snprintf(identity->sha256, sizeof identity->sha256, "%s",
+             md_manifest_sha256(m, m->network.file));
+    char calibration[64] = "none";
+    if (m->calibration.method == MD_CALIBRATION_TEMPERATURE) {
+        snprintf(calibration, sizeof calibration, "temperature(%g)",
+                 m->calibration.temperature);
+    } else if (m->calibration.method == MD_CALIBRATION_PLATT) {
+        snprintf(calibration, sizeof calibration, "platt(%g,%g)", m->calibration.a,
+                 m->calibration.b);
+    }
+    snprintf(identity->parameters, sizeof identity->parameters,
+             "activation=%s calibration=%s precision=%s backend=%s",
+             activations[m->network.activation], calibration, m->network.precision,
+             md_network_backend_name(self->network));
+    md_model_card *card = &self->base.card;
+    card->form = "package";
+    card->kind = "image";
+    md_accept_describe(&m->accept, card->accepts, sizeof card->accepts);
+    memcpy(card->set, m->performance.set, sizeof card->set);
+    card->n_images = m->performance.n_images;
+    card->n_patients = m->performance.n_patients;
+    card->accuracy = measure_of(&m->performance.accuracy);
+    card->sensitivity = measure_of(&m->performance.sensitivity);
+    card->specificity = measure_of(&m->performance.specificity);
+    card->f1 = measure_of(&m->performance.f1);
+    card->auc = measure_of(&m->performance.auc);
+    card->has_calibration_error = m->calibration.has_error;
+    card->calibration_error = m->calibration.error;
+}
+
+static void prepare(package *self)
+{
+    const md_manifest *m = self->manifest;
+    self->preprocess = (md_preprocess_options){
+        .crop_borders = m->preprocess.crop_borders,
+        .fit = m->preprocess.fit,
+        .filter = m->preprocess.filter,
+        .width = m->preprocess.width,
+        .height = m->preprocess.height,
+        .n_channels = m->preprocess.n_channels,
+    };
+    memcpy(self->preprocess.mean, m->preprocess.mean, sizeof m->preprocess.mean);
+    memcpy(self->preprocess.std, m->preprocess.std, sizeof m->preprocess.std);
+    for (unsigned i = 0; i < m->n_findings; i++) {
+        self->specs[i] = m->findings[i].spec;
+    }
+    self->base.specs = self->specs;
+    self->base.n_findings = m->n_findings;
+    self->base.needs.image =
+        (md_image_needs){.accept = m->accept, .gate = m->gate, .values = m->preprocess.values};
+}
+
+static md_status open_package(package *self, int folder, const char *name,
+                              const md_package_options *options, md_error *err)
+{
+    MD_TRY(read_manifest(folder, name, self->manifest, err));
+    if (options->only_id != NULL && strcmp(options->only_id, self->manifest->id) != 0) {
+        return md_fail(err, MD_CANCELLED, "another model was asked for");
+    }
+    prepare(self);
+    md_status status = check_other_files(folder, self->manifest, err);
+    if (status == MD_OK) {
+        status = load_network(self, folder, options, err);
+    }
+    if (status == MD_OK) {
+        status = self_test(self, folder, err);
+    }
+    if (status != MD_OK) {
+        return md_error_prefix(err, status, "%s", name);
+    }
+    describe(self);
+    return MD_OK;
+}
+
+md_status md_package_open(const char *path, const char *name, const md_package_options *options,
+                          md_analyzer **ret_analyzer, md_error *err)
+{
+    MD_AUTO(closep) int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0) {
+        return md_fail_os(err, errno, "%s", name);
+    }
+    MD_AUTO(destroyp) package *self = md_calloc(1, sizeof *self);
+    if (self == NULL) {
+        return md_fail(err, MD_NOMEM, "%s: no memory", name);
+    }
+    self->base.ops = &ops;
+    self->base.kind = MD_ANALYZER_IMAGE;
+    self->manifest = md_calloc(1, sizeof *self->manifest);
+    if (self->manifest == NULL) {
+        return md_fail(err, MD_NOMEM, "%s: no memory", name);
+    }
+    MD_TRY(open_package(self, folder, name, options, err));
+    *ret_analyzer = &MD_STEAL(self)->base;
+    return MD_OK;
+}

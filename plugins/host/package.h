@@ -1,0 +1,36 @@
+#ifndef MEDAID_PLUGINS_HOST_PACKAGE_H
+#define MEDAID_PLUGINS_HOST_PACKAGE_H
+
+/* The model package form of an analyzer: a folder with model.yaml and an ONNX network
+ * (docs/model-package.md). Nothing is believed before it was checked: the manifest strictly,
+ * the SHA-256 of every listed file, names that cannot leave the folder, no symbolic links,
+ * sizes, the network's inputs and outputs against the manifest, and the golden self-test. */
+
+#include "inference/network.h"
+#include "plugins/host/analyzer.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define MD_PACKAGE_MAX_NETWORK_BYTES ((size_t)1 << 30)
+#define MD_PACKAGE_MAX_FILE_BYTES ((size_t)64 << 20)
+
+typedef struct md_package_options {
+    md_backend backend;
+    unsigned n_threads;  /* 0: all cores */
+    const char *only_id; /* NULL: any */
+} md_package_options;
+
+/* Load and self-test the package in `folder`. `name` stands before messages ("chest"). With
+ * only_id: MD_CANCELLED, before the network was loaded, when the manifest has another id.
+ * MD_NOT_FOUND, MD_IO, MD_FORMAT (manifest, hash, network), MD_UNSUPPORTED (network), MD_LIMIT,
+ * MD_PLUGIN (self-test). Caller destroys. */
+md_status md_package_open(const char *folder, const char *name,
+                          const md_package_options *options, md_analyzer **ret_analyzer,
+                          md_error *err) MD_NOEXCEPT MD_NODISCARD;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,492 @@
+#include "plugins/host/pipeline.h"
+
+#include "base/clock.h"
+#include "dicom/image/image.h"
+#include "plugins/host/study.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Display rasters are kept for the pictures, which can only be drawn when the whole result is
+ * known; beyond this sum they are made again instead. Three films of 2500 x 2048 fit. */
+#define KEPT_RASTER_BYTES ((size_t)64 << 20)
+
+/* One frame, or one whole object that is only listed. */
+typedef struct unit {
+    md_study_file *file;
+    uint32_t frame;    /* 1-based; 0: the object has one frame, or is not decoded */
+    md_raster display; /* values NULL: not made or not kept */
+} unit;
+
+/* The state of one model's result while it grows. */
+typedef struct tally {
+    md_result *result; /* into the analysis; NULL: the model accepted nothing */
+    size_t n_accepted, n_failed;
+    md_code code;
+    char text[MD_ERROR_MSG_BYTES]; /* of the first failure */
+} tally;
+
+typedef struct run {
+    md_registry *registry;
+    const md_analyse_options *options;
+    md_analysis *analysis;
+    md_study study;
+    unit *units;
+    size_t n_units;
+    size_t kept_bytes;
+    tally tallies[MD_REGISTRY_MAX_MODELS];
+} run;
+
+static void run_finish(run *r)
+{
+    for (size_t i = 0; i < r->n_units; i++) {
+        md_raster_finish(&r->units[i].display);
+    }
+    md_free(r->units);
+    md_study_finish(&r->study);
+}
+
+void md_pipeline_failure_code(md_status status, md_code *ret_code)
+{
+    switch (status) {
+    case MD_FORMAT:
+        *ret_code = (md_code){"110521", "DCM", "Objects incorrectly formatted"};
+        break;
+    case MD_UNSUPPORTED:
+    case MD_INVALID_ARG:
+    case MD_LIMIT:
+        *ret_code = (md_code){"110522", "DCM", "Object Types not supported"};
+        break;
+    case MD_NOMEM:
+        *ret_code = (md_code){"110527", "DCM", "Resource inadequate"};
+        break;
+    case MD_OK:
+    case MD_IO:
+    case MD_NOT_FOUND:
+    case MD_TIMEOUT:
+    case MD_BUSY:
+    case MD_NETWORK:
+    case MD_PLUGIN:
+    case MD_CANCELLED:
+    case MD_INTERNAL:
+    default:
+        *ret_code = (md_code){"110501", "DCM", "Equipment failure"};
+        break;
+    }
+}
+
+static bool accepted(const md_study_file *file, size_t model)
+{
+    return (file->accepted_by >> model & 1) != 0;
+}
+
+/* Which models look at which files. Files that none wants are counted and told. */
+static void match(run *r, md_error *ret_first_refusal)
+{
+    for (size_t i = 0; i < r->study.n; i++) {
+        md_study_file *file = &r->study.files[i];
+        char reasons[MD_ERROR_MSG_BYTES] = "";
+        for (size_t m = 0; m < r->registry->n && file->is_image; m++) {
+            const md_analyzer *model = r->registry->models[m];
+            char reason[160] = "it does not look at images";
+            if (model->kind == MD_ANALYZER_IMAGE &&
+                md_accept_check(&model->needs.image.accept, &file->facts, reason,
+                                sizeof reason)) {
+                file->accepted_by |= UINT64_C(1) << m;
+                continue;
+            }
+            size_t used = strlen(reasons);
+            snprintf(reasons + used, sizeof reasons - used, "%s%s: %s", used > 0 ? "; " : "",
+                     model->identity.id, reason);
+        }
+        if (file->n_frames > MD_HOST_MAX_FRAMES && file->accepted_by != 0) {
+            file->accepted_by = 0;
+            snprintf(reasons, sizeof reasons, "%u frames, at most %d are analysed one by one",
+                     file->n_frames, MD_HOST_MAX_FRAMES);
+        }
+        if (file->accepted_by != 0) {
+            continue;
+        }
+        md_error reason = {0};
+        (void)md_fail(&reason, MD_NOT_FOUND, "no model accepts this: %s",
+                      file->is_image ? reasons : "it holds no image");
+        r->analysis->n_not_accepted++;
+        if (ret_first_refusal->status == MD_OK) {
+            *ret_first_refusal = reason;
+        }
+        md_study_problem(r->options, file->path, &reason);
+    }
+}
+
+/* One unit for each frame that is analysed, one for each object that is only listed. */
+static md_status list_units(run *r, md_error *err)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < r->study.n; i++) {
+        const md_study_file *file = &r->study.files[i];
+        n += file->accepted_by != 0 && file->n_frames > 1 ? file->n_frames : 1;
+    }
+    if (n > MD_RESULT_MAX_INSTANCES) {
+        return md_fail(err, MD_LIMIT,
+                       "%zu frames in one study, at most %d are analysed together", n,
+                       MD_RESULT_MAX_INSTANCES);
+    }
+    r->units = md_calloc(n, sizeof *r->units);
+    if (r->units == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for %zu images", n);
+    }
+    for (size_t i = 0; i < r->study.n; i++) {
+        md_study_file *file = &r->study.files[i];
+        bool split = file->accepted_by != 0 && file->n_frames > 1;
+        for (uint32_t f = 1; f <= (split ? file->n_frames : 1); f++) {
+            r->units[r->n_units++] = (unit){.file = file, .frame = split ? f : 0};
+        }
+    }
+    return MD_OK;
+}
+
+/* An empty result for model m that lists every image of the study. */
+static md_status start_result(run *r, size_t m, int64_t start_ms, md_error *err)
+{
+    const md_analyzer *model = r->registry->models[m];
+    tally *t = &r->tallies[m];
+    for (size_t i = 0; i < r->n_units; i++) {
+        t->n_accepted += accepted(r->units[i].file, m);
+    }
+    if (t->n_accepted == 0) {
+        return MD_OK;
+    }
+    md_result *result = &r->analysis->results[r->analysis->n_results];
+    result->instances = md_calloc(r->n_units, sizeof *result->instances);
+    result->findings = md_calloc(MD_RESULT_MAX_FINDINGS, sizeof *result->findings);
+    r->analysis->n_results++;
+    if (result->instances == NULL || result->findings == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for a result of %zu images", r->n_units);
+    }
+    memcpy(result->study_instance_uid, r->study.files[0].study_uid, MD_UID_BYTES);
+    result->model = model->identity;
+    result->n_instances = r->n_units;
+    for (size_t i = 0; i < r->n_units; i++) {
+        const md_study_file *file = r->units[i].file;
+        md_instance_ref *ref = &result->instances[i];
+        memcpy(ref->sop_class_uid, file->facts.sop_class, MD_UID_BYTES);
+        memcpy(ref->sop_instance_uid, file->sop_uid, MD_UID_BYTES);
+        memcpy(ref->series_instance_uid, file->series_uid, MD_UID_BYTES);
+        ref->frame = r->units[i].frame;
+    }
+    result->times = (md_clock_times){.first_received_ms = r->options->first_received_ms,
+                                     .last_received_ms = r->options->last_received_ms,
+                                     .complete_ms = r->options->complete_ms,
+                                     .analysis_start_ms = start_ms};
+    t->result = result;
+    return MD_OK;
+}
+
+/* The image of unit u is lost for model m. */
+static void note_failure(run *r, size_t m, const md_code *code, const md_error *reason)
+{
+    tally *t = &r->tallies[m];
+    if (t->n_failed++ == 0) {
+        t->code = *code;
+        memcpy(t->text, reason->msg, sizeof t->text);
+    }
+}
+
+/* The image of unit u cannot be decoded: lost for every model that wanted it. */
+static void note_unreadable(run *r, const unit *u, md_error *reason)
+{
+    md_code code;
+    md_pipeline_failure_code(reason->status, &code);
+    if (reason->status != MD_NOMEM && !u->file->counted) {
+        r->analysis->n_unreadable++;
+        u->file->counted = true;
+    }
+    if (u->frame > 0) {
+        (void)md_error_prefix(reason, reason->status, "frame %u", u->frame);
+    }
+    for (size_t m = 0; m < r->registry->n; m++) {
+        if (accepted(u->file, m)) {
+            note_failure(r, m, &code, reason);
+        }
+    }
+    md_study_problem(r->options, u->file->path, reason);
+}
+
+typedef struct frame {
+    md_raster display, physical; /* physical.values NULL: nobody asked */
+    md_steps display_steps, physical_steps;
+    bool has_spacing;
+    int64_t decode_us, normalise_us;
+} frame;
+
+static void frame_finish(frame *f)
+{
+    md_raster_finish(&f->display);
+    md_raster_finish(&f->physical);
+}
+
+static md_status load_frame(const unit *u, bool want_physical, frame *f, md_error *err)
+{
+    if (u->file->n_frames == 0) {
+        *err = u->file->broken;
+        return err->status;
+    }
+    md_image image = {0};
+    int64_t start_us = md_clock_monotonic_us();
+    MD_TRY(md_image_decode(u->file->dataset, u->frame > 0 ? u->frame - 1 : 0, &image, err));
+    int64_t decoded_us = md_clock_monotonic_us();
+    f->decode_us = decoded_us - start_us;
+    f->has_spacing = image.has_spacing;
+    md_status status =
+        md_image_normalise(&image, MD_VALUES_DISPLAY, &f->display, &f->display_steps, err);
+    if (status == MD_OK && want_physical) {
+        status = md_image_normalise(&image, MD_VALUES_PHYSICAL, &f->physical,
+                                    &f->physical_steps, err);
+    }
+    md_image_finish(&image);
+    f->normalise_us = md_clock_monotonic_us() - decoded_us;
+    return status;
+}
+
+/* The model looks at one frame; its findings go to the end of the result's list. */
+static md_status ask_model(run *r, size_t m, const unit *u, const frame *f, md_error *err)
+{
+    md_analyzer *model = r->registry->models[m];
+    md_result *result = r->tallies[m].result;
+    size_t room = MD_RESULT_MAX_FINDINGS - result->n_findings;
+    if (model->n_findings > room) {
+        return md_fail(err, MD_LIMIT, "a report holds at most %d findings",
+                       MD_RESULT_MAX_FINDINGS);
+    }
+    bool physical = model->needs.image.values == MD_VALUES_PHYSICAL;
+    const md_image_input input = {
+        .values = physical ? &f->physical : &f->display,
+        .facts = &u->file->facts,
+        .has_spacing = f->has_spacing,
+        .frame = u->frame > 0 ? u->frame : 1,
+        .n_frames = u->file->n_frames,
+        .want_saliency = !r->options->report.triage_only,
+    };
+    md_steps steps = physical ? f->physical_steps : f->display_steps;
+    md_finding *findings = &result->findings[result->n_findings];
+    int64_t start_us = md_clock_monotonic_us();
+    md_status status = model->ops->analyse_image(model, &input, findings, &steps, err);
+    result->times.infer_us += md_clock_monotonic_us() - start_us;
+    size_t index = (size_t)(u - r->units);
+    for (unsigned i = 0; i < model->n_findings; i++) {
+        if (status != MD_OK) { /* half an answer is none */
+            md_free(findings[i].saliency.values);
+            findings[i] = (md_finding){0};
+        }
+        findings[i].instance_index = (uint32_t)index;
+    }
+    if (status == MD_OK) {
+        result->n_findings += model->n_findings;
+        result->instances[index].analysed = true;
+        result->instances[index].steps = steps;
+    }
+    return status;
+}
+
+static void try_model(run *r, size_t m, const unit *u, const frame *f)
+{
+    md_error reason = {0};
+    md_code code;
+    md_result *result = r->tallies[m].result;
+    result->times.decode_us += f->decode_us;
+    result->times.normalise_us += f->normalise_us;
+    md_status status =
+        md_gate_check(&r->registry->models[m]->needs.image.gate, &f->display, &reason);
+    if (status == MD_OK) {
+        status = ask_model(r, m, u, f, &reason);
+    }
+    if (status == MD_OK) {
+        return;
+    }
+    if (status == MD_UNSUPPORTED) { /* the gate, or the model itself, finds it unsuitable */
+        md_gate_code(&code);
+    } else {
+        md_pipeline_failure_code(status, &code);
+    }
+    (void)md_error_prefix(&reason, status, "%s", result->model.id);
+    note_failure(r, m, &code, &reason);
+    md_study_problem(r->options, u->file->path, &reason);
+}
+
+static bool wants_physical(const run *r, const md_study_file *file)
+{
+    for (size_t m = 0; m < r->registry->n; m++) {
+        if (accepted(file, m) &&
+            r->registry->models[m]->needs.image.values == MD_VALUES_PHYSICAL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static size_t raster_bytes(const md_raster *raster)
+{
+    return (size_t)raster->width * raster->height * raster->n_channels * sizeof(float);
+}
+
+static void analyse_unit(run *r, unit *u)
+{
+    md_error reason = {0};
+    frame f = {0};
+    if (load_frame(u, wants_physical(r, u->file), &f, &reason) != MD_OK) {
+        note_unreadable(r, u, &reason);
+        frame_finish(&f);
+        return;
+    }
+    for (size_t m = 0; m < r->registry->n; m++) {
+        if (accepted(u->file, m)) {
+            try_model(r, m, u, &f);
+        }
+    }
+    size_t size_bytes = raster_bytes(&f.display);
+    if (r->options->want_picture && size_bytes <= KEPT_RASTER_BYTES - r->kept_bytes) {
+        r->kept_bytes += size_bytes;
+        u->display = f.display;
+        f.display = (md_raster){0};
+    }
+    frame_finish(&f);
+}
+
+static void finish_result(tally *t)
+{
+    md_result *result = t->result;
+    result->status = t->n_failed == 0              ? MD_RESULT_COMPLETE
+                     : t->n_failed < t->n_accepted ? MD_RESULT_PARTIAL
+                                                   : MD_RESULT_FAILED;
+    result->times.analysis_end_ms = md_clock_wall_ms();
+    if (t->n_failed == 0) {
+        return;
+    }
+    result->failure = t->code;
+    md_error text = {0};
+    if (t->n_accepted == 1) {
+        (void)md_fail(&text, MD_FORMAT, "%s", t->text);
+    } else {
+        (void)md_fail(&text, MD_FORMAT, "%zu of %zu images failed, first: %s", t->n_failed,
+                      t->n_accepted, t->text);
+    }
+    memcpy(result->failure_text, text.msg, sizeof text.msg);
+}
+
+static md_status write_sr(run *r, const md_result *result, md_error *err)
+{
+    MD_AUTO(md_freep) const md_dataset **sources = md_calloc(r->n_units, sizeof *sources);
+    if (sources == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for a report");
+    }
+    for (size_t i = 0; i < r->n_units; i++) {
+        sources[i] = r->units[i].file->dataset;
+    }
+    MD_TRY(md_report_write_sr(result, sources, &r->options->report,
+                              &r->analysis->objects[r->analysis->n_objects], err));
+    r->analysis->n_objects++;
+    return MD_OK;
+}
+
+/* The picture of one analysed image. Its display raster was kept, or is made again. */
+static md_status write_picture(run *r, const md_result *result, size_t index, md_error *err)
+{
+    const unit *u = &r->units[index];
+    frame f = {0};
+    const md_raster *display = &u->display;
+    md_status status = MD_OK;
+    if (display->values == NULL) {
+        status = load_frame(u, false, &f, err);
+        display = &f.display;
+    }
+    if (status == MD_OK) {
+        status = md_report_write_picture(result, (uint32_t)index, u->file->dataset, display,
+                                         &r->options->report,
+                                         &r->analysis->objects[r->analysis->n_objects], err);
+    }
+    frame_finish(&f);
+    if (status == MD_OK) {
+        r->analysis->n_objects++;
+    }
+    return status;
+}
+
+static md_status write_objects(run *r, md_error *err)
+{
+    md_analysis *analysis = r->analysis;
+    size_t n_most = 0;
+    if (!md_mul(analysis->n_results, r->n_units + 1, &n_most)) {
+        return md_fail(err, MD_LIMIT, "too many results");
+    }
+    analysis->objects = md_calloc(n_most, sizeof *analysis->objects);
+    if (analysis->objects == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for %zu objects", n_most);
+    }
+    for (size_t k = 0; k < analysis->n_results; k++) {
+        const md_result *result = &analysis->results[k];
+        bool failed = result->status == MD_RESULT_FAILED;
+        md_status status = MD_OK;
+        if (r->options->want_sr && (!failed || r->options->want_failure_sr)) {
+            status = write_sr(r, result, err);
+        }
+        for (size_t i = 0; i < r->n_units && status == MD_OK && r->options->want_picture; i++) {
+            if (result->instances[i].analysed) {
+                status = write_picture(r, result, i, err);
+            }
+        }
+        if (status != MD_OK) {
+            return md_error_prefix(err, status, "the report of %s", result->model.id);
+        }
+    }
+    return MD_OK;
+}
+
+static md_status analyse(run *r, const char *const *paths, size_t n_paths, md_error *err)
+{
+    int64_t start_ms = md_clock_wall_ms();
+    md_analysis *analysis = r->analysis;
+    md_status status = md_study_open(paths, n_paths, r->options, &r->study, err);
+    analysis->n_unreadable = r->study.n_unreadable;
+    MD_TRY(status);
+    md_error refusal = {0};
+    match(r, &refusal);
+    if (analysis->n_not_accepted == r->study.n) {
+        return md_fail(err, MD_NOT_FOUND, "%s", refusal.msg);
+    }
+    MD_TRY(list_units(r, err));
+    analysis->results = md_calloc(r->registry->n, sizeof *analysis->results);
+    if (analysis->results == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for results");
+    }
+    for (size_t m = 0; m < r->registry->n; m++) {
+        MD_TRY(start_result(r, m, start_ms, err));
+    }
+    for (size_t i = 0; i < r->n_units; i++) {
+        if (r->units[i].file->accepted_by != 0) {
+            analyse_unit(r, &r->units[i]);
+        }
+    }
+    for (size_t m = 0; m < r->registry->n; m++) {
+        if (r->tallies[m].result != NULL) {
+            finish_result(&r->tallies[m]);
+        }
+    }
+    return write_objects(r, err);
+}
+
+md_status md_pipeline_analyse(md_registry *registry, const char *const *paths, size_t n_paths,
+                              const md_analyse_options *options, md_analysis *ret_analysis,
+                              md_error *err)
+{
+    memset(ret_analysis, 0, sizeof *ret_analysis);
+    MD_AUTO(md_freep) run *r = md_calloc(1, sizeof *r);
+    if (r == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for an analysis");
+    }
+    r->registry = registry;
+    r->options = options;
+    r->analysis = ret_analysis;
+    md_status status = analyse(r, paths, n_paths, err);
+    run_finish(r);
+    return status;
+}
