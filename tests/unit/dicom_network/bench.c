@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -196,10 +197,9 @@ unsigned test_folder_count(const char *path)
 static uint16_t on_object(void *context, const md_scp_object *object)
 {
     test_scp *scp = context;
-    if (scp->sleep_ms > 0) {
-        usleep(scp->sleep_ms * 1000);
-    }
+    pthread_mutex_lock(&scp->mutex);
     snprintf(scp->last_study, sizeof scp->last_study, "%s", object->study_instance_uid);
+    pthread_mutex_unlock(&scp->mutex);
     if (!scp->keep) {
         assert_int_equal(unlink(object->path), 0);
     }
@@ -211,11 +211,13 @@ static void on_event(void *context, const char *event, const char *peer_address,
                      const char *detail)
 {
     test_scp *scp = context;
-    fprintf(scp->log, "%s %s %s\n", event, peer_address, detail);
+    (void)peer_address;
     if (strcmp(event, "association_done") == 0) {
         scp->n_done++;
     } else {
+        pthread_mutex_lock(&scp->mutex);
         snprintf(scp->last_event, sizeof scp->last_event, "%s: %s", event, detail);
+        pthread_mutex_unlock(&scp->mutex);
     }
     if (strcmp(event, "association_rejected") == 0) {
         scp->n_rejected++;
@@ -234,8 +236,7 @@ void test_scp_start(test_scp *scp, const md_scp_options *changes)
 {
     memset(scp, 0, sizeof *scp);
     test_folder_make(scp->spool);
-    scp->log = tmpfile();
-    assert_non_null(scp->log);
+    pthread_mutex_init(&scp->mutex, NULL);
     md_scp_options options = {
         .ae_title = "MEDAID",
         .bind_address = "127.0.0.1",
@@ -262,7 +263,18 @@ void test_scp_stop(test_scp *scp)
 {
     md_scp_stop(scp->scp, 3000);
     test_folder_remove(scp->spool);
-    fclose(scp->log);
+    pthread_mutex_destroy(&scp->mutex);
+}
+
+bool test_scp_said(test_scp *scp, const char *text, char ret_line[512])
+{
+    pthread_mutex_lock(&scp->mutex);
+    bool said = strstr(scp->last_event, text) != NULL;
+    if (ret_line != NULL) {
+        memcpy(ret_line, scp->last_event, sizeof scp->last_event);
+    }
+    pthread_mutex_unlock(&scp->mutex);
+    return said;
 }
 
 void test_free_port(char ret_port[8])

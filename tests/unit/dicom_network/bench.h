@@ -6,8 +6,8 @@
 #include "dicom/network/scp.h"
 #include "dicom/network/sop.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
 
 /* A dataset in the making. */
 typedef struct test_dataset {
@@ -46,16 +46,17 @@ typedef struct test_scp {
     char port[8];
     atomic_uint n_objects, n_events, n_refused_objects, n_refused_connections;
     atomic_uint n_done, n_rejected;
-    atomic_uint answer;   /* what on_object returns */
-    atomic_bool keep;     /* leave the files */
-    atomic_uint sleep_ms; /* in on_object */
-    char last_event[512]; /* "event: detail", of the last refusal */
+    atomic_uint answer;    /* what on_object returns */
+    atomic_bool keep;      /* leave the files */
+    pthread_mutex_t mutex; /* for the two texts */
+    char last_event[512];  /* "event: detail", of the last refusal */
     char last_study[MD_UID_BYTES];
-    FILE *log;
 } test_scp;
 
 void test_scp_start(test_scp *scp, const md_scp_options *changes);
 void test_scp_stop(test_scp *scp);
+/* Whether the last refusal's line contains the text; ret_line (NULL allowed) gets the line. */
+bool test_scp_said(test_scp *scp, const char *text, char ret_line[512]);
 
 /* A port that was free a moment ago. */
 void test_free_port(char ret_port[8]);

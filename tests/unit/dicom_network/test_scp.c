@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -55,11 +56,12 @@ static void wait_until(atomic_uint *counter, unsigned n)
 
 static void wait_for_event(test_scp *scp, const char *text)
 {
-    for (int i = 0; i < 6000 && strstr(scp->last_event, text) == NULL; i++) {
+    char line[512];
+    for (int i = 0; i < 6000 && !test_scp_said(scp, text, NULL); i++) {
         usleep(10000);
     }
-    if (strstr(scp->last_event, text) == NULL) {
-        fail_msg("expected \"%s\", the last event is \"%s\"", text, scp->last_event);
+    if (!test_scp_said(scp, text, line)) {
+        fail_msg("expected \"%s\", the last event is \"%s\"", text, line);
     }
 }
 
@@ -253,7 +255,7 @@ static void test_slow_message_is_cut(void **state)
     assert_int_equal(test_associate(fd, TEST_CT_CLASS, SYNTAX), 0);
     static const uint8_t head[] = {4, 0, 0, 0, 1, 0, 0, 0, 0, 252, 1, 3};
     test_write(fd, head, sizeof head);
-    for (int i = 0; i < 600 && strstr(scp.last_event, "in time") == NULL; i++) {
+    for (int i = 0; i < 600 && !test_scp_said(&scp, "in time", NULL); i++) {
         test_write(fd, "\0", 1);
         usleep(100000);
     }
@@ -386,8 +388,10 @@ static void test_bad_objects(void **state)
     for (unsigned i = 0; i < n_rows; i++) {
         int status =
             test_store(fd, rows[i].class_uid, rows[i].instance_uid, rows[i].bytes, rows[i].n);
-        if (status != rows[i].status || strstr(scp.last_event, rows[i].says) == NULL) {
-            fail_msg("row %u: status 0x%04x, %s", i, (unsigned)status, scp.last_event);
+        char line[512];
+        if (status != rows[i].status || !test_scp_said(&scp, rows[i].says, line)) {
+            (void)test_scp_said(&scp, "", line);
+            fail_msg("row %u: status 0x%04x, %s", i, (unsigned)status, line);
         }
         assert_int_equal(scp.n_refused_objects, i + 1);
         assert_int_equal(test_folder_count(scp.spool), 0);
@@ -606,7 +610,6 @@ static void test_fuzzed_conversations(void **state)
     md_scp_stop(scp.scp, 5000);
     assert_int_equal(test_folder_count(scp.spool), 0);
     test_folder_remove(scp.spool);
-    fclose(scp.log);
 }
 
 typedef struct crowd {
@@ -734,7 +737,6 @@ static void test_stop_finishes_what_runs(void **state)
     assert_int_equal(scp.n_objects, 1);
     test_dataset_finish(&dataset);
     test_folder_remove(scp.spool);
-    fclose(scp.log);
 }
 
 /* After the grace, who is in the middle of an object is cut and leaves no file. */
@@ -759,7 +761,6 @@ static void test_stop_cuts_after_grace(void **state)
     assert_int_equal(test_folder_count(scp.spool), 0);
     close(fd);
     test_folder_remove(scp.spool);
-    fclose(scp.log);
     md_scp_stop(NULL, 0);
 }
 
