@@ -1,0 +1,438 @@
+#include "inference/backend/onednn_private.h"
+
+#include <limits.h>
+#include <omp.h>
+#include <string.h>
+
+md_status md_dnnl_fail(md_error *err, dnnl_status_t status, const char *what)
+{
+    return status == dnnl_out_of_memory
+               ? md_fail(err, MD_NOMEM, "oneDNN: no memory for %s", what)
+               : md_fail(err, MD_INTERNAL, "oneDNN: status %d at %s", (int)status, what);
+}
+
+bool md_dnnl_plain(const md_tensor *tensor, dnnl_memory_desc_t *ret_md)
+{
+    dnnl_dims_t dims, strides;
+    dnnl_dim_t stride = 1;
+    if (tensor->dtype != MD_F32 || tensor->n_dims < 1 || tensor->n_elements == 0) {
+        return false;
+    }
+    for (unsigned i = tensor->n_dims; i-- > 0;) {
+        dims[i] = tensor->dims[i];
+        strides[i] = stride;
+        stride *= tensor->dims[i];
+    }
+    return dnnl_memory_desc_init_by_strides(ret_md, (int)tensor->n_dims, dims, dnnl_f32,
+                                            strides) == dnnl_success;
+}
+
+bool md_dnnl_like(const dnnl_memory_desc_t *like, int n_dims, const int64_t *dims,
+                  dnnl_memory_desc_t *ret_md)
+{
+    if (like->format_kind != dnnl_blocked || like->ndims != n_dims || like->offset0 != 0 ||
+        like->extra.flags != 0) {
+        return false;
+    }
+    dnnl_memory_desc_t md = *like;
+    dnnl_dim_t block[DNNL_MAX_NDIMS], stride = 1;
+    bool done[DNNL_MAX_NDIMS] = {false};
+    for (int i = 0; i < n_dims; i++) {
+        block[i] = 1;
+    }
+    for (int i = 0; i < md.format_desc.blocking.inner_nblks; i++) {
+        block[md.format_desc.blocking.inner_idxs[i]] *= md.format_desc.blocking.inner_blks[i];
+        stride *= md.format_desc.blocking.inner_blks[i];
+    }
+    for (int i = 0; i < n_dims; i++) {
+        md.dims[i] = dims[i];
+        md.padded_dims[i] = (dims[i] + block[i] - 1) / block[i] * block[i];
+    }
+    /* lay the axes out in the order of like's strides, the innermost first */
+    for (int n = 0; n < n_dims; n++) {
+        int next = -1;
+        for (int i = n_dims; i-- > 0;) {
+            if (!done[i] && (next < 0 || like->format_desc.blocking.strides[i] <
+                                             like->format_desc.blocking.strides[next])) {
+                next = i;
+            }
+        }
+        done[next] = true;
+        md.format_desc.blocking.strides[next] = stride;
+        stride *= md.padded_dims[next] / block[next];
+    }
+    *ret_md = md;
+    return true;
+}
+
+/* Whether bytes in that order are bytes in row-major order. */
+static bool is_row_major(const dnnl_memory_desc_t *md, const dnnl_memory_desc_t *plain)
+{
+    if (dnnl_memory_desc_equal(md, plain)) {
+        return true;
+    }
+    /* channels in blocks, but no padding and only one position */
+    if (md->format_kind != dnnl_blocked || md->format_desc.blocking.inner_nblks != 1 ||
+        md->format_desc.blocking.inner_idxs[0] != 1) {
+        return false;
+    }
+    for (int i = 0; i < md->ndims; i++) {
+        if (md->dims[i] != md->padded_dims[i] || (i > 1 && md->dims[i] != 1)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+md_status md_dnnl_source(md_dnnl *d, md_plan *plan, const md_graph *graph, int value,
+                         bool *ret_usable, md_dnnl_layout *ret_layout, md_error *err)
+{
+    *ret_usable = true;
+    if (d->layouts[value] != NULL) {
+        *ret_layout = *d->layouts[value];
+        return MD_OK;
+    }
+    if (!md_dnnl_plain(md_graph_tensor(graph, value), &ret_layout->md)) {
+        *ret_usable = false;
+        return MD_OK;
+    }
+    return md_plan_plain(plan, graph, value, &ret_layout->buffer, err);
+}
+
+md_status md_dnnl_buffer(md_plan *plan, const dnnl_memory_desc_t *md, int *ret_buffer,
+                         md_error *err)
+{
+    return md_plan_buffer(plan, dnnl_memory_desc_get_size(md), ret_buffer, err);
+}
+
+md_status md_dnnl_result(md_dnnl *d, md_plan *plan, const md_graph *graph, int value,
+                         const md_dnnl_layout *layout, md_error *err)
+{
+    md_dnnl_layout *made = md_pool_alloc(&d->pool, sizeof *made);
+    dnnl_memory_desc_t plain;
+    if (made == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for a layout");
+    }
+    *made = *layout;
+    d->layouts[value] = made;
+    if (md_dnnl_plain(md_graph_tensor(graph, value), &plain) &&
+        is_row_major(&layout->md, &plain)) {
+        plan->plain[value] = layout->buffer;
+    }
+    return MD_OK;
+}
+
+/* One primitive and what it works on. */
+typedef struct dnnl_step {
+    dnnl_primitive_t primitive;
+    dnnl_stream_t stream;
+    unsigned n_args;
+    dnnl_exec_arg_t *args;
+    int *buffers;
+} dnnl_step;
+
+static md_status step_run(void *state, md_error *err)
+{
+    const dnnl_step *s = state;
+    dnnl_status_t status =
+        dnnl_primitive_execute(s->primitive, s->stream, (int)s->n_args, s->args);
+    return status == dnnl_success ? MD_OK : md_dnnl_fail(err, status, "running a primitive");
+}
+
+static void step_bind(void *state, const md_plan *plan)
+{
+    const dnnl_step *s = state;
+    for (unsigned i = 0; i < s->n_args; i++) {
+        (void)dnnl_memory_set_data_handle(s->args[i].memory, plan->buffers[s->buffers[i]].data);
+    }
+}
+
+static void step_destroy(void *state)
+{
+    dnnl_step *s = state;
+    for (unsigned i = 0; i < s->n_args; i++) {
+        (void)dnnl_memory_destroy(s->args[i].memory);
+    }
+    (void)dnnl_primitive_destroy(s->primitive);
+}
+
+static md_status fill_step(md_dnnl *d, dnnl_step *s, const_dnnl_primitive_desc_t pd,
+                           const md_dnnl_arg *args, unsigned n_args, md_error *err)
+{
+    dnnl_status_t status = dnnl_primitive_create(&s->primitive, pd);
+    for (unsigned i = 0; i < n_args && status == dnnl_success; i++) {
+        s->buffers[i] = args[i].buffer;
+        s->args[i].arg = args[i].arg;
+        status =
+            dnnl_memory_create(&s->args[i].memory, args[i].md, d->engine, DNNL_MEMORY_NONE);
+        s->n_args += status == dnnl_success ? 1 : 0;
+    }
+    if (status != dnnl_success) {
+        step_destroy(s);
+        return md_dnnl_fail(err, status, "making a primitive");
+    }
+    return MD_OK;
+}
+
+md_status md_dnnl_add(md_dnnl *d, md_plan *plan, const md_node *node,
+                      const_dnnl_primitive_desc_t pd, const md_dnnl_arg *args, unsigned n_args,
+                      md_error *err)
+{
+    md_dnnl_arg all[MD_DNNL_MAX_ARGS + 1];
+    const dnnl_memory_desc_t *scratch =
+        dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
+    memcpy(all, args, n_args * sizeof *args);
+    if (scratch != NULL && dnnl_memory_desc_get_size(scratch) > 0) {
+        all[n_args] = (md_dnnl_arg){DNNL_ARG_SCRATCHPAD, MD_PLAN_NO_BUFFER, scratch};
+        MD_TRY(md_dnnl_buffer(plan, scratch, &all[n_args].buffer, err));
+        n_args++;
+    }
+    dnnl_step *s = md_pool_alloc(&plan->pool, sizeof *s);
+    dnnl_exec_arg_t *exec = md_pool_alloc(&plan->pool, n_args * sizeof *exec);
+    int *buffers = md_pool_alloc(&plan->pool, n_args * sizeof *buffers);
+    if (s == NULL || exec == NULL || buffers == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for a step");
+    }
+    s->stream = d->stream;
+    s->args = exec;
+    s->buffers = buffers;
+    MD_TRY(fill_step(d, s, pd, all, n_args, err));
+    const md_plan_step step = {step_run, step_bind, step_destroy, s, "", ""};
+    return md_plan_add_step(plan, &step, node, s->buffers, n_args, err);
+}
+
+md_status md_dnnl_attributes(dnnl_primitive_attr_t *ret, md_error *err)
+{
+    dnnl_status_t status = dnnl_primitive_attr_create(ret);
+    if (status == dnnl_success) {
+        status = dnnl_primitive_attr_set_scratchpad_mode(*ret, dnnl_scratchpad_mode_user);
+    }
+    return status == dnnl_success ? MD_OK : md_dnnl_fail(err, status, "attributes");
+}
+
+md_status md_dnnl_describe(md_dnnl *d, const_dnnl_op_desc_t desc,
+                           const_dnnl_primitive_attr_t attr, dnnl_primitive_desc_t *ret,
+                           md_error *err)
+{
+    *ret = NULL;
+    dnnl_status_t status = dnnl_primitive_desc_create(ret, desc, attr, d->engine, NULL);
+    return status == dnnl_success || status == dnnl_unimplemented ||
+                   status == dnnl_invalid_arguments
+               ? MD_OK
+               : md_dnnl_fail(err, status, "describing a primitive");
+}
+
+static md_status describe_reorder(md_dnnl *d, const dnnl_memory_desc_t *from,
+                                  const dnnl_memory_desc_t *to, dnnl_primitive_desc_t *ret,
+                                  md_error *err)
+{
+    dnnl_primitive_attr_t attr;
+    MD_TRY(md_dnnl_attributes(&attr, err));
+    dnnl_status_t status =
+        dnnl_reorder_primitive_desc_create(ret, from, d->engine, to, d->engine, attr);
+    (void)dnnl_primitive_attr_destroy(attr);
+    return status == dnnl_success ? MD_OK : md_dnnl_fail(err, status, "describing a reorder");
+}
+
+md_status md_dnnl_reorder(md_dnnl *d, md_plan *plan, const md_node *node,
+                          const dnnl_memory_desc_t *md, bool always_copy,
+                          md_dnnl_layout *layout, md_error *err)
+{
+    if (!always_copy && dnnl_memory_desc_equal(&layout->md, md)) {
+        return MD_OK;
+    }
+    md_dnnl_layout to = {.md = *md};
+    dnnl_primitive_desc_t pd;
+    MD_TRY(md_dnnl_buffer(plan, md, &to.buffer, err));
+    MD_TRY(describe_reorder(d, &layout->md, md, &pd, err));
+    const md_dnnl_arg args[] = {{DNNL_ARG_FROM, layout->buffer, &layout->md},
+                                {DNNL_ARG_TO, to.buffer, &to.md}};
+    md_status status = md_dnnl_add(d, plan, node, pd, args, 2, err);
+    (void)dnnl_primitive_desc_destroy(pd);
+    MD_TRY(status);
+    *layout = to;
+    return MD_OK;
+}
+
+static md_status make_constant(md_dnnl *d, md_plan *plan, const void *data,
+                               const dnnl_memory_desc_t *from, const dnnl_memory_desc_t *to,
+                               int *ret_buffer, md_error *err)
+{
+    if (dnnl_memory_desc_equal(from, to)) {
+        return md_plan_constant(plan, data, dnnl_memory_desc_get_size(to), ret_buffer, err);
+    }
+    dnnl_primitive_desc_t pd;
+    dnnl_primitive_t reorder = NULL;
+    dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, NULL}, {DNNL_ARG_TO, NULL}};
+    MD_TRY(md_plan_constant(plan, NULL, dnnl_memory_desc_get_size(to), ret_buffer, err));
+    dnnl_status_t status =
+        dnnl_reorder_primitive_desc_create(&pd, from, d->engine, to, d->engine, NULL);
+    if (status != dnnl_success) {
+        return md_dnnl_fail(err, status, "describing a reorder of weights");
+    }
+    status = dnnl_primitive_create(&reorder, pd);
+    (void)dnnl_primitive_desc_destroy(pd);
+    if (status == dnnl_success) {
+        /* oneDNN only reads DNNL_ARG_FROM, but its handles are not const */
+        status = dnnl_memory_create(&args[0].memory, from, d->engine, (void *)(uintptr_t)data);
+    }
+    if (status == dnnl_success) {
+        status =
+            dnnl_memory_create(&args[1].memory, to, d->engine, plan->buffers[*ret_buffer].data);
+    }
+    if (status == dnnl_success) {
+        status = dnnl_primitive_execute(reorder, d->stream, 2, args);
+    }
+    (void)dnnl_memory_destroy(args[0].memory);
+    (void)dnnl_memory_destroy(args[1].memory);
+    (void)dnnl_primitive_destroy(reorder);
+    return status == dnnl_success ? MD_OK : md_dnnl_fail(err, status, "reordering weights");
+}
+
+/* On one thread: starting the others, and their spinning, would cost more CPU time at start-up
+ * than the copies take (100 to 200 ms measured on two busy cores). */
+md_status md_dnnl_constant(md_dnnl *d, md_plan *plan, const void *data,
+                           const dnnl_memory_desc_t *from, const dnnl_memory_desc_t *to,
+                           int *ret_buffer, md_error *err)
+{
+    omp_set_num_threads(1);
+    md_status status = make_constant(d, plan, data, from, to, ret_buffer, err);
+    omp_set_num_threads((int)d->n_threads);
+    return status;
+}
+
+/* The back end's table. */
+static void destroy(void *state)
+{
+    md_dnnl *d = state;
+    if (d != NULL) {
+        if (d->stream != NULL) {
+            (void)dnnl_stream_destroy(d->stream);
+        }
+        if (d->engine != NULL) {
+            (void)dnnl_engine_destroy(d->engine);
+        }
+        md_pool_finish(&d->pool);
+        md_free(d);
+    }
+}
+
+static md_status survey(md_dnnl *d, const md_graph *graph, md_error *err)
+{
+    const size_t n = (size_t)graph->n_values;
+    d->layouts = md_pool_alloc(&d->pool, n * sizeof(md_dnnl_layout *));
+    d->last_use = md_pool_alloc(&d->pool, n * sizeof *d->last_use);
+    if (d->layouts == NULL || d->last_use == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for the back end");
+    }
+    for (unsigned i = 0; i < graph->n_nodes; i++) {
+        const md_node *node = &graph->nodes[i];
+        for (unsigned j = 0; j < node->n_inputs && node->op != MD_OP_NONE; j++) {
+            if (node->inputs[j] != MD_GRAPH_NO_VALUE) {
+                d->last_use[node->inputs[j]] = (int)i;
+            }
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        d->last_use[i] = graph->values[i].kept ? INT_MAX : d->last_use[i];
+    }
+    return MD_OK;
+}
+
+static void begin_run(void *state)
+{
+    /* oneDNN takes its threads from OpenMP, and looks when a primitive is made and run */
+    omp_set_num_threads((int)((const md_dnnl *)state)->n_threads);
+}
+
+static md_status create(unsigned n_threads, const md_graph *graph, void **ret_state,
+                        md_error *err)
+{
+    md_dnnl *d = md_calloc(1, sizeof *d);
+    if (d == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for the back end");
+    }
+    d->n_threads = n_threads;
+    begin_run(d);
+    dnnl_status_t status = dnnl_engine_create(&d->engine, dnnl_cpu, 0);
+    if (status == dnnl_success) {
+        status = dnnl_stream_create(&d->stream, d->engine, dnnl_stream_default_flags);
+    }
+    md_status made = status == dnnl_success ? survey(d, graph, err)
+                                            : md_dnnl_fail(err, status, "making an engine");
+    if (made != MD_OK) {
+        destroy(d);
+        return made;
+    }
+    *ret_state = d;
+    return MD_OK;
+}
+
+static md_status emit(void *state, md_plan *plan, const md_graph *graph, const md_node *node,
+                      bool *ret_done, md_error *err)
+{
+    *ret_done = false;
+    switch ((int)node->op) {
+    case MD_OP_CONV:
+        return md_dnnl_emit_conv(state, plan, graph, node, ret_done, err);
+    case MD_OP_POOL:
+        return md_dnnl_emit_pool(state, plan, graph, node, ret_done, err);
+    case MD_OP_UNARY:
+        return md_dnnl_emit_unary(state, plan, graph, node, ret_done, err);
+    case MD_OP_BINARY:
+        return md_dnnl_emit_binary(state, plan, graph, node, ret_done, err);
+    case MD_OP_BATCH_NORM:
+        return md_dnnl_emit_batch_norm(state, plan, graph, node, ret_done, err);
+    case MD_OP_CONCAT:
+        return md_dnnl_emit_concat(state, plan, graph, node, ret_done, err);
+    default:
+        return MD_OK;
+    }
+}
+
+static md_status make_plain(void *state, md_plan *plan, const md_graph *graph,
+                            const md_node *node, int value, md_error *err)
+{
+    md_dnnl *d = state;
+    if (d->layouts[value] == NULL || plan->plain[value] != MD_PLAN_NO_BUFFER) {
+        return MD_OK;
+    }
+    md_dnnl_layout layout = *d->layouts[value];
+    dnnl_memory_desc_t plain;
+    if (!md_dnnl_plain(md_graph_tensor(graph, value), &plain)) {
+        return md_fail(err, MD_INTERNAL, "a tensor without a row-major layout");
+    }
+    MD_TRY(md_dnnl_reorder(d, plan, node, &plain, false, &layout, err));
+    plan->plain[value] = layout.buffer;
+    return MD_OK;
+}
+
+/* Generating code for a product costs milliseconds, computing a small one microseconds. */
+static void sgemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
+                  float alpha, const float *a, int64_t lda, const float *b, int64_t ldb,
+                  float beta, float *c, int64_t ldc)
+{
+    if (m <= 64 && (double)m * (double)n * (double)k <= 4e6) {
+        md_small_gemm(transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+        return;
+    }
+    /* the arguments were checked, so that only memory can be missing */
+    if (dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', m, n, k, alpha, a, lda, b,
+                   ldb, beta, c, ldc) != dnnl_success) {
+        md_small_gemm(transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+    }
+}
+
+const md_backend_api *md_onednn_api(void)
+{
+    static const md_backend_api api = {
+        .name = "onednn",
+        .create = create,
+        .destroy = destroy,
+        .sgemm = sgemm,
+        .begin_run = begin_run,
+        .emit = emit,
+        .make_plain = make_plain,
+    };
+    return &api;
+}

@@ -1,0 +1,103 @@
+#ifndef MEDAID_INFERENCE_BACKEND_ONEDNN_PRIVATE_H
+#define MEDAID_INFERENCE_BACKEND_ONEDNN_PRIVATE_H
+
+/* What the files of the oneDNN back end share. */
+
+#include "inference/backend/backend.h"
+
+#include <oneapi/dnnl/dnnl.h>
+
+/* Where a value is and in which order: oneDNN chooses blocked layouts, and they stay until
+ * somebody needs the row-major order. */
+typedef struct md_dnnl_layout {
+    int buffer;
+    dnnl_memory_desc_t md;
+} md_dnnl_layout;
+
+typedef struct md_dnnl {
+    md_pool pool;
+    dnnl_engine_t engine;
+    dnnl_stream_t stream;
+    unsigned n_threads;
+    md_dnnl_layout **layouts; /* for each value that this back end made; NULL: none */
+    int *last_use;            /* for each value: the last node that reads it; INT_MAX: kept */
+} md_dnnl;
+
+typedef struct md_dnnl_arg {
+    int arg; /* DNNL_ARG_... */
+    int buffer;
+    const dnnl_memory_desc_t *md;
+} md_dnnl_arg;
+
+enum {
+    MD_DNNL_MAX_ARGS = 64
+};
+
+md_status md_dnnl_fail(md_error *err, dnnl_status_t status, const char *what);
+
+/* The row-major layout of a tensor of 1..8 dimensions; false for a scalar, another type than
+ * float32 or no elements: those are left to the reference. */
+bool md_dnnl_plain(const md_tensor *tensor, dnnl_memory_desc_t *ret_md);
+/* `like`'s order and blocks for other lengths; false when it is no plain blocked layout. */
+bool md_dnnl_like(const dnnl_memory_desc_t *like, int n_dims, const int64_t *dims,
+                  dnnl_memory_desc_t *ret_md);
+
+/* Where the value is now. False as md_dnnl_plain. */
+md_status md_dnnl_source(md_dnnl *d, md_plan *plan, const md_graph *graph, int value,
+                         bool *ret_usable, md_dnnl_layout *ret_layout, md_error *err);
+/* A new buffer for a result of that layout. */
+md_status md_dnnl_buffer(md_plan *plan, const dnnl_memory_desc_t *md, int *ret_buffer,
+                         md_error *err);
+/* The value is in that buffer from now on. */
+md_status md_dnnl_result(md_dnnl *d, md_plan *plan, const md_graph *graph, int value,
+                         const md_dnnl_layout *layout, md_error *err);
+/* *layout in the order `md`: itself, or a reordered copy by a new step. */
+md_status md_dnnl_reorder(md_dnnl *d, md_plan *plan, const md_node *node,
+                          const dnnl_memory_desc_t *md, bool always_copy,
+                          md_dnnl_layout *layout, md_error *err);
+/* A constant buffer that holds `data` (of order `from`) in the order `to`. */
+md_status md_dnnl_constant(md_dnnl *d, md_plan *plan, const void *data,
+                           const dnnl_memory_desc_t *from, const dnnl_memory_desc_t *to,
+                           int *ret_buffer, md_error *err);
+
+/* New attributes with scratch memory from the arena. Caller destroys. */
+md_status md_dnnl_attributes(dnnl_primitive_attr_t *ret, md_error *err);
+/* A primitive descriptor. *ret NULL: oneDNN cannot do it, the reference shall. */
+md_status md_dnnl_describe(md_dnnl *d, const_dnnl_op_desc_t desc,
+                           const_dnnl_primitive_attr_t attr, dnnl_primitive_desc_t *ret,
+                           md_error *err);
+/* Append a step that runs the described primitive. */
+md_status md_dnnl_add(md_dnnl *d, md_plan *plan, const md_node *node,
+                      const_dnnl_primitive_desc_t pd, const md_dnnl_arg *args, unsigned n_args,
+                      md_error *err);
+
+/* The activation as oneDNN knows it; false when it does not. Two operations for some. */
+typedef struct md_dnnl_eltwise {
+    unsigned n;
+    dnnl_alg_kind_t alg[2];
+    float alpha[2], beta[2];
+} md_dnnl_eltwise;
+bool md_dnnl_eltwise_of(const md_activation *activation, md_dnnl_eltwise *ret);
+/* Append it to post-operations. */
+dnnl_status_t md_dnnl_append(dnnl_post_ops_t ops, const md_dnnl_eltwise *eltwise);
+
+/* One node each; *ret_done false: left to the reference. */
+md_status md_dnnl_emit_conv(md_dnnl *d, md_plan *plan, const md_graph *graph,
+                            const md_node *node, bool *ret_done, md_error *err);
+md_status md_dnnl_emit_pool(md_dnnl *d, md_plan *plan, const md_graph *graph,
+                            const md_node *node, bool *ret_done, md_error *err);
+md_status md_dnnl_emit_unary(md_dnnl *d, md_plan *plan, const md_graph *graph,
+                             const md_node *node, bool *ret_done, md_error *err);
+md_status md_dnnl_emit_binary(md_dnnl *d, md_plan *plan, const md_graph *graph,
+                              const md_node *node, bool *ret_done, md_error *err);
+md_status md_dnnl_emit_batch_norm(md_dnnl *d, md_plan *plan, const md_graph *graph,
+                                  const md_node *node, bool *ret_done, md_error *err);
+md_status md_dnnl_emit_concat(md_dnnl *d, md_plan *plan, const md_graph *graph,
+                              const md_node *node, bool *ret_done, md_error *err);
+
+/* As sgemm; for products too small to be worth generating code for. */
+void md_small_gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
+                   float alpha, const float *a, int64_t lda, const float *b, int64_t ldb,
+                   float beta, float *c, int64_t ldc);
+
+#endif
