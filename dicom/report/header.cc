@@ -1,7 +1,5 @@
 #include "dicom/report/write_internal.h"
 
-#include "base/clock.h"
-
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wconversion"
 #pragma GCC diagnostic ignored "-Wsign-conversion"
@@ -13,66 +11,9 @@
 #pragma GCC diagnostic pop
 
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
-#include <ctime>
-
-/* What is taken over from the source. Everything else of the source stays there: an attribute
- * that is not understood may hold anything. */
-enum carried_need {
-    NEED_NO,   /* only when the source has a value */
-    NEED_EMPTY /* type 2: empty when the source has none */
-};
-
-struct carried_attribute {
-    uint16_t group, element;
-    DcmEVR vr;
-    carried_need need;
-};
-
-static const carried_attribute CARRIED[] = {
-    {0x0008, 0x0020, EVR_DA, NEED_EMPTY}, /* Study Date */
-    {0x0008, 0x0030, EVR_TM, NEED_EMPTY}, /* Study Time */
-    {0x0008, 0x0050, EVR_SH, NEED_EMPTY}, /* Accession Number */
-    {0x0008, 0x0051, EVR_SQ, NEED_NO},    /* Issuer of Accession Number Sequence */
-    {0x0008, 0x0090, EVR_PN, NEED_EMPTY}, /* Referring Physician's Name */
-    {0x0008, 0x0201, EVR_SH, NEED_NO},    /* Timezone Offset From UTC */
-    {0x0008, 0x1030, EVR_LO, NEED_NO},    /* Study Description */
-    {0x0008, 0x1032, EVR_SQ, NEED_NO},    /* Procedure Code Sequence */
-    {0x0008, 0x1110, EVR_SQ, NEED_NO},    /* Referenced Study Sequence */
-    {0x0010, 0x0010, EVR_PN, NEED_EMPTY}, /* Patient's Name */
-    {0x0010, 0x0020, EVR_LO, NEED_EMPTY}, /* Patient ID */
-    {0x0010, 0x0021, EVR_LO, NEED_NO},    /* Issuer of Patient ID */
-    {0x0010, 0x0024, EVR_SQ, NEED_NO},    /* Issuer of Patient ID Qualifiers Sequence */
-    {0x0010, 0x0030, EVR_DA, NEED_EMPTY}, /* Patient's Birth Date */
-    {0x0010, 0x0032, EVR_TM, NEED_NO},    /* Patient's Birth Time */
-    {0x0010, 0x0040, EVR_CS, NEED_EMPTY}, /* Patient's Sex */
-    {0x0010, 0x1002, EVR_SQ, NEED_NO},    /* Other Patient IDs Sequence */
-    {0x0010, 0x1010, EVR_AS, NEED_NO},    /* Patient's Age */
-    {0x0010, 0x1020, EVR_DS, NEED_NO},    /* Patient's Size */
-    {0x0010, 0x1030, EVR_DS, NEED_NO},    /* Patient's Weight */
-    {0x0012, 0x0062, EVR_CS, NEED_NO},    /* Patient Identity Removed */
-    {0x0012, 0x0063, EVR_LO, NEED_NO},    /* De-identification Method */
-    {0x0012, 0x0064, EVR_SQ, NEED_NO},    /* De-identification Method Code Sequence */
-    {0x0020, 0x0010, EVR_SH, NEED_EMPTY}, /* Study ID */
-};
-
-enum {
-    CARRIED_MAX_BYTES = 16384, /* of one attribute with all that is in it */
-    CARRIED_MAX_ITEMS = 32
-};
 
 static const md_concept PROCESSING_EQUIPMENT = {"109102", "DCM", "Processing Equipment"};
-
-static bool is_free_text(DcmEVR vr)
-{
-    return vr == EVR_LT || vr == EVR_ST || vr == EVR_UT;
-}
-
-static bool is_text(DcmEVR vr)
-{
-    return is_free_text(vr) || vr == EVR_LO || vr == EVR_PN || vr == EVR_SH || vr == EVR_UC;
-}
 
 void md_writing::note(const OFCondition &outcome, const DcmTag &tag)
 {
@@ -157,163 +98,6 @@ std::string md_source_text(const md_dataset *source, const DcmTagKey &tag)
     return value;
 }
 
-/* True for UTF-8 as it should be; a '?' that stands there is one. */
-static bool is_utf8(const std::string &bytes)
-{
-    const char *text = bytes.c_str();
-    for (const char *start = text; md_text_next(&text) != 0; start = text) {
-        if (static_cast<unsigned char>(*start) >= 0x80 && text == start + 1) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* Call `visit` with the value of every text attribute, nested ones too. */
-template <typename Visit> static void for_each_text(DcmItem *item, Visit visit)
-{
-    DcmStack stack;
-    while (item->nextObject(stack, OFTrue).good()) {
-        if (is_text(stack.top()->ident())) {
-            auto *element = static_cast<DcmElement *>(stack.top());
-            OFString value;
-            if (element->getOFStringArray(value, OFFalse).good()) {
-                visit(element, std::string(value.c_str(), value.size()));
-            }
-        }
-    }
-}
-
-/* Make the carried texts UTF-8. False when that would lose something. */
-static bool make_utf8(DcmDataset &carried, const std::string &charset)
-{
-    if (!charset.empty() && charset != "ISO_IR 6" && charset != "ISO_IR 192") {
-        if (carried.convertToUTF8().bad()) {
-            return false;
-        }
-    }
-    bool good = true, plain_source = charset.empty() || charset == "ISO_IR 6";
-    for_each_text(&carried, [&](DcmElement *, const std::string &value) {
-        bool ascii = true;
-        for (char c : value) {
-            ascii = ascii && (static_cast<unsigned char>(c) < 0x80 && c != '\x1b');
-        }
-        good = good && is_utf8(value) && (ascii || !plain_source);
-    });
-    if (!good) {
-        return false;
-    }
-    for_each_text(&carried, [&](DcmElement *element, const std::string &value) {
-        std::string tidy;
-        for (char c : value) {
-            unsigned char byte = static_cast<unsigned char>(c);
-            bool line_end = byte == '\r' || byte == '\n';
-            if ((byte >= 0x20 && byte != 0x7f) ||
-                (line_end && is_free_text(element->ident()))) {
-                tidy += c;
-            }
-        }
-        if (tidy != value) {
-            (void)element->putOFStringArray(OFString(tidy.c_str(), tidy.size()));
-        }
-    });
-    return true;
-}
-
-static void carry(DcmDataset *source, DcmDataset &target)
-{
-    for (const carried_attribute &a : CARRIED) {
-        DcmTag tag(a.group, a.element);
-        DcmElement *element = nullptr;
-        bool found = source->findAndGetElement(tag, element).good() && element != nullptr &&
-                     element->ident() == a.vr && !element->isEmpty();
-        if (found && a.vr == EVR_SQ) {
-            auto *sequence = static_cast<DcmSequenceOfItems *>(element);
-            found = sequence->card() > 0 && sequence->card() <= CARRIED_MAX_ITEMS;
-        }
-        if (found && element->calcElementLength(EXS_LittleEndianExplicit, EET_ExplicitLength) <=
-                         CARRIED_MAX_BYTES) {
-            auto *copy = static_cast<DcmElement *>(element->clone());
-            if (copy == nullptr || target.insert(copy, OFTrue).bad()) {
-                delete copy;
-                throw std::bad_alloc();
-            }
-        } else if (a.need == NEED_EMPTY) {
-            (void)target.insertEmptyElement(tag);
-        }
-    }
-}
-
-/* Seconds east of UTC that the study's clock uses: its own offset or that of this machine. */
-static long clock_offset_s(DcmDataset &carried, int64_t when_ms, bool *ret_known)
-{
-    OFString text;
-    if (carried.findAndGetOFString(DcmTagKey(0x0008, 0x0201), text).good() &&
-        text.size() >= 5 && (text[0] == '+' || text[0] == '-') &&
-        strspn(text.c_str() + 1, "0123456789") >= 4) {
-        long hours = (text[1] - '0') * 10 + (text[2] - '0');
-        long minutes = (text[3] - '0') * 10 + (text[4] - '0');
-        *ret_known = true;
-        return (hours * 3600 + minutes * 60) * (text[0] == '-' ? -1 : 1);
-    }
-    *ret_known = false;
-    time_t seconds = static_cast<time_t>(when_ms / 1000);
-    struct tm local;
-    return localtime_r(&seconds, &local) != nullptr ? local.tm_gmtoff : 0;
-}
-
-static void set_clock(md_writing &w)
-{
-    int64_t when_ms = w.result->times.analysis_start_ms;
-    if (when_ms <= 0 || when_ms > INT64_C(253402300799999)) { /* the year 9999 ends */
-        when_ms = md_clock_wall_ms();
-    }
-    bool known = false;
-    long offset_s = clock_offset_s(w.dataset, when_ms, &known);
-    time_t seconds = static_cast<time_t>(when_ms / 1000 + offset_s);
-    struct tm parts;
-    char text[40];
-    if (gmtime_r(&seconds, &parts) == nullptr) {
-        parts = {};
-    }
-    strftime(text, sizeof text, "%Y%m%d", &parts);
-    w.date = text;
-    size_t n = strftime(text, sizeof text, "%H%M%S", &parts);
-    snprintf(text + n, sizeof text - n, ".%03d", static_cast<int>(when_ms % 1000));
-    w.time = text;
-    w.datetime = w.date + w.time;
-    if (known) {
-        snprintf(text, sizeof text, "%c%02ld%02ld", offset_s < 0 ? '-' : '+',
-                 labs(offset_s) / 3600, labs(offset_s) / 60 % 60);
-        w.datetime += text;
-    }
-}
-
-void md_write_study(md_writing &w, const md_dataset *source)
-{
-    DcmDataset *from = md_dataset_dcmtk(source);
-    OFString charset;
-    (void)from->findAndGetOFStringArray(DCM_SpecificCharacterSet, charset);
-    carry(from, w.dataset);
-    if (!charset.empty()) {
-        w.note(w.dataset.putAndInsertString(DCM_SpecificCharacterSet, charset.c_str()),
-               DCM_SpecificCharacterSet);
-    }
-    if (!make_utf8(w.dataset, std::string(charset.c_str(), charset.size()))) {
-        /* A conversion that stopped half-way left a mixture: begin again with the originals. */
-        w.dataset.clear();
-        carry(from, w.dataset);
-        if (!charset.empty()) {
-            w.note(w.dataset.putAndInsertString(DCM_SpecificCharacterSet, charset.c_str()),
-                   DCM_SpecificCharacterSet);
-        }
-        w.verbatim = true;
-    }
-    w.uid(&w.dataset, DCM_StudyInstanceUID, w.result->study_instance_uid);
-    set_clock(w);
-    w.device_uid = md_device_uid(w.result);
-}
-
 /* IHE AI Results (AIR) 6.5.3.1: each algorithm is described as contributing equipment. */
 static void write_contributing_equipment(md_writing &w)
 {
@@ -377,7 +161,7 @@ static void finish_character_set(md_writing &w)
         return;
     }
     bool ascii = true;
-    for_each_text(&w.dataset, [&](DcmElement *, const std::string &value) {
+    md_for_each_text(&w.dataset, [&](DcmElement *, const std::string &value) {
         for (char c : value) {
             ascii = ascii && static_cast<unsigned char>(c) < 0x80;
         }

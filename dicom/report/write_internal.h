@@ -81,6 +81,28 @@ std::string md_device_uid(const md_result *result);
 std::string md_tracking_uid(const md_result *result, const char *key,
                             const md_instance_ref *instance);
 
+/* VRs whose values are text in the character set of the dataset. */
+inline bool md_is_text(DcmEVR vr)
+{
+    return vr == EVR_LO || vr == EVR_LT || vr == EVR_PN || vr == EVR_SH || vr == EVR_ST ||
+           vr == EVR_UC || vr == EVR_UT;
+}
+
+/* Call `visit` with the value of every text attribute, nested ones too. */
+template <typename Visit> void md_for_each_text(DcmItem *item, Visit visit)
+{
+    DcmStack stack;
+    while (item->nextObject(stack, OFTrue).good()) {
+        if (md_is_text(stack.top()->ident())) {
+            auto *element = static_cast<DcmElement *>(stack.top());
+            OFString value;
+            if (element->getOFStringArray(value, OFFalse).good()) {
+                visit(element, std::string(value.c_str(), value.size()));
+            }
+        }
+    }
+}
+
 /* Attribute of a source as UTF-8; "" when it is absent or there is no source. */
 std::string md_source_text(const md_dataset *source, const DcmTagKey &tag);
 

@@ -71,6 +71,14 @@ static bool add_saliency(md_finding *f, double columns, double rows)
     return true;
 }
 
+/* A UID of the dataset, or one that stands for it: the character set examples have none. */
+static void get_uid(const md_dataset *d, uint32_t tag, const char *other, char *ret_uid)
+{
+    if (!md_dataset_get_text(d, tag, 0, ret_uid, MD_UID_BYTES)) {
+        copy(ret_uid, MD_UID_BYTES, other);
+    }
+}
+
 static bool open_sources(test_case *c, const char *const *paths, size_t n_paths)
 {
     md_error err = {0};
@@ -86,16 +94,14 @@ static bool open_sources(test_case *c, const char *const *paths, size_t n_paths)
         }
         const md_dataset *d = c->sources[i] = c->datasets[i];
         md_instance_ref *r = &c->result.instances[i];
-        (void)md_dataset_get_text(d, MD_TAG(8, 0x16), 0, r->sop_class_uid, MD_UID_BYTES);
-        (void)md_dataset_get_text(d, MD_TAG(8, 0x18), 0, r->sop_instance_uid, MD_UID_BYTES);
-        (void)md_dataset_get_text(d, MD_TAG(0x20, 0x0e), 0, r->series_instance_uid,
-                                  MD_UID_BYTES);
+        get_uid(d, MD_TAG(8, 0x16), "1.2.840.10008.5.1.4.1.1.7", r->sop_class_uid);
+        get_uid(d, MD_TAG(8, 0x18), "2.25.101", r->sop_instance_uid);
+        get_uid(d, MD_TAG(0x20, 0x0e), "2.25.102", r->series_instance_uid);
         r->analysed = i != 2; /* the third was not accepted */
         md_steps_add(&r->steps, "inverted MONOCHROME1");
         md_steps_add(&r->steps, "window 2048/4096");
     }
-    (void)md_dataset_get_text(c->datasets[0], MD_TAG(0x20, 0x0d), 0,
-                              c->result.study_instance_uid, MD_UID_BYTES);
+    get_uid(c->datasets[0], MD_TAG(0x20, 0x0d), "2.25.103", c->result.study_instance_uid);
     return true;
 }
 
@@ -177,6 +183,13 @@ static bool vary(test_case *c, const char *name)
     return true;
 }
 
+static uint32_t fitting(int64_t side)
+{
+    return side < PHANTOM_MIN_SIDE   ? PHANTOM_MIN_SIDE
+           : side > PHANTOM_MAX_SIDE ? PHANTOM_MAX_SIDE
+                                     : (uint32_t)side;
+}
+
 /* The film as it would be displayed, 0 = black. */
 static bool draw_display(test_case *c, uint32_t columns, uint32_t rows)
 {
@@ -200,10 +213,10 @@ bool case_make(test_case *c, const char *name, const char *const *paths, size_t 
     fill_model(&r->model);
     r->times.analysis_start_ms = INT64_C(1768472102250); /* 2026-01-15 10:15:02.250 UTC */
     r->findings = md_calloc(4, sizeof *r->findings);
-    int64_t rows = 1, columns = 1;
+    int64_t rows = PHANTOM_MIN_SIDE, columns = PHANTOM_MIN_SIDE;
     (void)md_dataset_get_int(c->datasets[0], MD_TAG(0x28, 0x10), 0, &rows);
     (void)md_dataset_get_int(c->datasets[0], MD_TAG(0x28, 0x11), 0, &columns);
-    if (r->findings == NULL || !draw_display(c, (uint32_t)columns, (uint32_t)rows)) {
+    if (r->findings == NULL || !draw_display(c, fitting(columns), fitting(rows))) {
         case_finish(c);
         return false;
     }
