@@ -432,7 +432,7 @@ static void add_context(tree_writer &t, const md_writing &w, const md_dataset *s
 /* TID 1600 with 1601 and 1602: a group for each series. */
 static void add_image_library(tree_writer &t, const std::vector<md_study_series> &series)
 {
-    t.container(IMAGE_LIBRARY, nullptr);
+    t.container(IMAGE_LIBRARY, "1600");
     for (const md_study_series &s : series) {
         bool opened = false;
         for (const md_study_object &object : s.objects) {
