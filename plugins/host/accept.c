@@ -76,6 +76,57 @@ double md_accept_age_years(const char *text)
     }
 }
 
+/* Days since 0000-03-01 of the proleptic Gregorian calendar; negative when it is no date. The
+ * year begins in March, so that the leap day comes last. */
+static int64_t days_of(const char *text)
+{
+    static const int month_days[] = {31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    if (strlen(text) != 8 || strspn(text, "0123456789") != 8) {
+        return -1;
+    }
+    int digits[8];
+    for (int i = 0; i < 8; i++) {
+        digits[i] = text[i] - '0';
+    }
+    int64_t year = digits[0] * 1000 + digits[1] * 100 + digits[2] * 10 + digits[3];
+    int month = digits[4] * 10 + digits[5];
+    int day = digits[6] * 10 + digits[7];
+    if (year < 1 || month < 1 || month > 12 || day < 1 || day > month_days[month - 1]) {
+        return -1;
+    }
+    year -= month <= 2;
+    int64_t month_from_march = (month + 9) % 12;
+    return 365 * year + year / 4 - year / 100 + year / 400 + (153 * month_from_march + 2) / 5 +
+           day - 1;
+}
+
+double md_accept_years_between(const char *birth, const char *then)
+{
+    int64_t from = days_of(birth);
+    int64_t to = days_of(then);
+    return from < 0 || to < from ? -1 : (double)(to - from) / 365.25;
+}
+
+static double age_of(const md_dataset *dataset)
+{
+    static const uint32_t dates[] = {MD_TAG(0x0008, 0x0020), MD_TAG(0x0008, 0x0021),
+                                     MD_TAG(0x0008, 0x0022), MD_TAG(0x0008, 0x0023)};
+    char text[16];
+    char birth[16];
+    (void)md_dataset_get_text(dataset, MD_TAG(0x0010, 0x1010), 0, text, sizeof text);
+    double age_years = md_accept_age_years(text);
+    if (age_years >= 0 ||
+        !md_dataset_get_text(dataset, MD_TAG(0x0010, 0x0030), 0, birth, sizeof birth)) {
+        return age_years;
+    }
+    for (size_t i = 0; i < sizeof dates / sizeof *dates; i++) {
+        if (md_dataset_get_text(dataset, dates[i], 0, text, sizeof text)) {
+            return md_accept_years_between(birth, text);
+        }
+    }
+    return -1;
+}
+
 void md_accept_facts_read(const md_dataset *dataset, md_accept_facts *ret_facts)
 {
     memset(ret_facts, 0, sizeof *ret_facts);
@@ -91,9 +142,7 @@ void md_accept_facts_read(const md_dataset *dataset, md_accept_facts *ret_facts)
         read_word(dataset, MD_TAG(0x0020, 0x0060), ret_facts->laterality);
     }
     read_word(dataset, MD_TAG(0x0028, 0x0004), ret_facts->photometric);
-    char age[8];
-    (void)md_dataset_get_text(dataset, MD_TAG(0x0010, 0x1010), 0, age, sizeof age);
-    ret_facts->age_years = md_accept_age_years(age);
+    ret_facts->age_years = age_of(dataset);
 }
 
 /* "A, B, C", cut with "..." when there is no room. */

@@ -48,7 +48,10 @@ typedef struct md_accept_facts {
     char view[MD_ACCEPT_CS_BYTES];
     char laterality[MD_ACCEPT_CS_BYTES];  /* (0020,0062), else (0020,0060) */
     char photometric[MD_ACCEPT_CS_BYTES]; /* (0028,0004) */
-    double age_years;                     /* (0010,1010); negative: absent or not of VR AS */
+    /* (0010,1010). When it is absent or no age, from Patient's Birth Date (0010,0030) to the
+     * first of Study, Series, Acquisition and Content Date; negative when that is not there
+     * either. */
+    double age_years;
 } md_accept_facts;
 
 void md_accept_facts_read(const md_dataset *dataset, md_accept_facts *ret_facts) MD_NOEXCEPT;
@@ -57,6 +60,10 @@ void md_accept_facts_read(const md_dataset *dataset, md_accept_facts *ret_facts)
  * none.
  */
 double md_accept_age_years(const char *text) MD_NOEXCEPT;
+
+/* Years from one date "YYYYMMDD" to another (PS3.5 6.2, DA), 365.25 days each; negative when
+ * one is no date or the birth comes later. */
+double md_accept_years_between(const char *birth, const char *then) MD_NOEXCEPT;
 
 /* True when the model looks at such an image. Otherwise the reason: one short line such as
  * "body part KNEE is not one of CHEST, THORAX", without a value that tells of the patient (an

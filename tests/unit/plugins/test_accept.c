@@ -128,6 +128,30 @@ static void test_age_strings(void **state)
     }
 }
 
+static void test_ages_from_dates(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *birth, *then;
+        double days; /* negative: no age */
+    } rows[] = {
+        {"20200101", "20200101", 0},    {"20200228", "20200301", 2},
+        {"20210228", "20210301", 1},    {"19991231", "20000101", 1},
+        {"20000101", "20240101", 8766}, {"19000228", "19000301", 1},
+        {"20000229", "20040229", 1461}, {"16000101", "20000101", 146097},
+        {"20200102", "20200101", -1},   {"2020013", "20200101", -1},
+        {"20201301", "20210101", -1},   {"20200132", "20210101", -1},
+        {"2020.1.1", "20210101", -1},   {"", "20210101", -1},
+        {"20200101", "", -1},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        double years = md_accept_years_between(rows[i].birth, rows[i].then);
+        if (rows[i].days < 0 ? years >= 0 : fabs(years - rows[i].days / 365.25) > 1e-9) {
+            fail_msg("%s to %s: %f years", rows[i].birth, rows[i].then, years);
+        }
+    }
+}
+
 /* Explicit VR little endian, by hand: a code sequence with one item. */
 static size_t put(uint8_t *at, uint16_t group, uint16_t element, const char *vr,
                   const char *text)
@@ -186,11 +210,13 @@ static md_accept_facts facts_of(const char *body_part, const char *region_scheme
 {
     uint8_t bytes[1024];
     size_t n = put(bytes, 0x0008, 0x0016, "UI", "1.2.840.10008.5.1.4.1.1.1.1");
+    n += put(bytes + n, 0x0008, 0x0020, "DA", "20200615");
     n += put(bytes + n, 0x0008, 0x0060, "CS", "DX");
     if (region != NULL) {
         n += put_code(bytes + n, 0x0008, 0x2218, region_scheme, region);
     }
-    n += put(bytes + n, 0x0010, 0x1010, "AS", "007Y");
+    n += put(bytes + n, 0x0010, 0x0030, "DA", "20000615");
+    n += put(bytes + n, 0x0010, 0x1010, "AS", body_part != NULL ? "007Y" : "");
     if (body_part != NULL) {
         n += put(bytes + n, 0x0018, 0x0015, "CS", body_part);
     }
@@ -230,6 +256,7 @@ static void test_facts_come_from_codes_too(void **state)
         facts = facts_of(NULL, rows[i][0], rows[i][1], "SCT", "399348003");
         assert_string_equal(facts.body_part, rows[i][2]);
         assert_string_equal(facts.view, "AP");
+        assert_true(fabs(facts.age_years - 20) < 0.01); /* by the dates, the age is empty */
     }
     /* a lateral film that says so only by its code is not "without a view" */
     facts = facts_of("CHEST", NULL, NULL, "SCT", "399173006");
@@ -406,6 +433,7 @@ int main(void)
         cmocka_unit_test(test_empty_lists_accept_all),
         cmocka_unit_test(test_reason_fits_its_buffer),
         cmocka_unit_test(test_age_strings),
+        cmocka_unit_test(test_ages_from_dates),
         cmocka_unit_test(test_facts_come_from_codes_too),
         cmocka_unit_test(test_gate),
         cmocka_unit_test(test_gate_sees_an_inverted_chest),
