@@ -86,7 +86,7 @@ static const medaid_accepts accepts = {
 static const medaid_finding_info findings[] = {
     {
         .key = "under-exposed",
-        .concept = {"111211", "DCM", "Under exposed"},
+        .concept_code = {"111211", "DCM", "Under exposed"},
         .threshold = 0.6,
         .undetermined_low = 1, /* no such range */
         .undetermined_high = 0,

@@ -44,6 +44,10 @@ typedef struct md_finding_spec {
 md_status md_finding_judge(const md_finding_spec *spec, double score, md_finding *ret_finding,
                            md_error *err) MD_NOEXCEPT MD_NODISCARD;
 
+/* "key (code, scheme, meaning) from threshold; ...", cut with "..." when there is no room. */
+void md_finding_describe(const md_finding_spec *specs, unsigned n_specs, char *ret_text,
+                         size_t size_bytes) MD_NOEXCEPT;
+
 /* What an image analyzer needs of an image. */
 typedef struct md_image_needs {
     md_accept accept;

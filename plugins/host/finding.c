@@ -1,6 +1,7 @@
 #include "plugins/host/analyzer.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 md_status md_finding_judge(const md_finding_spec *spec, double score, md_finding *ret_finding,
@@ -23,4 +24,24 @@ md_status md_finding_judge(const md_finding_spec *spec, double score, md_finding
     }
     ret_finding->urgent = spec->urgent && ret_finding->presence == MD_PRESENCE_PRESENT;
     return MD_OK;
+}
+
+void md_finding_describe(const md_finding_spec *specs, unsigned n_specs, char *ret_text,
+                         size_t size_bytes)
+{
+    size_t used = 0;
+    ret_text[0] = '\0';
+    for (unsigned i = 0; i < n_specs; i++) {
+        const md_finding_spec *spec = &specs[i];
+        char one[sizeof spec->key + sizeof spec->concept + 64];
+        int n = snprintf(one, sizeof one, "%s%s (%s, %s, %s) from %g", i > 0 ? "; " : "",
+                         spec->key, spec->concept.value, spec->concept.scheme,
+                         spec->concept.meaning, spec->threshold);
+        if (n < 0 || (size_t)n + sizeof "..." > size_bytes - used) {
+            snprintf(ret_text + used, size_bytes - used, "...");
+            return;
+        }
+        memcpy(ret_text + used, one, (size_t)n + 1);
+        used += (size_t)n;
+    }
 }

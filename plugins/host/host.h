@@ -51,6 +51,7 @@ typedef struct md_model_card {
     const char *form; /* "package" or "plugin" */
     const char *kind; /* "image" */
     char accepts[513];
+    char findings[513];     /* "pneumonia (233604007, SCT, Pneumonia) from 0.55; ..." */
     char set[MD_KEY_BYTES]; /* the set that the measures come from; "": none stated */
     unsigned n_images, n_patients;
     md_measure accuracy, sensitivity, specificity, f1, auc;

@@ -431,6 +431,7 @@ static void describe(package *self)
     card->form = "package";
     card->kind = "image";
     md_accept_describe(&m->accept, card->accepts, sizeof card->accepts);
+    md_finding_describe(self->specs, m->n_findings, card->findings, sizeof card->findings);
     memcpy(card->set, m->performance.set, sizeof card->set);
     card->n_images = m->performance.n_images;
     card->n_patients = m->performance.n_patients;

@@ -13,6 +13,27 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* ABI 1.0 is frozen: a member that moves breaks every plugin there is. New ones go to the end.
+ */
+#if UINTPTR_MAX == UINT64_MAX
+_Static_assert(sizeof(medaid_plugin) == 64 && offsetof(medaid_plugin, descriptor) == 16 &&
+                   offsetof(medaid_plugin, analyse) == 48,
+               "medaid_plugin of ABI 1.0");
+_Static_assert(sizeof(medaid_host) == 40 && offsetof(medaid_host, log) == 16, "medaid_host");
+_Static_assert(sizeof(medaid_descriptor) == 88 && offsetof(medaid_descriptor, findings) == 80,
+               "medaid_descriptor");
+_Static_assert(sizeof(medaid_accepts) == 72 && offsetof(medaid_accepts, modality) == 16,
+               "medaid_accepts");
+_Static_assert(sizeof(medaid_quality) == 32, "medaid_quality");
+_Static_assert(sizeof(medaid_finding_info) == 88 &&
+                   offsetof(medaid_finding_info, threshold) == 56,
+               "medaid_finding_info");
+_Static_assert(sizeof(medaid_image) == 96 && offsetof(medaid_image, values) == 16 &&
+                   offsetof(medaid_image, modality) == 48,
+               "medaid_image");
+_Static_assert(sizeof(medaid_answer) == 32 && sizeof(medaid_answers) == 24, "medaid_answers");
+#endif
+
 enum {
     SALIENCY_FLOATS = MEDAID_MAX_SALIENCY_SIDE * MEDAID_MAX_SALIENCY_SIDE
 };
@@ -328,8 +349,8 @@ static md_status take_finding(plugin_analyzer *self, unsigned index,
             return md_fail(err, MD_PLUGIN, "finding key '%s' is declared twice", spec->key);
         }
     }
-    MD_TRY(take_code("finding concept", &from->concept, true, &spec->concept, err));
-    MD_TRY(take_code("finding site", &from->site, false, &spec->site, err));
+    MD_TRY(take_code("finding concept", &from->concept_code, true, &spec->concept, err));
+    MD_TRY(take_code("finding site", &from->site_code, false, &spec->site, err));
     spec->has_undetermined = from->undetermined_low <= from->undetermined_high;
     if (!in_range(from->threshold, 0, 1) ||
         (spec->has_undetermined && (!in_range(from->undetermined_low, 0, from->threshold) ||
@@ -506,6 +527,8 @@ static md_status open_plugin(plugin_analyzer *self, const char *path, const char
     self->base.card = (md_model_card){.form = "plugin", .kind = "image"};
     md_accept_describe(&self->base.needs.image.accept, self->base.card.accepts,
                        sizeof self->base.card.accepts);
+    md_finding_describe(self->specs, self->base.n_findings, self->base.card.findings,
+                        sizeof self->base.card.findings);
     return MD_OK;
 }
 

@@ -154,10 +154,10 @@ typedef struct medaid_quality {
 
 /* A finding that the plugin always answers. */
 typedef struct medaid_finding_info {
-    const char *key;     /* [a-z0-9-], 1..64, unique in the plugin */
-    medaid_code concept; /* required */
-    medaid_code site;    /* optional */
-    double threshold;    /* 0..1; present when score >= threshold */
+    const char *key;          /* [a-z0-9-], 1..64, unique in the plugin */
+    medaid_code concept_code; /* required */
+    medaid_code site_code;    /* optional */
+    double threshold;         /* 0..1; present when score >= threshold */
     /* Inside this closed range, which holds the threshold, the presence is undetermined;
      * low > high: there is no such range. */
     double undetermined_low, undetermined_high;

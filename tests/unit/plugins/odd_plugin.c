@@ -120,7 +120,7 @@ static const medaid_accepts accepts = {
 static const medaid_finding_info findings[] = {
     {
         .key = "first",
-        .concept = {"111211", "DCM", ODD == ODD_TEXT ? "\xc3(" : "Under exposed"},
+        .concept_code = {"111211", "DCM", ODD == ODD_TEXT ? "\xc3(" : "Under exposed"},
         .threshold = ODD == ODD_THRESHOLD ? (double)NAN : 0.5,
         .undetermined_low = 1,
         .undetermined_high = 0,
@@ -129,8 +129,8 @@ static const medaid_finding_info findings[] = {
     },
     {
         .key = ODD == ODD_TWICE ? "first" : "second",
-        .concept = {"111212", "DCM", "Over exposed"},
-        .site = {"39607008", "SCT", "Lung"},
+        .concept_code = {"111212", "DCM", "Over exposed"},
+        .site_code = {"39607008", "SCT", "Lung"},
         .threshold = 0.2,
         .undetermined_low = 0.1,
         .undetermined_high = 0.3,

@@ -1,3 +1,4 @@
+#include "base/file.h"
 #include "plugins/host/manifest.h"
 #include "plugins/host/package.h"
 #include "plugins/host/score.h"
@@ -46,6 +47,8 @@ static void test_good_package(void **state)
     assert_int_equal(a->needs.image.accept.when_view_absent, 1);
     assert_int_equal(a->needs.image.gate.min_rows, 200);
     assert_string_equal(a->card.form, "package");
+    assert_string_equal(a->card.findings, "bright (111211, DCM, Under exposed) from 0.5; dark "
+                                          "(111212, DCM, Over exposed) from 0.5");
     assert_true(a->card.accuracy.there && a->card.accuracy.low == 0.8);
     assert_false(a->card.auc.there);
     assert_int_equal(a->card.n_patients, 5);
@@ -195,6 +198,54 @@ static void test_scores(void **state)
     md_free(m);
 }
 
+/* Thousands of damaged manifests: each is read or refused with one line, nothing breaks. */
+static void test_damaged_manifests(void **state)
+{
+    (void)state;
+    uint8_t *bytes = NULL;
+    size_t size_bytes = 0;
+    assert_int_equal(
+        md_file_read(scratch_path("good/p/model.yaml"), 1 << 20, &bytes, &size_bytes, NULL),
+        MD_OK);
+    md_manifest *m = md_malloc(sizeof *m);
+    uint8_t *damaged = md_malloc(size_bytes + 8);
+    assert_true(m != NULL && damaged != NULL);
+    uint64_t random = 88172645463325252U; /* xorshift64, Marsaglia 2003 */
+    static const char special[] = "{}[],:&*!|>'\"%@`#-? \n\t\0\xff\xc3";
+    unsigned n_read = 0;
+    for (int i = 0; i < 4000; i++) {
+        memcpy(damaged, bytes, size_bytes);
+        size_t length = size_bytes;
+        for (int k = 0; k <= i % 4; k++) {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            size_t at = (size_t)(random >> 8) % length;
+            size_t run = 1 + (size_t)(random >> 40) % 40;
+            if (random % 3 == 0) {
+                damaged[at] = (uint8_t)special[(random >> 32) % (sizeof special - 1)];
+            } else if (random % 3 == 1 && at + run < length) {
+                memmove(damaged + at, damaged + at + run, length - at - run);
+                length -= run;
+            } else if (at + 2 * run < length) {
+                memcpy(damaged + at + run, damaged + at, run);
+            }
+        }
+        md_error err = {0};
+        md_status status = md_manifest_parse(damaged, length, "m", m, &err);
+        n_read += status == MD_OK;
+        if (status != MD_OK) {
+            assert_true(status == MD_FORMAT || status == MD_LIMIT);
+            assert_int_equal(strncmp(err.msg, "m:", 2), 0);
+            assert_null(strchr(err.msg, '\n'));
+        }
+    }
+    print_message("# of 4000 damaged manifests %u are still manifests\n", n_read);
+    md_free(m);
+    md_free(damaged);
+    md_free(bytes);
+}
+
 static void test_out_of_memory(void **state)
 {
     (void)state;
@@ -222,6 +273,7 @@ int main(void)
         cmocka_unit_test(test_good_package),
         cmocka_unit_test(test_each_broken_package_is_refused),
         cmocka_unit_test(test_scores),
+        cmocka_unit_test(test_damaged_manifests),
         cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, scratch_start, scratch_stop);
