@@ -213,8 +213,9 @@ static void note_unreadable(run *r, const unit *u, md_error *reason)
 }
 
 typedef struct frame {
-    md_raster display, physical; /* physical.values NULL: nobody asked */
+    md_raster display, physical; /* physical.values NULL: nobody asked, or physical_error */
     md_steps display_steps, physical_steps;
+    md_error physical_error;
     bool has_spacing;
     int64_t decode_us, normalise_us;
 } frame;
@@ -240,8 +241,9 @@ static md_status load_frame(const unit *u, bool want_physical, frame *f, md_erro
     md_status status =
         md_image_normalise(&image, MD_VALUES_DISPLAY, &f->display, &f->display_steps, err);
     if (status == MD_OK && want_physical) {
-        status = md_image_normalise(&image, MD_VALUES_PHYSICAL, &f->physical,
-                                    &f->physical_steps, err);
+        /* colour has none: that is the matter of the models that asked, not of the others */
+        f->physical_error.status = md_image_normalise(&image, MD_VALUES_PHYSICAL, &f->physical,
+                                                      &f->physical_steps, &f->physical_error);
     }
     md_image_finish(&image);
     f->normalise_us = md_clock_monotonic_us() - decoded_us;
@@ -295,18 +297,23 @@ static void try_model(run *r, size_t m, const unit *u, const frame *f)
     md_result *result = r->tallies[m].result;
     result->times.decode_us += f->decode_us;
     result->times.normalise_us += f->normalise_us;
-    md_status status =
-        md_gate_check(&r->registry->models[m]->needs.image.gate, &f->display, &reason);
-    if (status == MD_OK) {
-        status = ask_model(r, m, u, f, &reason);
+    const md_image_needs *needs = &r->registry->models[m]->needs.image;
+    bool readable = needs->values != MD_VALUES_PHYSICAL || f->physical.values != NULL;
+    md_status status = f->physical_error.status;
+    if (readable) {
+        status = md_gate_check(&needs->gate, &f->display, &reason);
+        if (status == MD_OK) {
+            status = ask_model(r, m, u, f, &reason);
+        }
+    } else {
+        reason = f->physical_error;
     }
     if (status == MD_OK) {
         return;
     }
-    if (status == MD_UNSUPPORTED) { /* the gate, or the model itself, finds it unsuitable */
-        md_gate_code(&code);
-    } else {
-        md_pipeline_failure_code(status, &code);
+    md_pipeline_failure_code(status, &code);
+    if (readable && status == MD_UNSUPPORTED) {
+        md_gate_code(&code); /* the gate, or the model itself, finds it unsuitable */
     }
     (void)md_error_prefix(&reason, status, "%s", result->model.id);
     note_failure(r, m, &code, &reason);

@@ -175,6 +175,51 @@ static void test_hostile_files(void **state)
     md_free(text);
 }
 
+/* Thousands of damaged copies of the shipped file: read or refused with one line. */
+static void test_damaged_files(void **state)
+{
+    (void)state;
+    char path[4096];
+    uint8_t *bytes = NULL;
+    size_t size_bytes = 0;
+    assert_int_equal(
+        md_file_read(source_file("conf/medaid.yaml", path), 1 << 20, &bytes, &size_bytes, NULL),
+        MD_OK);
+    md_conf *conf = md_malloc(sizeof *conf);
+    uint8_t *damaged = md_malloc(size_bytes);
+    assert_true(conf != NULL && damaged != NULL);
+    static const char special[] = "{}[],:&*!|>'\"%@`#-? \n\t\0\xff\xc3";
+    uint64_t random = 88172645463325252U; /* xorshift64, Marsaglia 2003 */
+    for (int i = 0; i < 4000; i++) {
+        memcpy(damaged, bytes, size_bytes);
+        size_t length = size_bytes;
+        for (int k = 0; k <= i % 5; k++) {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            size_t at = (size_t)(random >> 8) % length;
+            size_t run = 1 + (size_t)(random >> 40) % 60;
+            if (random % 2 == 0) {
+                damaged[at] = (uint8_t)special[(random >> 32) % (sizeof special - 1)];
+            } else if (at + run < length) {
+                memmove(damaged + at, damaged + at + run, length - at - run);
+                length -= run;
+            }
+        }
+        memset(conf, 0, sizeof *conf);
+        md_error err = {0};
+        md_status status = md_schema_parse(md_conf_fields(), damaged, length, "m", conf, &err);
+        if (status != MD_OK) {
+            assert_true(status == MD_FORMAT || status == MD_LIMIT);
+            assert_int_equal(strncmp(err.msg, "m:", 2), 0);
+            assert_null(strchr(err.msg, '\n'));
+        }
+    }
+    md_free(conf);
+    md_free(damaged);
+    md_free(bytes);
+}
+
 static void test_good_files(void **state)
 {
     (void)state;
@@ -473,6 +518,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bad_files_name_line_and_reason),
         cmocka_unit_test(test_hostile_files),
+        cmocka_unit_test(test_damaged_files),
         cmocka_unit_test(test_good_files),
         cmocka_unit_test(test_not_there),
         cmocka_unit_test(test_example_is_the_table),

@@ -588,6 +588,182 @@ static void test_the_chest_model_serves(void **state)
     assert_true(fabs(scores[0] - scores[1]) < 1e-3); /* the back ends agree */
 }
 
+/* A film with `n` copies of its frame and Number of Frames (0028,0008). */
+static const char *frames_film(const char *name, phantom_options *film, unsigned n)
+{
+    size_t size_bytes = 0;
+    uint8_t *bytes = film_bytes(film, &size_bytes);
+    size_t n_pixels = (size_t)2 * film->rows * film->columns;
+    static const uint8_t rows_tag[] = {0x28, 0x00, 0x10, 0x00, 'U', 'S'};
+    const uint8_t *rows = memmem(bytes, size_bytes, rows_tag, sizeof rows_tag);
+    assert_non_null(rows);
+    size_t before = (size_t)(rows - bytes);
+    size_t total = size_bytes + 12 + (n - 1) * n_pixels;
+    uint8_t *more = malloc(total);
+    assert_non_null(more);
+    memcpy(more, bytes, before);
+    char count[5];
+    snprintf(count, sizeof count, "%-4u", n);
+    memcpy(more + before, (const uint8_t[]){0x28, 0x00, 0x08, 0x00, 'I', 'S', 4, 0}, 8);
+    memcpy(more + before + 8, count, 4);
+    memcpy(more + before + 12, rows, size_bytes - before);
+    uint8_t *pixels = more + size_bytes + 12 - n_pixels;
+    uint32_t length = (uint32_t)(n * n_pixels);
+    for (int i = 0; i < 4; i++) {
+        pixels[i - 4] = (uint8_t)(length >> (8 * i));
+    }
+    for (unsigned f = 1; f < n; f++) {
+        memcpy(pixels + f * n_pixels, pixels, n_pixels);
+    }
+    memset(pixels + n_pixels, 0, n > 2 ? n_pixels : 0); /* the second of many is blank */
+    const char *path = bytes_write(name, more, total);
+    free(more);
+    free(bytes);
+    return path;
+}
+
+static void test_frames_are_analysed_one_by_one(void **state)
+{
+    (void)state;
+    md_host *host = host_of("good", NULL);
+    phantom_options film;
+    film_options(&film);
+    const char *path = frames_film("frames.dcm", &film, 3);
+    told t;
+    md_analyse_options options = all_options(&t);
+    md_analysis a;
+    md_error err;
+    if (analyse(host, &path, 1, &options, &a, &err) != MD_OK) {
+        fail_msg("%s", err.msg);
+    }
+    const md_result *r = &a.results[0];
+    assert_int_equal(r->n_instances, 3);
+    assert_int_equal(r->instances[0].frame, 1);
+    assert_int_equal(r->instances[2].frame, 3);
+    assert_int_equal(r->status, MD_RESULT_PARTIAL); /* the blank one does not pass the gate */
+    assert_string_equal(r->failure.value, "110531");
+    assert_int_equal(r->n_findings, 4);
+    assert_int_equal(r->findings[2].instance_index, 2);
+    assert_true(r->findings[0].score == r->findings[2].score);
+    assert_int_equal(a.n_objects, 3);
+    assert_int_equal(a.n_unreadable, 0);
+    md_analysis_finish(&a);
+    path = frames_film("cine.dcm", &film, MD_HOST_MAX_FRAMES + 1);
+    assert_int_equal(analyse(host, &path, 1, &options, &a, &err), MD_NOT_FOUND);
+    assert_non_null(strstr(err.msg, "17 frames, at most 16 are analysed one by one"));
+    assert_int_equal(a.n_not_accepted, 1);
+    md_analysis_finish(&a);
+    md_host_destroy(host);
+}
+
+/* More frames than a report holds findings for: the rest fails, and says so. */
+static void test_a_result_is_bounded(void **state)
+{
+    (void)state;
+    md_host *host = host_of("good", NULL);
+    enum {
+        N = 3
+    };
+    const char *paths[N];
+    for (unsigned i = 0; i < N; i++) {
+        phantom_options film;
+        film_options(&film);
+        film.seed = i + 1;
+        film.instance_number = i + 1;
+        char name[32];
+        snprintf(name, sizeof name, "many%u.dcm", i);
+        paths[i] = frames_film(name, &film, MD_HOST_MAX_FRAMES);
+    }
+    told t;
+    md_analyse_options options = all_options(&t);
+    options.want_picture = false;
+    md_analysis a;
+    md_error err;
+    if (analyse(host, paths, N, &options, &a, &err) != MD_OK) {
+        fail_msg("%s", err.msg);
+    }
+    const md_result *r = &a.results[0];
+    assert_int_equal(r->n_instances, N * MD_HOST_MAX_FRAMES);
+    assert_int_equal(r->n_findings, MD_RESULT_MAX_FINDINGS);
+    assert_int_equal(r->status, MD_RESULT_PARTIAL);
+    bool told_why = false;
+    for (unsigned i = 0; i < t.n && i < 16; i++) {
+        told_why |= strstr(t.message[i], "a report holds at most 64 findings") != NULL;
+    }
+    assert_true(told_why);
+    md_analysis_finish(&a);
+
+    const char **far_too_many = calloc(MD_RESULT_MAX_INSTANCES + 1, sizeof *far_too_many);
+    assert_non_null(far_too_many);
+    for (size_t i = 0; i <= MD_RESULT_MAX_INSTANCES; i++) {
+        far_too_many[i] = paths[0];
+    }
+    assert_int_equal(
+        analyse(host, far_too_many, MD_RESULT_MAX_INSTANCES + 1, &options, &a, &err), MD_LIMIT);
+    md_analysis_finish(&a);
+    free(far_too_many);
+    md_host_destroy(host);
+}
+
+/* A folder full of broken plugins and one that is right: that one serves, and what it
+ * answers is believed only within bounds. */
+static void test_odd_plugins_in_the_pipeline(void **state)
+{
+    (void)state;
+    char folder[4096];
+    snprintf(folder, sizeof folder, "%s/tests/unit/plugins", getenv("MEDAID_BUILD_ROOT"));
+    const char *const folders[] = {folder};
+    told refused = {0};
+    const md_host_options options = {
+        .folders = folders, .n_folders = 1, .on_refused = note, .context = &refused};
+    md_host *host = NULL;
+    md_error err = {0};
+    if (md_host_create(&options, &host, &err) != MD_OK) {
+        fail_msg("%s", err.msg);
+    }
+    assert_int_equal(refused.n, 15);
+    assert_int_equal(md_host_n_models(host), 1);
+    assert_string_equal(md_host_model(host, 0)->id, "odd");
+    static const struct {
+        uint32_t columns;
+        phantom_photometric photometric;
+        md_result_status status;
+        const char *code, *text;
+    } rows[] = {
+        {320, PHANTOM_MONOCHROME1, MD_RESULT_COMPLETE, "", ""},
+        {301, PHANTOM_MONOCHROME1, MD_RESULT_FAILED, "110501",
+         "odd: finding 'first': it gave no score"},
+        {308, PHANTOM_MONOCHROME1, MD_RESULT_FAILED, "110531", "odd: too much noise"},
+        {309, PHANTOM_MONOCHROME1, MD_RESULT_FAILED, "110501",
+         "odd: the plugin failed with status 77"},
+        {320, PHANTOM_RGB, MD_RESULT_FAILED, "110522", "odd: colour has no physical values"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        phantom_options film;
+        film_options(&film);
+        film.columns = rows[i].columns;
+        film.photometric = rows[i].photometric;
+        const char *path = film_write("film.dcm", &film);
+        told t;
+        md_analyse_options analyse_options = all_options(&t);
+        md_analysis a;
+        if (analyse(host, &path, 1, &analyse_options, &a, &err) != MD_OK) {
+            fail_msg("%s", err.msg);
+        }
+        if (a.results[0].status != rows[i].status ||
+            strcmp(a.results[0].failure.value, rows[i].code) != 0 ||
+            strstr(a.results[0].failure_text, rows[i].text) == NULL) {
+            fail_msg("row %zu: %s %s", i, a.results[0].failure.value,
+                     a.results[0].failure_text);
+        }
+        bool complete = rows[i].status == MD_RESULT_COMPLETE;
+        assert_int_equal(a.results[0].n_findings, complete ? 2 : 0);
+        assert_int_equal(a.n_objects, complete ? 2 : 1);
+        md_analysis_finish(&a);
+    }
+    md_host_destroy(host);
+}
+
 static void test_failure_codes(void **state)
 {
     (void)state;
@@ -651,6 +827,9 @@ int main(void)
         cmocka_unit_test(test_two_studies_are_refused),
         cmocka_unit_test(test_registry),
         cmocka_unit_test(test_a_plugin_serves_too),
+        cmocka_unit_test(test_frames_are_analysed_one_by_one),
+        cmocka_unit_test(test_a_result_is_bounded),
+        cmocka_unit_test(test_odd_plugins_in_the_pipeline),
         cmocka_unit_test(test_the_chest_model_serves),
         cmocka_unit_test(test_failure_codes),
         cmocka_unit_test(test_out_of_memory),
