@@ -1,6 +1,7 @@
 #include "daemon/daemon.h"
 
 #include "base/log.h"
+#include "daemon/host_setup.h"
 
 #include <string.h>
 
@@ -9,13 +10,6 @@ typedef struct host_analyser {
     const md_conf *conf;
     md_host *host;
 } host_analyser;
-
-static void on_refused(void *context, const char *package, const md_error *reason)
-{
-    (void)context;
-    md_log(MD_LOG_WARN, "model_refused", MD_LOG_TEXT("package", package),
-           MD_LOG_TEXT("reason", reason->msg));
-}
 
 /* The reason names tags and numbers, never values; the path is made of hashes. */
 static void on_problem(void *context, const char *path, const md_error *reason)
@@ -27,33 +21,18 @@ static void on_problem(void *context, const char *path, const md_error *reason)
            MD_LOG_TEXT("reason", reason->msg));
 }
 
-/* An empty text in the configuration means: not written. */
-static const char *or_null(const char *text)
-{
-    return text[0] != '\0' ? text : NULL;
-}
-
 static md_status analyse(void *context, const md_study_files *files,
                          const md_complete_study *study, md_analysis *ret_analysis,
                          md_error *err)
 {
     const host_analyser *now = context;
-    const md_conf *conf = now->conf;
     md_complete_study told = *study;
-    const md_analyse_options options = {
-        .want_sr = conf->results.kind != MD_RESULTS_PICTURE,
-        .want_picture = conf->results.kind != MD_RESULTS_SR,
-        .want_failure_sr = conf->results.write_failures,
-        .report = {.institution_name = or_null(conf->results.institution),
-                   .station_name = or_null(conf->results.station),
-                   .triage_only = conf->results.triage_only,
-                   .content_qualification = or_null(conf->results.content_qualification)},
-        .on_problem = on_problem,
-        .context = &told,
-        .first_received_ms = study->first_received_ms,
-        .last_received_ms = study->last_received_ms,
-        .complete_ms = study->complete_ms,
-    };
+    md_analyse_options options = md_analyse_options_from(now->conf);
+    options.on_problem = on_problem;
+    options.context = &told;
+    options.first_received_ms = study->first_received_ms;
+    options.last_received_ms = study->last_received_ms;
+    options.complete_ms = study->complete_ms;
     const char **paths = md_calloc(files->n_paths + 1, sizeof *paths);
     if (paths == NULL) {
         return md_fail(err, MD_NOMEM, "no memory for the list of a study");
@@ -70,18 +49,7 @@ static md_status analyse(void *context, const md_study_files *files,
 md_status md_daemon_run(const md_conf *conf, md_error *err)
 {
     host_analyser now = {.conf = conf};
-    const char *folders[MD_CONF_MAX_PATHS];
-    for (unsigned i = 0; i < conf->plugins.n_paths; i++) {
-        folders[i] = conf->plugins.paths[i];
-    }
-    const md_host_options options = {
-        .folders = folders,
-        .n_folders = conf->plugins.n_paths,
-        .backend = or_null(conf->engine.backend),
-        .n_threads = conf->engine.n_threads,
-        .on_refused = on_refused,
-    };
-    MD_TRY(md_host_create(&options, &now.host, err));
+    MD_TRY(md_host_setup(conf, NULL, NULL, NULL, &now.host, err));
     for (size_t i = 0; i < md_host_n_models(now.host); i++) {
         const md_model_identity *model = md_host_model(now.host, i);
         md_log(MD_LOG_INFO, "model_loaded", MD_LOG_TEXT("model", model->id),

@@ -15,7 +15,7 @@ status=0
 if [ $status -eq 0 ]; then
     picture=$(ls "$demo"/results/*picture.dcm)
     report=$(ls "$demo"/results/*sr.dcm)
-    dcm2pnm +on "$picture" "$demo/picture.png"
+    dcm2pnm +on -il "$picture" "$demo/picture.png"
     echo
     echo "Report   $report   (read it: dsrdump $report)"
     echo "Picture  $picture   (look at it: $demo/picture.png)"

@@ -1,0 +1,51 @@
+#include "daemon/host_setup.h"
+
+#include "base/log.h"
+
+static void log_refused(void *context, const char *package, const md_error *reason)
+{
+    (void)context;
+    md_log(MD_LOG_WARN, "model_refused", MD_LOG_TEXT("package", package),
+           MD_LOG_TEXT("status", md_status_name(reason->status)),
+           MD_LOG_TEXT("reason", reason->msg));
+}
+
+md_status md_host_setup(const md_conf *conf, const char *only_model, md_on_refused *on_refused,
+                        void *context, md_host **ret_host, md_error *err)
+{
+    const char *folders[MD_CONF_MAX_PATHS] = {MEDAID_PLUGIN_DIR};
+    for (unsigned i = 0; i < conf->plugins.n_paths; i++) {
+        folders[i] = conf->plugins.paths[i];
+    }
+    const md_host_options options = {
+        .folders = folders,
+        .n_folders = conf->plugins.n_paths == 0 ? 1 : conf->plugins.n_paths,
+        .backend = conf->engine.backend,
+        .n_threads = conf->engine.n_threads,
+        .only_model = only_model,
+        .on_refused = on_refused == NULL ? log_refused : on_refused,
+        .context = context,
+    };
+    return md_host_create(&options, ret_host, err);
+}
+
+static const char *text_or_null(const char *text)
+{
+    return text[0] == '\0' ? NULL : text;
+}
+
+md_analyse_options md_analyse_options_from(const md_conf *conf)
+{
+    return (md_analyse_options){
+        .want_sr = conf->results.kind != MD_RESULTS_PICTURE,
+        .want_picture = conf->results.kind != MD_RESULTS_SR,
+        .want_failure_sr = conf->results.write_failures,
+        .report =
+            {
+                .institution_name = text_or_null(conf->results.institution),
+                .station_name = text_or_null(conf->results.station),
+                .triage_only = conf->results.triage_only,
+                .content_qualification = text_or_null(conf->results.content_qualification),
+            },
+    };
+}

@@ -1,0 +1,288 @@
+/* The program `medaid`: reads the command line and hands over. */
+
+#include "base/log.h"
+#include "conf/conf.h"
+#include "daemon/daemon.h"
+#include "daemon/exit_code.h"
+#include "daemon/host_setup.h"
+#include "daemon/oneshot.h"
+
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char usage[] =
+    "usage: medaid --oneshot PATH...   analyse files, folders or a DICOMDIR\n"
+    "       medaid --daemon            serve as a DICOM Storage SCP\n"
+    "       medaid --check-config      read the configuration, load and test the models\n"
+    "       medaid --list-models       show the models that would serve\n"
+    "       medaid --version | --help\n"
+    "\n"
+    "  --config FILE         the configuration (default: built-in values)\n"
+    "  --model ID            use this model alone\n"
+    "with --oneshot:\n"
+    "  --output DIR          folder for the DICOM objects (default: medaid-results)\n"
+    "  --overwrite           replace objects that exist there already\n"
+    "  --json                one JSON object a study instead of the table\n"
+    "  --send AE@HOST:PORT   store the objects there\n"
+    "  --timing              where the time went, on standard error\n"
+    "\n"
+    "exit: 0 analysed, 1 internal error, 2 usage or configuration, 3 unreadable input,\n"
+    "      4 no model accepts it, 5 analysis failed, 6 sending failed, 7 writing failed\n";
+
+typedef enum mode {
+    MODE_NONE,
+    MODE_ONESHOT,
+    MODE_DAEMON,
+    MODE_CHECK,
+    MODE_LIST
+} mode;
+
+typedef struct arguments {
+    mode mode;
+    bool finished; /* --help or --version: all is said */
+    const char *config, *model, *output, *send;
+    bool json, overwrite, timing;
+} arguments;
+
+enum {
+    OPT_SEND = 256,
+    OPT_JSON,
+    OPT_OVERWRITE,
+    OPT_TIMING,
+    OPT_CONFIG,
+    OPT_MODEL,
+    OPT_OUTPUT,
+    OPT_ONESHOT,
+    OPT_DAEMON,
+    OPT_CHECK,
+    OPT_LIST,
+    OPT_HELP,
+    OPT_VERSION
+};
+
+static bool set_mode(arguments *args, mode wanted)
+{
+    if (args->mode != MODE_NONE && args->mode != wanted) {
+        fputs(
+            "medaid: one of --oneshot, --daemon, --check-config and --list-models at a time\n",
+            stderr);
+        return false;
+    }
+    args->mode = wanted;
+    return true;
+}
+
+static bool take_option(arguments *args, int option)
+{
+    switch (option) {
+    case OPT_ONESHOT:
+        return set_mode(args, MODE_ONESHOT);
+    case OPT_DAEMON:
+        return set_mode(args, MODE_DAEMON);
+    case OPT_CHECK:
+        return set_mode(args, MODE_CHECK);
+    case OPT_LIST:
+        return set_mode(args, MODE_LIST);
+    case OPT_CONFIG:
+        args->config = optarg;
+        return true;
+    case OPT_MODEL:
+        args->model = optarg;
+        return true;
+    case OPT_OUTPUT:
+        args->output = optarg;
+        return true;
+    case OPT_SEND:
+        args->send = optarg;
+        return true;
+    case OPT_JSON:
+        args->json = true;
+        return true;
+    case OPT_OVERWRITE:
+        args->overwrite = true;
+        return true;
+    case OPT_TIMING:
+        args->timing = true;
+        return true;
+    case OPT_HELP:
+        fputs(usage, stdout);
+        args->finished = true;
+        return true;
+    case OPT_VERSION:
+        puts("medaid " MEDAID_VERSION);
+        args->finished = true;
+        return true;
+    default:
+        fputs("medaid: see medaid --help\n", stderr);
+        return false;
+    }
+}
+
+static bool parse_arguments(int argc, char **argv, arguments *args)
+{
+    static const struct option options[] = {
+        {"oneshot", no_argument, NULL, OPT_ONESHOT},
+        {"daemon", no_argument, NULL, OPT_DAEMON},
+        {"check-config", no_argument, NULL, OPT_CHECK},
+        {"list-models", no_argument, NULL, OPT_LIST},
+        {"config", required_argument, NULL, OPT_CONFIG},
+        {"model", required_argument, NULL, OPT_MODEL},
+        {"output", required_argument, NULL, OPT_OUTPUT},
+        {"send", required_argument, NULL, OPT_SEND},
+        {"json", no_argument, NULL, OPT_JSON},
+        {"overwrite", no_argument, NULL, OPT_OVERWRITE},
+        {"timing", no_argument, NULL, OPT_TIMING},
+        {"help", no_argument, NULL, OPT_HELP},
+        {"version", no_argument, NULL, OPT_VERSION},
+        {NULL, 0, NULL, 0},
+    };
+    int option;
+    while (!args->finished && (option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        if (!take_option(args, option)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static md_exit_code fail(const md_error *err, md_exit_code code)
+{
+    fprintf(stderr, "medaid: %s\n", err->msg);
+    return code;
+}
+
+static md_log_level level_of(const char *name)
+{
+    static const char *const names[] = {"debug", "info", "warn", "error"};
+    for (int i = 0; i < 4; i++) {
+        if (strcmp(name, names[i]) == 0) {
+            return (md_log_level)i;
+        }
+    }
+    return MD_LOG_INFO;
+}
+
+static md_exit_code run_oneshot(const arguments *args, const md_conf *conf, char **paths,
+                                size_t n_paths)
+{
+    md_error err = {0};
+    md_peer peer = {.timeout_s = conf->ae.timeout_s};
+    memcpy(peer.own_ae_title, conf->ae.title, sizeof peer.own_ae_title);
+    if (n_paths == 0) {
+        fputs("medaid: --oneshot needs a file, a folder or a DICOMDIR\n", stderr);
+        return MD_EXIT_USAGE;
+    }
+    if (args->send != NULL && md_peer_parse(args->send, &peer, &err) != MD_OK) {
+        return fail(&err, MD_EXIT_USAGE);
+    }
+    return md_oneshot_run(&(md_oneshot_options){
+        .paths = (const char *const *)paths,
+        .n_paths = n_paths,
+        .conf = conf,
+        .output = args->output == NULL ? "medaid-results" : args->output,
+        .model = args->model,
+        .send_to = args->send == NULL ? NULL : &peer,
+        .json = args->json,
+        .overwrite = args->overwrite,
+        .timing = args->timing,
+    });
+}
+
+static void count_refused(void *context, const char *package, const md_error *reason)
+{
+    unsigned *n_refused = context;
+    (*n_refused)++;
+    fprintf(stderr, "medaid: %s is not used: %s\n", package, reason->msg);
+}
+
+static void print_model(const md_model_identity *model)
+{
+    printf("%s %s  %s (%s)\n  sha256  %s\n  runs    %s\n  for     %s\n", model->id,
+           model->version, model->name, model->manufacturer, model->sha256, model->parameters,
+           model->intended_use);
+}
+
+/* Load every model, which runs its self-test; `check` tells whether a refused one is an error.
+ */
+static md_exit_code show_models(const arguments *args, const md_conf *conf)
+{
+    md_error err = {0};
+    unsigned n_refused = 0;
+    MD_AUTO(md_host_destroyp) md_host *host = NULL;
+    md_status status = md_dicom_init(&err);
+    if (status == MD_OK) {
+        status = md_host_setup(conf, args->model, count_refused, &n_refused, &host, &err);
+    }
+    if (status != MD_OK) {
+        return fail(&err, status == MD_NOT_FOUND ? MD_EXIT_NO_MODEL : MD_EXIT_INTERNAL);
+    }
+    size_t n_models = md_host_n_models(host);
+    if (args->mode == MODE_LIST) {
+        for (size_t i = 0; i < n_models; i++) {
+            print_model(md_host_model(host, i));
+        }
+        return MD_EXIT_OK;
+    }
+    printf("configuration %s: %s, AE title %s on %s port %u, %zu models serve, %u refused, "
+           "%u destinations\n",
+           args->config == NULL ? "(built in)" : args->config,
+           n_refused == 0 ? "good" : "not good", conf->ae.title, conf->ae.bind, conf->ae.port,
+           n_models, n_refused, conf->n_destinations);
+    return n_refused == 0 ? MD_EXIT_OK : MD_EXIT_USAGE;
+}
+
+static md_exit_code run_daemon(const md_conf *conf)
+{
+    md_error err = {0};
+    md_status status = md_daemon_run(conf, &err);
+    if (status == MD_OK) {
+        return MD_EXIT_OK;
+    }
+    md_log(MD_LOG_ERROR, "daemon_failed", MD_LOG_TEXT("status", md_status_name(status)),
+           MD_LOG_TEXT("reason", err.msg));
+    return status == MD_NOT_FOUND ? MD_EXIT_NO_MODEL : MD_EXIT_INTERNAL;
+}
+
+int main(int argc, char **argv)
+{
+    arguments args = {0};
+    if (!parse_arguments(argc, argv, &args)) {
+        return MD_EXIT_USAGE;
+    }
+    if (args.finished) {
+        return MD_EXIT_OK;
+    }
+    size_t n_paths = (size_t)(argc - optind);
+    if (args.mode == MODE_NONE || (args.mode != MODE_ONESHOT && n_paths > 0)) {
+        fputs(usage, stderr);
+        return MD_EXIT_USAGE;
+    }
+    static md_conf conf;
+    md_error err = {0};
+    md_conf_defaults(&conf);
+    if (args.config != NULL && md_conf_load(args.config, &conf, &err) != MD_OK) {
+        return fail(&err, MD_EXIT_USAGE);
+    }
+    md_log_configure(2, args.mode == MODE_DAEMON ? level_of(conf.log.level) : MD_LOG_ERROR);
+    signal(SIGPIPE, SIG_IGN);
+    md_exit_code code = MD_EXIT_USAGE;
+    switch (args.mode) {
+    case MODE_ONESHOT:
+        code = run_oneshot(&args, &conf, argv + optind, n_paths);
+        break;
+    case MODE_DAEMON:
+        code = run_daemon(&conf);
+        break;
+    case MODE_CHECK:
+    case MODE_LIST:
+        code = show_models(&args, &conf);
+        break;
+    case MODE_NONE:
+        break;
+    }
+    md_dicom_finish();
+    return code;
+}

@@ -1,0 +1,26 @@
+#ifndef MEDAID_DAEMON_ONESHOT_H
+#define MEDAID_DAEMON_ONESHOT_H
+
+/* `medaid --oneshot`: files in, results out, in this process and without a database. Standard
+ * output carries the results alone; progress and problems go to standard error.
+ * Single-threaded. */
+
+#include "conf/conf.h"
+#include "daemon/exit_code.h"
+#include "dicom/network/scu.h"
+
+typedef struct md_oneshot_options {
+    const char *const *paths; /* files, folders, DICOMDIRs */
+    size_t n_paths;
+    const md_conf *conf;
+    const char *output;     /* folder for the objects, made when missing */
+    const char *model;      /* NULL: every model that accepts */
+    const md_peer *send_to; /* NULL: nothing is sent */
+    bool json;
+    bool overwrite;
+    bool timing; /* a break-down of the whole process on standard error */
+} md_oneshot_options;
+
+md_exit_code md_oneshot_run(const md_oneshot_options *options);
+
+#endif

@@ -1,0 +1,333 @@
+#!/usr/bin/python3
+"""medaid --oneshot as its users call it: results, exit codes, hostile input.
+
+usage: test_oneshot.py BUILD [test...]; run from anywhere.
+"""
+import json
+import os
+import pathlib
+import shutil
+import struct
+import subprocess
+import sys
+
+import jsonschema
+import pydicom
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit
+
+root = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(root / "tests" / "support"))
+import tap  # noqa: E402
+
+BUILD = pathlib.Path(sys.argv[1]).resolve()
+MEDAID = BUILD / "daemon" / "medaid"
+PHANTOM = BUILD / "tests" / "support" / "medaid-phantom"
+CONFIG = root / "conf" / "medaid.yaml"
+SCHEMA = json.loads((root / "docs" / "oneshot.schema.json").read_text())
+SC = "1.2.840.10008.5.1.4.1.1.7"
+SR = "1.2.840.10008.5.1.4.1.1.88.34"
+
+
+class Oneshot:
+    folder = ""
+
+    # ---- helpers ----
+
+    def path(self, *names):
+        return os.path.join(self.folder, *names)
+
+    def phantom(self, name="film.dcm", *options):
+        """A small phantom; returns its path."""
+        path = self.path(name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        subprocess.run([PHANTOM, "--output", path, "--rows", "512", "--columns", "420", *options],
+                       check=True, stdout=subprocess.DEVNULL)
+        return path
+
+    def medaid(self, *args, expect=0, config=CONFIG, output=None):
+        """Run; returns the finished process after checking its exit code and that it did not crash."""
+        command = [str(MEDAID), "--oneshot", "--config", str(config), "--output",
+                   output or self.path("results"), *map(str, args)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        assert "Sanitizer" not in done.stderr and "runtime error" not in done.stderr, done.stderr
+        assert done.returncode == expect, (done.returncode, done.stdout, done.stderr)
+        return done
+
+    def studies(self, *args, **options):
+        """Run with --json; returns the parsed objects, each checked against the schema."""
+        done = self.medaid("--json", *args, **options)
+        objects = [json.loads(line) for line in done.stdout.splitlines()]
+        for one in objects:
+            jsonschema.validate(one, SCHEMA)
+        return objects, done.stderr
+
+    def damaged(self, name, change, **phantom_options):
+        """A phantom changed by `change(dataset)` with pydicom."""
+        source = self.phantom("source-" + name)
+        dataset = pydicom.dcmread(source)
+        os.unlink(source)
+        change(dataset)
+        path = self.path(name)
+        dataset.save_as(path)
+        return path
+
+    def refused(self, path, *words, expect=3):
+        """The file is refused with one line that names it and the reason, a good one beside it is
+        analysed all the same."""
+        good = self.phantom("good.dcm", "--study-uid", "1.2.3.4.5", "--sop-uid", "1.2.3.4.5.6")
+        objects, errors = self.studies("--overwrite", path, good, expect=expect)
+        lines = [line for line in errors.splitlines() if str(path) in line]
+        assert len(lines) == 1, errors
+        for word in words:
+            assert word.lower() in lines[0].lower(), lines[0]
+        assert any(one["results"] and one["results"][0]["findings"] for one in objects), objects
+
+    # ---- the main job ----
+
+    def test_one_film(self):
+        film = self.phantom()
+        objects, _ = self.studies(film)
+        assert len(objects) == 1
+        study = objects[0]
+        assert study["status"] == "analysed"
+        result = study["results"][0]
+        assert result["model"]["id"] == "chest-pneumonia"
+        assert result["findings"][0]["key"] == "pneumonia"
+        assert result["findings"][0]["concept"]["code"] == "233604007"
+        assert 0.0 <= result["findings"][0]["score"] <= 1.0
+        assert any("resize" in step for step in result["instances"][0]["steps"])
+        source = pydicom.dcmread(film)
+        classes = []
+        for one in study["objects"]:
+            written = pydicom.dcmread(one["path"])
+            classes.append(written.SOPClassUID)
+            assert written.SOPInstanceUID == one["sop_instance_uid"]
+            assert written.StudyInstanceUID == source.StudyInstanceUID
+            assert written.PatientID == source.PatientID
+            assert written.PatientName == source.PatientName
+            check = subprocess.run(["dciodvfy", one["path"]], capture_output=True, text=True,
+                                   check=False)
+            assert "Error" not in check.stderr, check.stderr
+        assert sorted(classes) == sorted([SR, SC])
+
+    def test_table(self):
+        done = self.medaid(self.phantom())
+        for word in ("finding", "presence", "score", "threshold", "Pneumonia", "image 1:", "time:",
+                     "report", "picture"):
+            assert word in done.stdout, done.stdout
+        assert done.stderr == "", done.stderr
+
+    def test_results_are_never_overwritten_silently(self):
+        film = self.phantom()
+        first, _ = self.studies(film)
+        before = {one["path"]: open(one["path"], "rb").read() for one in first[0]["objects"]}
+        again, errors = self.studies(film, expect=7)
+        assert again[0]["status"] == "writing_failed" and "exists" in errors
+        assert all(open(path, "rb").read() == data for path, data in before.items())
+        replaced, _ = self.studies("--overwrite", film)
+        uids = [one["sop_instance_uid"] for one in first[0]["objects"]]
+        assert [one["sop_instance_uid"] for one in replaced[0]["objects"]] == uids
+
+    def test_studies_are_grouped(self):
+        for study in ("1", "2"):
+            for image in ("1", "2"):
+                self.phantom(f"in/{image}{study}.dcm", "--study-uid", f"1.2.3.{study}", "--series-uid",
+                             f"1.2.3.{study}.9", "--sop-uid", f"1.2.3.{study}.{image}")
+        with open(self.path("in", "readme.txt"), "w", encoding="utf-8") as note:
+            note.write("not DICOM")
+        objects, errors = self.studies(self.path("in"))
+        assert [one["study_instance_uid"] for one in objects] == ["1.2.3.1", "1.2.3.2"]
+        for one in objects:
+            assert len(one["results"][0]["instances"]) == 2
+        assert errors == "", errors
+
+    def test_dicomdir(self):
+        for name in ("A1", "A2"):
+            self.phantom(f"cd/IMAGES/{name}", "--sop-uid", f"1.2.3.4.{name[1]}")
+        subprocess.run(["dcmmkdir", "+id", self.path("cd"), "+D", self.path("cd", "DICOMDIR"), 
+                        "IMAGES/A1", "IMAGES/A2"], check=True, capture_output=True)
+        objects, _ = self.studies(self.path("cd", "DICOMDIR"))
+        assert len(objects) == 1 and len(objects[0]["results"][0]["instances"]) == 2, objects
+
+    def test_monochrome1_and_2_agree(self):
+        scores = []
+        for name, sop in (("MONOCHROME1", "1.2.3.1"), ("MONOCHROME2", "1.2.3.2")):
+            film = self.phantom(name + ".dcm", "--photometric", name, "--study-uid", sop)
+            objects, _ = self.studies(film)
+            scores.append(objects[0]["results"][0]["findings"][0]["score"])
+        assert abs(scores[0] - scores[1]) < 0.01, scores
+
+    def test_model_by_name(self):
+        film = self.phantom()
+        objects, _ = self.studies("--model", "chest-pneumonia", film)
+        assert objects[0]["results"][0]["model"]["id"] == "chest-pneumonia"
+        self.medaid("--model", "no-such-model", film, expect=4)
+
+    # ---- what is not for the model ----
+
+    def test_other_body_part(self):
+        knee = self.phantom("knee.dcm", "--body-part", "KNEE")
+        objects, _ = self.studies(knee, expect=4)
+        assert objects[0]["status"] == "no_model" and objects[0]["results"] == []
+        assert "KNEE" in objects[0]["reason"], objects
+
+    def test_colour_is_not_a_chest_film(self):
+        def paint(dataset):
+            dataset.PhotometricInterpretation = "RGB"
+            dataset.SamplesPerPixel = 3
+            dataset.PlanarConfiguration = 0
+            dataset.BitsAllocated = dataset.BitsStored = 8
+            dataset.HighBit = 7
+            dataset.PixelData = bytes(dataset.Rows * dataset.Columns * 3)
+        path = self.damaged("colour.dcm", paint)
+        objects, _ = self.studies(path, expect=4)
+        assert objects[0]["results"] == []
+
+    def test_blank_film_fails_the_gate(self):
+        def blank(dataset):
+            dataset.PixelData = struct.pack("<H", 1000) * (dataset.Rows * dataset.Columns)
+        objects, _ = self.studies(self.damaged("blank.dcm", blank), expect=5)
+        result = objects[0]["results"][0]
+        assert result["status"] == "failed" and result["findings"] == []
+        assert result["failure"]["scheme"] == "DCM"
+
+    # ---- bad input ----
+
+    def test_usage(self):
+        for args in ([], ["--oneshot"], ["--no-such-option"], ["--oneshot", "--daemon"],
+                     ["--oneshot", "--send", "nonsense", "x"]):
+            done = subprocess.run([MEDAID, *args], capture_output=True, text=True, check=False)
+            assert done.returncode == 2 and done.stdout == "", (args, done)
+
+    def test_missing_file(self):
+        self.refused(self.path("nothing.dcm"), "no such file")
+
+    def test_not_dicom(self):
+        path = self.path("text.dcm")
+        with open(path, "wb") as out:
+            out.write(b"this is not DICOM " * 100)
+        self.refused(path)
+
+    def test_empty_file(self):
+        path = self.path("empty.dcm")
+        open(path, "wb").close()
+        self.refused(path)
+
+    def test_truncated_at_many_places(self):
+        data = open(self.phantom(), "rb").read()
+        for part in range(1, 12):
+            path = self.path(f"cut-{part}.dcm")
+            with open(path, "wb") as out:
+                out.write(data[:len(data) * part // 12])
+            done = self.medaid(path, expect=3)
+            assert len(done.stderr.splitlines()) == 1 and path in done.stderr, done.stderr
+
+    def test_pixel_data_too_short(self):
+        def cut(dataset):
+            dataset.PixelData = dataset.PixelData[:len(dataset.PixelData) // 2]
+        self.refused(self.damaged("short.dcm", cut), "(7fe0,0010)")
+
+    def test_absurd_sizes(self):
+        def large(dataset):
+            dataset.Rows = dataset.Columns = 65535
+        self.refused(self.damaged("large.dcm", large))
+
+        def many(dataset):
+            dataset.NumberOfFrames = 2**31 - 1
+        self.refused(self.damaged("many.dcm", many))
+
+    def test_missing_rows(self):
+        self.refused(self.damaged("rows.dcm", lambda d: d.__delattr__("Rows")), "(0028,0010)")
+
+    def test_zero_window_width(self):
+        def zero(dataset):
+            dataset.WindowWidth = 0
+        objects, _ = self.studies(self.damaged("window.dcm", zero))
+        steps = objects[0]["results"][0]["instances"][0]["steps"]
+        assert any("window" in step and "ignored" in step for step in steps), steps
+
+    def test_wrong_vr(self):
+        data = open(self.phantom(), "rb").read()
+        rows = data.find(b"\x28\x00\x10\x00US\x02\x00")
+        path = self.path("vr.dcm")
+        with open(path, "wb") as out:
+            out.write(data[:rows] + b"\x28\x00\x10\x00LO" + data[rows + 6:])
+        self.refused(path, "(0028,0010)")
+
+    def compressed(self, name, syntax, stream):
+        def change(dataset):
+            dataset.PixelData = encapsulate([stream])
+            dataset["PixelData"].is_undefined_length = True
+            dataset.file_meta.TransferSyntaxUID = syntax
+            dataset.is_implicit_VR = False
+            dataset.is_little_endian = True
+        return self.damaged(name, change)
+
+    def test_broken_streams(self):
+        j2k = b"\xff\x4f\xff\x51" + bytes(range(256)) * 8
+        self.refused(self.compressed("j2k.dcm", JPEG2000Lossless, j2k), "jpeg 2000")
+        jpeg = b"\xff\xd8\xff\xc0" + bytes(range(256)) * 8
+        self.refused(self.compressed("jpeg.dcm", JPEGBaseline8Bit, jpeg), "jpeg")
+
+    # ---- configuration and models ----
+
+    def config(self, text):
+        path = self.path("medaid.yaml")
+        with open(path, "w", encoding="utf-8") as out:
+            out.write(text)
+        return path
+
+    def test_bad_configuration(self):
+        film = self.phantom()
+        for text, line, word in (("ae:\n  titel: X\n", 2, "titel"), ("ae:\n  port: many\n", 2, "port"),
+                                 ("ae:\n  port: 99999\n", 2, "port"), ("ae: [\n", 1, "ae")):
+            done = self.medaid(film, config=self.config(text), expect=2)
+            assert len(done.stderr.splitlines()) == 1, done.stderr
+            assert word in done.stderr and f":{line}:" in done.stderr, done.stderr
+
+    def package(self, change):
+        """A copy of the chest package, changed; returns a configuration that uses it alone."""
+        folder = pathlib.Path(self.path("plugins"))
+        shutil.copytree(root / "plugins" / "chest", folder / "chest")
+        change(folder / "chest")
+        return self.config(f"plugins:\n  paths: [{folder}]\n")
+
+    def test_broken_packages(self):
+        film = self.phantom()
+
+        def truncate(folder):
+            data = (folder / "model.onnx").read_bytes()
+            (folder / "model.onnx").write_bytes(data[:len(data) // 2])
+
+        def unknown_key(folder):
+            text = (folder / "model.yaml").read_text()
+            (folder / "model.yaml").write_text(text + "\nsurprise: 1\n")
+
+        def no_network(folder):
+            (folder / "model.onnx").unlink()
+
+        for change, word in ((truncate, "sha-256"), (unknown_key, "surprise"),
+                             (no_network, "model.onnx")):
+            done = self.medaid(film, config=self.package(change), expect=4)
+            assert word in done.stderr.lower(), done.stderr
+            shutil.rmtree(self.path("plugins"))
+
+    # ---- sending ----
+
+    def test_send_to_nobody(self):
+        objects, _ = self.studies("--send", "PACS@127.0.0.1:9", self.phantom(), expect=6)
+        assert objects[0]["status"] == "sending_failed" and objects[0]["sent"]["stored"] == 0
+
+    # ---- no patient data on the terminal ----
+
+    def test_no_patient_data_is_printed(self):
+        marks = ("MARKERNAME", "MARKERID")
+        film = self.phantom("film.dcm", "--patient-name", marks[0] + "^X", "--patient-id", marks[1])
+        done = self.medaid(film)
+        listing = "\n".join(os.listdir(self.path("results")))
+        for mark in marks:
+            assert mark not in done.stdout + done.stderr + listing
+
+
+tap.run(Oneshot)
