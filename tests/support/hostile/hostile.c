@@ -16,7 +16,7 @@ static const medaid_accepts accepts = {
 };
 static const medaid_finding_info findings[] = {{
     .key = "deed",
-    .concept = {"309529002", "SCT", "Mass of lung"},
+    .concept_code = {"309529002", "SCT", "Mass of lung"},
     .threshold = 0.5,
     .undetermined_low = 1.0,
     .undetermined_high = 0.0,
