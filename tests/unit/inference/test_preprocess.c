@@ -1,0 +1,278 @@
+/* Cropping, placement and both resize filters against a direct double-precision reading of
+ * preprocess.h, on odd sizes; the quality gate on made pictures. */
+
+#include "inference/preprocess.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "near.h"
+
+static void make_raster(md_raster *raster, uint32_t width, uint32_t height, uint32_t n_channels)
+{
+    uint32_t seed = width * 31 + height;
+    assert_int_equal(md_raster_init(raster, width, height, n_channels, NULL), MD_OK);
+    for (size_t i = 0; i < (size_t)width * height * n_channels; i++) {
+        seed = seed * 1664525U + 1013904223U;
+        raster->values[i] = (float)(seed >> 8) / 16777216.0F;
+    }
+}
+
+static double weight(md_filter filter, double p, double i, double origin, double s)
+{
+    if (filter == MD_FILTER_TRIANGLE) {
+        const double c = origin + (i + 0.5) * s;
+        return fmax(0.0, 1.0 - fabs(p + 0.5 - c) / fmax(s, 1.0));
+    }
+    const double low = origin + i * s, high = origin + (i + 1.0) * s;
+    return fmax(0.0, fmin(p + 1.0, high) - fmax(p, low)) / s;
+}
+
+typedef struct crop {
+    uint32_t x, y, width, height;
+} crop;
+
+/* Every source pixel for every target pixel, as the header says. */
+static double expected(const md_raster *r, const crop *k, const md_placement *at,
+                       const md_preprocess_options *o, uint32_t c, uint32_t tx, uint32_t ty)
+{
+    const double sx = at->width / o->width, sy = at->height / o->height;
+    const double cx = at->x + (tx + 0.5) * sx, cy = at->y + (ty + 0.5) * sy;
+    double sum = 0.0, sum_x = 0.0, sum_y = 0.0;
+    if (o->filter == MD_FILTER_TRIANGLE &&
+        (cx < k->x || cx >= k->x + k->width || cy < k->y || cy >= k->y + k->height)) {
+        return 0.0;
+    }
+    for (uint32_t x = k->x; x < k->x + k->width; x++) {
+        sum_x += weight(o->filter, x, tx, at->x, sx);
+    }
+    for (uint32_t y = k->y; y < k->y + k->height; y++) {
+        const double wy = weight(o->filter, y, ty, at->y, sy);
+        sum_y += wy;
+        for (uint32_t x = k->x; wy > 0.0 && x < k->x + k->width; x++) {
+            sum += wy * weight(o->filter, x, tx, at->x, sx) *
+                   (double)r->values[((size_t)c * r->height + y) * r->width + x];
+        }
+    }
+    return o->filter == MD_FILTER_TRIANGLE ? sum / (sum_x * sum_y) : sum;
+}
+
+static void check(const md_raster *raster, const crop *k, const md_preprocess_options *o)
+{
+    md_tensor tensor;
+    md_placement at;
+    md_steps steps = {0};
+    md_error err = {0};
+    double worst = 0.0;
+    if (md_preprocess(raster, o, &tensor, &at, &steps, &err) != MD_OK) {
+        fail_msg("%s", err.msg);
+    }
+    assert_int_equal(tensor.n_dims, 4);
+    assert_int_equal(tensor.dims[1], o->n_channels);
+    assert_int_equal(tensor.dims[2], o->height);
+    assert_int_equal(tensor.dims[3], o->width);
+    assert_true(steps.n >= 1);
+    const float *got = tensor.data;
+    for (uint32_t c = 0; c < o->n_channels; c++) {
+        for (uint32_t y = 0; y < o->height; y++) {
+            for (uint32_t x = 0; x < o->width; x++) {
+                const double value =
+                    expected(raster, k, &at, o, raster->n_channels == 1 ? 0 : c, x, y);
+                worst = fmax(worst, fabs((double)*got++ -
+                                         (value - (double)o->mean[c]) / (double)o->std[c]));
+            }
+        }
+    }
+    if (worst > 2e-6) {
+        fail_msg("%u x %u to %u x %u, filter %d, fit %d: difference %g", raster->width,
+                 raster->height, o->width, o->height, (int)o->filter, (int)o->fit, worst);
+    }
+    md_tensor_finish(&tensor);
+}
+
+static void test_resize(void **state)
+{
+    (void)state;
+    static const uint32_t sizes[][4] = {
+        {37, 53, 16, 16}, {64, 64, 32, 32}, {7, 5, 23, 31},  {1, 1, 4, 4},     {200, 3, 9, 9},
+        {3, 200, 9, 9},   {31, 31, 31, 31}, {90, 41, 13, 7}, {1030, 11, 5, 4}, {10, 10, 1, 1},
+    };
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        for (uint32_t n_channels = 1; n_channels <= 3; n_channels += 2) {
+            md_raster raster;
+            make_raster(&raster, sizes[i][0], sizes[i][1], n_channels);
+            raster.pixel_width_mm = 0.3;
+            raster.pixel_height_mm = 0.2;
+            for (int filter = 0; filter < 2; filter++) {
+                for (int fit = 0; fit < 2; fit++) {
+                    const md_preprocess_options o = {.filter = (md_filter)filter,
+                                                     .fit = (md_fit)fit,
+                                                     .width = sizes[i][2],
+                                                     .height = sizes[i][3],
+                                                     .n_channels = i % 2 == 0 ? 3 : n_channels,
+                                                     .mean = {0.5F, 0.25F, 0.0F},
+                                                     .std = {1.0F, 2.0F, 0.5F}};
+                    const crop whole = {0, 0, raster.width, raster.height};
+                    check(&raster, &whole, &o);
+                }
+            }
+            md_raster_finish(&raster);
+        }
+    }
+}
+
+static void fill(md_raster *r, crop k, float value)
+{
+    for (uint32_t y = k.y; y < k.y + k.height; y++) {
+        for (uint32_t x = k.x; x < k.x + k.width; x++) {
+            r->values[(size_t)y * r->width + x] = value;
+        }
+    }
+}
+
+static void test_crop(void **state)
+{
+    (void)state;
+    md_raster r;
+    md_tensor tensor;
+    md_placement at;
+    md_preprocess_options o = {.crop_borders = true,
+                               .width = 8,
+                               .height = 8,
+                               .n_channels = 1,
+                               .std = {1.0F, 1.0F, 1.0F}};
+    make_raster(&r, 100, 80, 1);
+    for (size_t i = 0; i < 8000; i++) {
+        r.values[i] = 0.5F + r.values[i] / 2.0F;
+    }
+    r.values[40 * 100 + 50] = 1.0F;
+    fill(&r, (crop){0, 0, 100, 7}, 0.0F);
+    fill(&r, (crop){0, 75, 100, 5}, 0.03F);
+    fill(&r, (crop){0, 0, 11, 80}, 0.01F);
+    fill(&r, (crop){97, 0, 3, 80}, 0.0F);
+    r.values[2 * 100 + 60] = 0.9F; /* a letter of a marker in the border: 1 of 100 */
+    const crop inner = {11, 7, 86, 68};
+    check(&r, &inner, &o);
+    assert_int_equal(md_preprocess(&r, &o, &tensor, &at, NULL, NULL), MD_OK);
+    assert_near(at.x, 11, 0);
+    assert_near(at.y, 7, 0);
+    assert_near(at.width, 86, 0);
+    assert_near(at.height, 68, 0);
+    md_tensor_finish(&tensor);
+    o.fit = MD_FIT_LETTERBOX;
+    check(&r, &inner, &o);
+    assert_int_equal(md_preprocess(&r, &o, &tensor, &at, NULL, NULL), MD_OK);
+    assert_near(at.height, 86, 1e-12);
+    assert_near(at.y, 7 - 9, 1e-12); /* 9 pixels of pad above and below */
+    md_tensor_finish(&tensor);
+    /* almost all black: nothing is cut */
+    fill(&r, (crop){0, 0, 100, 80}, 0.0F);
+    fill(&r, (crop){40, 30, 20, 15}, 1.0F);
+    const crop whole = {0, 0, 100, 80};
+    check(&r, &whole, &o);
+    /* all the same */
+    fill(&r, whole, 0.25F);
+    check(&r, &whole, &o);
+    md_raster_finish(&r);
+}
+
+static void test_wrong_options(void **state)
+{
+    (void)state;
+    static const md_preprocess_options good = {
+        .width = 8, .height = 8, .n_channels = 1, .std = {1.0F, 1.0F, 1.0F}};
+    md_raster grey, colour;
+    md_tensor t;
+    md_placement at;
+    make_raster(&grey, 9, 9, 1);
+    make_raster(&colour, 9, 9, 3);
+    md_preprocess_options o = good;
+    assert_int_equal(md_preprocess(&colour, &o, &t, &at, NULL, NULL), MD_INVALID_ARG);
+    o.width = 0;
+    assert_int_equal(md_preprocess(&grey, &o, &t, &at, NULL, NULL), MD_INVALID_ARG);
+    o = good;
+    o.height = 1000000;
+    assert_int_equal(md_preprocess(&grey, &o, &t, &at, NULL, NULL), MD_INVALID_ARG);
+    o = good;
+    o.std[0] = 0.0F;
+    assert_int_equal(md_preprocess(&grey, &o, &t, &at, NULL, NULL), MD_INVALID_ARG);
+    o.std[0] = NAN;
+    assert_int_equal(md_preprocess(&grey, &o, &t, &at, NULL, NULL), MD_INVALID_ARG);
+    o = good;
+    o.n_channels = 2;
+    assert_int_equal(md_preprocess(&grey, &o, &t, &at, NULL, NULL), MD_INVALID_ARG);
+    o = good;
+    grey.pixel_width_mm = 0.0;
+    assert_int_equal(md_preprocess(&grey, &o, &t, &at, NULL, NULL), MD_INVALID_ARG);
+    grey.pixel_width_mm = 1.0;
+    md_status status = MD_NOMEM;
+    for (size_t nth = 1; status != MD_OK; nth++) {
+        md_memory_fail_at(nth);
+        status = md_preprocess(&grey, &o, &t, &at, NULL, NULL);
+        md_memory_fail_at(0);
+        assert_true(status == MD_OK || (status == MD_NOMEM && nth < 100));
+    }
+    md_tensor_finish(&t);
+    md_raster_finish(&grey);
+    md_raster_finish(&colour);
+}
+
+static void test_quality(void **state)
+{
+    (void)state;
+    md_raster r;
+    md_quality q;
+    md_error err = {0};
+    assert_int_equal(md_raster_init(&r, 1000, 500, 1, NULL), MD_OK);
+    /* a ramp from 0 to 1 over the columns: percentiles are known */
+    for (uint32_t y = 0; y < 500; y++) {
+        for (uint32_t x = 0; x < 1000; x++) {
+            r.values[y * 1000 + x] = (float)x / 999.0F;
+        }
+    }
+    assert_int_equal(md_quality_measure(&r, &q, &err), MD_OK);
+    assert_near(q.low, 0.05, 2e-3);
+    assert_near(q.high, 0.95, 2e-3);
+    assert_near(q.contrast, 0.9, 2e-3);
+    assert_near(q.aspect, 2.0, 1e-12);
+    assert_near(q.centre_brightness, 0.5, 2e-3);
+    assert_false(q.looks_inverted);
+    r.pixel_height_mm = 4.0;
+    assert_int_equal(md_quality_measure(&r, &q, &err), MD_OK);
+    assert_near(q.aspect, 2.0, 1e-12);
+    /* a flat picture has no contrast and no orientation */
+    for (size_t i = 0; i < 500000; i++) {
+        r.values[i] = 0.25F;
+    }
+    assert_int_equal(md_quality_measure(&r, &q, &err), MD_OK);
+    assert_near(q.contrast, 0.0, 1e-12);
+    assert_near(q.border_brightness, 0.25, 1e-7);
+    assert_false(q.looks_inverted);
+    r.values[0] = NAN;
+    assert_int_equal(md_quality_measure(&r, &q, &err), MD_FORMAT);
+    md_raster_finish(&r);
+    assert_int_equal(md_raster_init(&r, 1, 1, 1, NULL), MD_OK);
+    r.values[0] = 1.0F;
+    assert_int_equal(md_quality_measure(&r, &q, &err), MD_OK);
+    assert_near(q.aspect, 1.0, 1e-12);
+    md_raster_finish(&r);
+    assert_int_equal(md_raster_init(&r, 4, 4, 3, NULL), MD_OK);
+    assert_int_equal(md_quality_measure(&r, &q, &err), MD_INVALID_ARG);
+    md_raster_finish(&r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_resize),
+        cmocka_unit_test(test_crop),
+        cmocka_unit_test(test_wrong_options),
+        cmocka_unit_test(test_quality),
+    };
+    return cmocka_run_group_tests_name("preprocess", tests, NULL, NULL);
+}
