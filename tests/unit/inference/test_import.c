@@ -416,13 +416,13 @@ static void test_shapes(void **state)
 static void test_dynamic_shape(void **state)
 {
     (void)state;
-    static const int64_t x[] = {6}, two[] = {2};
+    static const int64_t x[] = {6}, two[] = {2}, y[] = {2, 3};
     char in[] = {"x shape"}, out[] = {"y"};
     builder b;
     builder_init(&b, 13);
     builder_port(&b, false, "x", 1, 1, x);
     builder_port(&b, false, "shape", 7, 1, two);
-    builder_port(&b, true, "y", 1, 2, two);
+    builder_port(&b, true, "y", 1, 2, y);
     builder_node(&b, "r", "Reshape", in, out);
     expect(&b, MD_UNSUPPORTED, "input 1 ('shape') is not constant");
     /* bound at load time it is fine, of another type it is not */
