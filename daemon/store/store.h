@@ -1,0 +1,378 @@
+#ifndef MEDAID_DAEMON_STORE_STORE_H
+#define MEDAID_DAEMON_STORE_STORE_H
+
+/* The memory of the daemon: which studies there are, which instances they consist of, in which
+ * state each is, what was made of it and where that still has to go. Everything here survives a
+ * power cut: a call that returned MD_OK is on disk, one that failed changed nothing.
+ *
+ * A study is in exactly one state and each change of it is one transaction that checks the
+ * state it comes from:
+ *
+ *   receiving -> complete -> analysing -> reporting -> sending -> done | failed | quarantined
+ *
+ * The way back: a late instance takes complete, analysing and reporting to receiving (nothing
+ * has left the house yet: the analysis under way is void and its claim stale), done and failed
+ * to receiving as the next generation, whose report names the earlier one. A late instance
+ * during sending waits and re-opens the study when sending is over. A study in quarantine
+ * collects late instances and stays there until an operator retries it.
+ *
+ * UIDs and AE titles are in the database (mode 0600) because they are needed to work; no
+ * message and no log line has them. Outside, a study is known by its key, a keyed hash of its
+ * UID.
+ *
+ * Which database is behind it is nobody's business but store.c's; see store_backend.h. Any
+ * thread may call any function at any time between open and close. Times are milliseconds since
+ * 1970 UTC and always the caller's, so that tests own the clock. */
+
+#include "base/file.h"
+
+enum {
+    MD_STORE_UID_BYTES = 65,
+    MD_STORE_AE_BYTES = 17,
+    MD_STORE_KEY_BYTES = 17, /* 16 hexadecimal digits */
+    MD_STORE_REASON_BYTES = 161,
+    MD_STORE_NAME_BYTES = 65,  /* owners, destinations, kinds of objects */
+    MD_STORE_MAX_BATCH = 1024, /* items of one call */
+    MD_STORE_MAX_PAGE = 1000,  /* rows of one page */
+};
+
+typedef struct md_store md_store;
+
+typedef enum md_study_state {
+    MD_STUDY_RECEIVING,
+    MD_STUDY_COMPLETE,
+    MD_STUDY_ANALYSING,
+    MD_STUDY_REPORTING,
+    MD_STUDY_SENDING,
+    MD_STUDY_DONE,
+    MD_STUDY_FAILED,
+    MD_STUDY_QUARANTINED,
+    MD_STUDY_N_STATES
+} md_study_state;
+
+/* "receiving", ...; "unknown" out of range. Static. */
+const char *md_study_state_name(md_study_state state);
+/* Whether the one may become the other, by whatever cause. */
+bool md_study_may_become(md_study_state from, md_study_state to);
+
+/* Same SOP Instance UID, other bytes. Both copies are always kept, except with REFUSE. */
+typedef enum md_conflict_policy {
+    MD_CONFLICT_USE_LAST,  /* the later copy is analysed; it re-opens the study */
+    MD_CONFLICT_USE_FIRST, /* the first copy stays the one that is analysed */
+    MD_CONFLICT_REFUSE     /* the later copy is not kept */
+} md_conflict_policy;
+
+typedef enum md_late_policy {
+    MD_LATE_REOPEN, /* done and failed studies are analysed again with the late instance */
+    MD_LATE_KEEP    /* the instance is kept, the result stays as it is */
+} md_late_policy;
+
+typedef struct md_store_options {
+    const char *path; /* the database file; its folder exists */
+    md_conflict_policy conflict;
+    md_late_policy late;
+    unsigned max_failures;      /* of the analysis, then quarantine; 0: 3 */
+    unsigned max_interruptions; /* restarts of the program during the analysis; 0: 10 */
+    int64_t retry_wait_ms;      /* before a failed analysis is tried again, doubled each time */
+    int64_t ageing_ms;          /* one step of priority is worth so much waiting; 0: 600000 */
+    unsigned busy_timeout_ms;   /* for a lock of another program (a backup); 0: 10000 */
+} md_store_options;
+
+/* Open or create, bring an older schema up to date, and lock against a second daemon.
+ * MD_BUSY: another process has it open. MD_UNSUPPORTED: written by a newer medaid. MD_FORMAT:
+ * not a database, or damaged. MD_IO. Caller closes. */
+md_status md_store_open(const md_store_options *options, md_store **ret_store, md_error *err)
+    MD_NODISCARD;
+/* Close; NULL is fine. No other call may be running. */
+void md_store_close(md_store *store);
+MD_DEFINE_DESTROYP(md_store, md_store_close)
+
+typedef struct md_recovery {
+    unsigned n_requeued;    /* analysing or reporting: to be analysed again */
+    unsigned n_quarantined; /* interrupted too often */
+    unsigned n_sending;     /* their outbox goes on */
+} md_recovery;
+
+/* Once, after open, before anything is claimed: what was under way when the program ended is
+ * taken up again. MD_FORMAT when the database fails its own check. */
+md_status md_store_recover(md_store *store, int64_t now_ms, md_recovery *ret_recovery,
+                           md_error *err) MD_NODISCARD;
+
+/* ---- instances ---- */
+
+typedef struct md_instance_new {
+    const char *study_uid, *series_uid, *sop_instance_uid, *sop_class_uid;
+    const char *transfer_syntax_uid, *source_ae;
+    uint8_t sha256[MD_SHA256_BYTES]; /* of the dataset, without the file's head */
+    uint64_t file;                   /* number in the spool */
+    uint64_t size_bytes;
+    int64_t received_ms;
+    int priority; /* of the study: the highest of its instances counts; -100..100 */
+} md_instance_new;
+
+typedef enum md_instance_kind {
+    MD_INSTANCE_STORED,   /* a new one */
+    MD_INSTANCE_SAME,     /* known with the same bytes: nothing changed, drop the file */
+    MD_INSTANCE_CONFLICT, /* known with other bytes, kept too: answer with a warning */
+    MD_INSTANCE_REFUSED   /* known with other bytes, not kept: drop the file */
+} md_instance_kind;
+
+typedef struct md_instance_outcome {
+    md_instance_kind kind;
+    int64_t study;
+    char study_key[MD_STORE_KEY_BYTES];
+    bool reopened; /* the study was done or failed, or an analysis was under way */
+} md_instance_outcome;
+
+/* Add n instances, all or none, in one transaction that is shared with whoever else calls at
+ * the same time (group commit). Waits until it is on disk. MD_INVALID_ARG: a UID of a wrong
+ * form. MD_LIMIT: n > MD_STORE_MAX_BATCH, or the disk is full. An MD_IO failure leaves open
+ * whether the rows are there after a restart: keep the files. */
+md_status md_store_add_instances(md_store *store, const md_instance_new *items, size_t n,
+                                 md_instance_outcome *ret_outcomes, md_error *err) MD_NODISCARD;
+
+typedef struct md_instance {
+    int64_t id, study;
+    char sop_instance_uid[MD_STORE_UID_BYTES], sop_class_uid[MD_STORE_UID_BYTES];
+    char series_uid[MD_STORE_UID_BYTES], transfer_syntax_uid[MD_STORE_UID_BYTES];
+    char source_ae[MD_STORE_AE_BYTES];
+    uint8_t sha256[MD_SHA256_BYTES];
+    uint64_t file, size_bytes;
+    int64_t received_ms;
+    bool current; /* false: another copy of the same instance is the one that is analysed */
+} md_instance;
+
+/* The instances of a study in order of arrival, only the current ones or all. Caller frees
+ * *ret_instances with md_free; NULL when there are none. */
+md_status md_store_instances(md_store *store, int64_t study, bool only_current,
+                             md_instance **ret_instances, size_t *ret_n, md_error *err)
+    MD_NODISCARD;
+
+/* ---- studies ---- */
+
+/* The clock of a study, for its present generation; 0: not yet. */
+typedef struct md_study_clock {
+    int64_t first_received_ms, last_received_ms, complete_ms;
+    int64_t analysis_start_ms, analysis_end_ms;
+    int64_t stored_ms;   /* the last object was taken by the last destination */
+    int64_t notified_ms; /* somebody was told (triage) */
+} md_study_clock;
+
+typedef struct md_study {
+    int64_t id;
+    char key[MD_STORE_KEY_BYTES];
+    char study_uid[MD_STORE_UID_BYTES];
+    md_study_state state;
+    int generation; /* 1, and one more each time a finished study is re-opened */
+    int priority;
+    unsigned n_failures, n_interruptions;
+    unsigned n_instances; /* current ones */
+    unsigned n_conflicts; /* copies that are not current */
+    uint64_t size_bytes;
+    bool late;                          /* instances came during sending or quarantine */
+    char reason[MD_STORE_REASON_BYTES]; /* of failed and quarantined */
+    char predecessor_sr_uid[MD_STORE_UID_BYTES]; /* "" or the SR that the next one supersedes */
+    char predecessor_sr_class[MD_STORE_UID_BYTES];
+    md_study_clock clock;
+} md_study;
+
+md_status md_store_study(md_store *store, int64_t study, md_study *ret_study, md_error *err)
+    MD_NODISCARD;
+/* By key; MD_NOT_FOUND. */
+md_status md_store_find_study(md_store *store, const char *key, md_study *ret_study,
+                              md_error *err) MD_NODISCARD;
+
+typedef struct md_study_page {
+    unsigned states;   /* bits 1u << state; 0: all */
+    int64_t before_id; /* newest first: only ids below it; 0: from the newest */
+    int64_t after_id;  /* used when before_id is 0 and oldest_first */
+    bool oldest_first;
+} md_study_page;
+
+/* Up to n_max (<= MD_STORE_MAX_PAGE) studies into the caller's array. The next page begins at
+ * the last id of this one. */
+md_status md_store_studies(md_store *store, const md_study_page *page, size_t n_max,
+                           md_study *ret_studies, size_t *ret_n, md_error *err) MD_NODISCARD;
+
+/* receiving -> complete, if the study still has the n_instances (and conflicts) that the caller
+ * judged it by. MD_BUSY: one more arrived, or it is no longer receiving. */
+md_status md_store_complete(md_store *store, const md_study *study, int64_t now_ms,
+                            md_error *err) MD_NODISCARD;
+
+/* The right to work on a study, until the lease ends or the study is taken back. */
+typedef struct md_claim {
+    int64_t study;
+    int64_t token;
+} md_claim;
+
+/* complete -> analysing for the study whose turn it is: by priority, where each ageing_ms of
+ * waiting is worth one step, and not before its retry time. Studies whose lease ended first get
+ * their failure counted. MD_NOT_FOUND: nothing to do, or paused. `owner` names the worker. */
+md_status md_store_claim(md_store *store, const char *owner, int64_t now_ms, int64_t lease_ms,
+                         md_claim *ret_claim, md_study *ret_study, md_error *err) MD_NODISCARD;
+/* The following return MD_CANCELLED when the claim is stale: a late instance came, the lease
+ * ended or an operator took the study. Then the work is void and nothing was changed. */
+md_status md_store_renew(md_store *store, const md_claim *claim, int64_t now_ms,
+                         int64_t lease_ms, md_error *err) MD_NODISCARD;
+/* analysing -> reporting: findings exist, objects are being written. */
+md_status md_store_report(md_store *store, const md_claim *claim, int64_t now_ms, md_error *err)
+    MD_NODISCARD;
+/* The attempt failed in a way that another may not: back to complete with a wait, or to
+ * quarantined after the last one; *ret_state says which. `reason` is for people, without
+ * patient data. */
+md_status md_store_attempt_failed(md_store *store, const md_claim *claim, const char *reason,
+                                  int64_t now_ms, md_study_state *ret_state, md_error *err)
+    MD_NODISCARD;
+/* Give the study back untouched (the program is stopping): -> complete, nothing counted. */
+md_status md_store_release(md_store *store, const md_claim *claim, md_error *err) MD_NODISCARD;
+
+typedef struct md_object_new {
+    const char *kind; /* "sr", "picture", ... a fixed name */
+    const char *sop_instance_uid, *sop_class_uid;
+    uint64_t file, size_bytes;
+    const char *const *destinations; /* names; each makes a row of the outbox */
+    size_t n_destinations;
+} md_object_new;
+
+/* analysing or reporting -> sending, with the objects and their outbox rows; and on to the end
+ * at once when nothing is to be sent. `failed` NULL: the analysis has findings; else the reason
+ * why it has none and never will (no model accepts it): the study ends as failed. An object
+ * that is already known by its UID (the same analysis again) is not sent twice to a destination
+ * that has it. MD_CANCELLED as above: then the files are the caller's to remove. */
+md_status md_store_finish(md_store *store, const md_claim *claim, const md_object_new *objects,
+                          size_t n, const char *failed, int64_t now_ms,
+                          md_study_state *ret_state, md_error *err) MD_NODISCARD;
+/* Objects for a study in quarantine: its failure report. The state stays. */
+md_status md_store_add_objects(md_store *store, int64_t study, const md_object_new *objects,
+                               size_t n, int64_t now_ms, md_error *err) MD_NODISCARD;
+md_status md_store_set_notified(md_store *store, int64_t study, int64_t now_ms, md_error *err)
+    MD_NODISCARD;
+
+typedef struct md_object {
+    int64_t id, study;
+    int generation;
+    char kind[MD_STORE_NAME_BYTES];
+    char sop_instance_uid[MD_STORE_UID_BYTES], sop_class_uid[MD_STORE_UID_BYTES];
+    uint64_t file, size_bytes;
+    int64_t created_ms;
+} md_object;
+
+/* All generations, oldest first. Caller frees with md_free; NULL when none. */
+md_status md_store_objects(md_store *store, int64_t study, md_object **ret_objects,
+                           size_t *ret_n, md_error *err) MD_NODISCARD;
+
+/* ---- outbox ---- */
+
+typedef enum md_outbox_state {
+    MD_OUTBOX_PENDING,
+    MD_OUTBOX_SENT,
+    MD_OUTBOX_DEAD
+} md_outbox_state;
+
+typedef struct md_outbox_row {
+    int64_t id, study, object;
+    char study_key[MD_STORE_KEY_BYTES];
+    char destination[MD_STORE_NAME_BYTES];
+    char kind[MD_STORE_NAME_BYTES];
+    uint64_t file;
+    md_outbox_state state;
+    unsigned n_attempts;
+    int64_t next_attempt_ms;
+    int last_status; /* DIMSE status of the last attempt; -1: none, 0xFFFF: no answer */
+    int64_t token;   /* of the lease that md_store_outbox_claim gave */
+} md_outbox_row;
+
+/* Take up to n_max due rows of one destination, all of one study, for lease_ms. *ret_n 0:
+ * nothing is due. Destinations do not wait for each other. */
+md_status md_store_outbox_claim(md_store *store, const char *destination, int64_t now_ms,
+                                int64_t lease_ms, size_t n_max, md_outbox_row *ret_rows,
+                                size_t *ret_n, md_error *err) MD_NODISCARD;
+
+typedef struct md_outbox_result {
+    int64_t id, token;
+    md_outbox_state state;   /* PENDING: try again at next_attempt_ms */
+    int64_t next_attempt_ms; /* see md_backoff_ms */
+    int dimse_status;
+} md_outbox_result;
+
+/* Write down what became of claimed rows, in one transaction. When the last row of a study is
+ * no longer pending the study leaves sending: done, failed (a dead row, or a failed analysis),
+ * or receiving when late instances wait. *ret_state is the study's state after it; NULL
+ * allowed. A row whose lease was lost is passed over unless it is SENT: that has happened and
+ * counts. */
+md_status md_store_outbox_finish(md_store *store, const md_outbox_result *results, size_t n,
+                                 int64_t now_ms, md_study_state *ret_state, md_error *err)
+    MD_NODISCARD;
+/* The rows of a study, or with study 0 those in `state`, by id above after_id. */
+md_status md_store_outbox_rows(md_store *store, int64_t study, md_outbox_state state,
+                               int64_t after_id, size_t n_max, md_outbox_row *ret_rows,
+                               size_t *ret_n, md_error *err) MD_NODISCARD;
+/* When the next row of the destination is due; INT64_MAX: none waits. */
+md_status md_store_outbox_next_ms(md_store *store, const char *destination, int64_t *ret_ms,
+                                  md_error *err) MD_NODISCARD;
+
+typedef struct md_backoff {
+    int64_t first_ms, most_ms; /* the wait doubles from the one to the other */
+    unsigned max_attempts;     /* then the row is dead; 0: never */
+} md_backoff;
+
+/* The wait after the n-th failed attempt (1, 2, ...): first_ms * 2^(n-1), at most most_ms, of
+ * which the upper half is left to chance so that many senders do not come back at the same
+ * moment: wait * (1 + random / 2^32) / 2. */
+int64_t md_backoff_ms(const md_backoff *backoff, unsigned n_attempts, uint32_t random);
+
+/* ---- steering ---- */
+
+/* failed or quarantined -> complete, with its counts reset; a study that failed only in sending
+ * goes to sending with its dead rows pending again. MD_INVALID_ARG from any other state. */
+md_status md_store_retry(md_store *store, int64_t study, int64_t now_ms,
+                         md_study_state *ret_state, md_error *err) MD_NODISCARD;
+/* Any state but done and failed -> quarantined; a claim on it becomes stale and what is unsent
+ * of it stays unsent. */
+md_status md_store_quarantine(md_store *store, int64_t study, const char *reason, md_error *err)
+    MD_NODISCARD;
+md_status md_store_set_priority(md_store *store, int64_t study, int priority, md_error *err)
+    MD_NODISCARD;
+
+typedef enum md_store_flag {
+    MD_STORE_PAUSED,  /* nothing is claimed for analysis */
+    MD_STORE_DRAINING /* nothing new is accepted; the listener asks */
+} md_store_flag;
+
+/* Flags survive a restart: what an operator stopped stays stopped. */
+md_status md_store_set_flag(md_store *store, md_store_flag flag, bool on, md_error *err)
+    MD_NODISCARD;
+bool md_store_flag_is_set(md_store *store, md_store_flag flag);
+
+typedef struct md_store_counts {
+    uint64_t studies[MD_STUDY_N_STATES];
+    uint64_t outbox_pending, outbox_dead;
+    uint64_t n_instances, size_bytes;
+    int64_t oldest_waiting_ms; /* complete_ms of the study that waits longest; 0: none waits */
+} md_store_counts;
+
+md_status md_store_count(md_store *store, md_store_counts *ret_counts, md_error *err)
+    MD_NODISCARD;
+
+/* ---- files ---- */
+
+typedef struct md_retention {
+    int64_t ended_before_ms; /* done and failed studies that ended earlier go; 0: none */
+    uint64_t max_bytes;      /* then the oldest ended ones until all fits; 0: no quota */
+} md_retention;
+
+/* Forget up to n_max studies that ended and have nothing pending. The rows are gone when this
+ * returns; the files are the caller's to remove (md_free *ret_files). What a crash leaves in
+ * between, the scan at start removes. */
+md_status md_store_retire(md_store *store, const md_retention *retention, size_t n_max,
+                          uint64_t **ret_files, size_t *ret_n_files, size_t *ret_n_studies,
+                          md_error *err) MD_NODISCARD;
+/* Every file that a row names, ascending, with its size. Caller frees with md_free. */
+typedef struct md_store_file {
+    uint64_t file, size_bytes;
+    int64_t study;
+} md_store_file;
+md_status md_store_files(md_store *store, md_store_file **ret_files, size_t *ret_n,
+                         md_error *err) MD_NODISCARD;
+
+#endif

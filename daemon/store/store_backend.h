@@ -1,0 +1,72 @@
+#ifndef MEDAID_DAEMON_STORE_BACKEND_H
+#define MEDAID_DAEMON_STORE_BACKEND_H
+
+/* What a database has to do to be a store: one function for each of store.h, with the same
+ * promises. store.c checks arguments and calls these; a second database is a second table. */
+
+#include "daemon/store/store.h"
+
+typedef struct md_store_backend {
+    const char *name;
+    void (*close)(md_store *store);
+    md_status (*recover)(md_store *store, int64_t now_ms, md_recovery *ret_recovery,
+                         md_error *err);
+    md_status (*add_instances)(md_store *store, const md_instance_new *items, size_t n,
+                               md_instance_outcome *ret_outcomes, md_error *err);
+    md_status (*instances)(md_store *store, int64_t study, bool only_current,
+                           md_instance **ret_instances, size_t *ret_n, md_error *err);
+    md_status (*study)(md_store *store, int64_t id, const char *key, md_study *ret_study,
+                       md_error *err);
+    md_status (*studies)(md_store *store, const md_study_page *page, size_t n_max,
+                         md_study *ret_studies, size_t *ret_n, md_error *err);
+    md_status (*complete)(md_store *store, const md_study *study, int64_t now_ms,
+                          md_error *err);
+    md_status (*claim)(md_store *store, const char *owner, int64_t now_ms, int64_t lease_ms,
+                       md_claim *ret_claim, md_study *ret_study, md_error *err);
+    md_status (*renew)(md_store *store, const md_claim *claim, int64_t now_ms, int64_t lease_ms,
+                       md_error *err);
+    md_status (*report)(md_store *store, const md_claim *claim, int64_t now_ms, md_error *err);
+    md_status (*attempt_failed)(md_store *store, const md_claim *claim, const char *reason,
+                                int64_t now_ms, md_study_state *ret_state, md_error *err);
+    md_status (*release)(md_store *store, const md_claim *claim, md_error *err);
+    md_status (*finish)(md_store *store, const md_claim *claim, const md_object_new *objects,
+                        size_t n, const char *failed, int64_t now_ms, md_study_state *ret_state,
+                        md_error *err);
+    md_status (*add_objects)(md_store *store, int64_t study, const md_object_new *objects,
+                             size_t n, int64_t now_ms, md_error *err);
+    md_status (*set_notified)(md_store *store, int64_t study, int64_t now_ms, md_error *err);
+    md_status (*objects)(md_store *store, int64_t study, md_object **ret_objects, size_t *ret_n,
+                         md_error *err);
+    md_status (*outbox_claim)(md_store *store, const char *destination, int64_t now_ms,
+                              int64_t lease_ms, size_t n_max, md_outbox_row *ret_rows,
+                              size_t *ret_n, md_error *err);
+    md_status (*outbox_finish)(md_store *store, const md_outbox_result *results, size_t n,
+                               int64_t now_ms, md_study_state *ret_state, md_error *err);
+    md_status (*outbox_rows)(md_store *store, int64_t study, md_outbox_state state,
+                             int64_t after_id, size_t n_max, md_outbox_row *ret_rows,
+                             size_t *ret_n, md_error *err);
+    md_status (*outbox_next_ms)(md_store *store, const char *destination, int64_t *ret_ms,
+                                md_error *err);
+    md_status (*retry)(md_store *store, int64_t study, int64_t now_ms,
+                       md_study_state *ret_state, md_error *err);
+    md_status (*quarantine)(md_store *store, int64_t study, const char *reason, md_error *err);
+    md_status (*set_priority)(md_store *store, int64_t study, int priority, md_error *err);
+    md_status (*set_flag)(md_store *store, md_store_flag flag, bool on, md_error *err);
+    bool (*flag_is_set)(md_store *store, md_store_flag flag);
+    md_status (*count)(md_store *store, md_store_counts *ret_counts, md_error *err);
+    md_status (*retire)(md_store *store, const md_retention *retention, size_t n_max,
+                        uint64_t **ret_files, size_t *ret_n_files, size_t *ret_n_studies,
+                        md_error *err);
+    md_status (*files)(md_store *store, md_store_file **ret_files, size_t *ret_n,
+                       md_error *err);
+} md_store_backend;
+
+/* The first member of every backend's own struct. */
+struct md_store {
+    const md_store_backend *backend;
+};
+
+md_status md_store_sqlite_open(const md_store_options *options, md_store **ret_store,
+                               md_error *err) MD_NODISCARD;
+
+#endif

@@ -1,0 +1,169 @@
+#ifndef MEDAID_DAEMON_STORE_SQLITE_H
+#define MEDAID_DAEMON_STORE_SQLITE_H
+
+/* What the files of the SQLite backend share; nobody else includes this but the tests of the
+ * migrations.
+ *
+ * One connection writes, behind a lock; readers take a connection of a small pool. A function
+ * named md_sqlite_<verb> below that takes a connection is called with that connection held. */
+
+#include "daemon/store/store_backend.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+
+#include <sqlite3.h>
+
+enum {
+    MD_SQLITE_MAX_STATEMENTS = 96,
+    MD_SQLITE_N_READERS = 4
+};
+
+/* Statements are prepared on first use and kept. The text's address is the key: always pass the
+ * same string constant. */
+typedef struct md_sqlite_statement {
+    const char *sql;
+    sqlite3_stmt *statement;
+} md_sqlite_statement;
+
+typedef struct md_sqlite {
+    sqlite3 *db;
+    md_sqlite_statement statements[MD_SQLITE_MAX_STATEMENTS];
+    unsigned n_statements;
+} md_sqlite;
+
+typedef struct md_sqlite_add md_sqlite_add;
+
+typedef struct md_store_sqlite {
+    md_store base;
+    md_store_options options; /* path points to `path` */
+    char *path;
+    int lock_fd;
+    uint8_t key_secret[32];
+
+    pthread_mutex_t write_lock;
+    md_sqlite writer;
+
+    pthread_mutex_t reader_lock;
+    pthread_cond_t reader_free;
+    md_sqlite readers[MD_SQLITE_N_READERS];
+    bool reader_busy[MD_SQLITE_N_READERS];
+
+    /* group commit: callers of add_instances queue here, one of them does all */
+    pthread_mutex_t add_lock;
+    pthread_cond_t add_done;
+    md_sqlite_add *add_first, **add_last;
+    bool add_running;
+
+    atomic_bool flags[2];
+} md_store_sqlite;
+
+/* "database: <what>: <SQLite's words>" with the status that fits the code. */
+md_status md_sqlite_fail(md_error *err, int code, const char *what);
+
+extern const char *const *const md_sqlite_schema;
+extern const int md_sqlite_schema_version;
+/* Bring the database to version n_steps, each step in its own transaction. */
+md_status md_sqlite_migrate(sqlite3 *db, const char *const *steps, int n_steps, md_error *err)
+    MD_NODISCARD;
+
+/* Begin a statement: get it and bind its parameters. types: 'i' int64_t, 't' const char *, 'h'
+ * const uint8_t[32]. After use md_sqlite_end. */
+md_status md_sqlite_start(md_sqlite *c, const char *sql, sqlite3_stmt **ret_statement,
+                          md_error *err, const char *types, ...) MD_NODISCARD;
+/* *ret_row false: no more rows. On failure the statement is ended. */
+md_status md_sqlite_step(md_sqlite *c, sqlite3_stmt *statement, bool *ret_row, md_error *err)
+    MD_NODISCARD;
+void md_sqlite_end(sqlite3_stmt *statement);
+/* A statement without rows. */
+md_status md_sqlite_run(md_sqlite *c, const char *sql, md_error *err, const char *types, ...)
+    MD_NODISCARD;
+/* The same on the way out of an error that was told already. */
+void md_sqlite_undo(md_sqlite *c, const char *sql);
+/* One integer; MD_NOT_FOUND when there is no row. NULL is 0. */
+md_status md_sqlite_int(md_sqlite *c, const char *sql, int64_t *ret_value, md_error *err,
+                        const char *types, ...) MD_NODISCARD;
+/* Column text, cut to fit. */
+void md_sqlite_text(sqlite3_stmt *statement, int column, char *ret_text, size_t size_bytes);
+
+/* Take the writer and begin; commit or roll back by `status` and let go. */
+md_status md_sqlite_begin(md_store_sqlite *s, md_error *err) MD_NODISCARD;
+md_status md_sqlite_commit(md_store_sqlite *s, md_status status, md_error *err) MD_NODISCARD;
+
+md_status md_sqlite_reader(md_store_sqlite *s, md_sqlite **ret_reader, md_error *err)
+    MD_NODISCARD;
+void md_sqlite_reader_done(md_store_sqlite *s, md_sqlite *reader);
+
+/* Inside a transaction. */
+md_status md_sqlite_load_study(md_sqlite *c, int64_t id, md_study *ret_study, md_error *err)
+    MD_NODISCARD;
+/* Change the state from what it is known to be; MD_CANCELLED when it is another by now,
+ * MD_INTERNAL for a change that does not exist. */
+md_status md_sqlite_set_state(md_sqlite *c, int64_t study, md_study_state from,
+                              md_study_state to, md_error *err) MD_NODISCARD;
+/* Begin the next generation in the state receiving or complete; received_ms starts its clock.
+ */
+md_status md_sqlite_reopen(md_store_sqlite *s, const md_study *study, md_study_state to,
+                           int64_t received_ms, int64_t now_ms, md_error *err) MD_NODISCARD;
+/* Leave sending if nothing is pending any more; *ret_state is the state after it. */
+md_status md_sqlite_end_sending(md_store_sqlite *s, int64_t study, int64_t now_ms,
+                                md_study_state *ret_state, md_error *err) MD_NODISCARD;
+/* Objects and their outbox rows for the present generation. */
+md_status md_sqlite_put_objects(md_sqlite *c, int64_t study, int generation,
+                                const md_object_new *objects, size_t n, int64_t now_ms,
+                                md_error *err) MD_NODISCARD;
+
+/* The functions of the table, by file. */
+md_status md_sqlite_add_instances(md_store *store, const md_instance_new *items, size_t n,
+                                  md_instance_outcome *ret_outcomes, md_error *err);
+md_status md_sqlite_instances(md_store *store, int64_t study, bool only_current,
+                              md_instance **ret_instances, size_t *ret_n, md_error *err);
+md_status md_sqlite_recover(md_store *store, int64_t now_ms, md_recovery *ret_recovery,
+                            md_error *err);
+md_status md_sqlite_study(md_store *store, int64_t id, const char *key, md_study *ret_study,
+                          md_error *err);
+md_status md_sqlite_studies(md_store *store, const md_study_page *page, size_t n_max,
+                            md_study *ret_studies, size_t *ret_n, md_error *err);
+md_status md_sqlite_complete(md_store *store, const md_study *study, int64_t now_ms,
+                             md_error *err);
+md_status md_sqlite_claim(md_store *store, const char *owner, int64_t now_ms, int64_t lease_ms,
+                          md_claim *ret_claim, md_study *ret_study, md_error *err);
+md_status md_sqlite_renew(md_store *store, const md_claim *claim, int64_t now_ms,
+                          int64_t lease_ms, md_error *err);
+md_status md_sqlite_report(md_store *store, const md_claim *claim, int64_t now_ms,
+                           md_error *err);
+md_status md_sqlite_attempt_failed(md_store *store, const md_claim *claim, const char *reason,
+                                   int64_t now_ms, md_study_state *ret_state, md_error *err);
+md_status md_sqlite_release(md_store *store, const md_claim *claim, md_error *err);
+md_status md_sqlite_finish(md_store *store, const md_claim *claim, const md_object_new *objects,
+                           size_t n, const char *failed, int64_t now_ms,
+                           md_study_state *ret_state, md_error *err);
+md_status md_sqlite_set_notified(md_store *store, int64_t study, int64_t now_ms, md_error *err);
+md_status md_sqlite_retry(md_store *store, int64_t study, int64_t now_ms,
+                          md_study_state *ret_state, md_error *err);
+md_status md_sqlite_quarantine(md_store *store, int64_t study, const char *reason,
+                               md_error *err);
+md_status md_sqlite_set_priority(md_store *store, int64_t study, int priority, md_error *err);
+md_status md_sqlite_add_objects(md_store *store, int64_t study, const md_object_new *objects,
+                                size_t n, int64_t now_ms, md_error *err);
+md_status md_sqlite_objects(md_store *store, int64_t study, md_object **ret_objects,
+                            size_t *ret_n, md_error *err);
+md_status md_sqlite_outbox_claim(md_store *store, const char *destination, int64_t now_ms,
+                                 int64_t lease_ms, size_t n_max, md_outbox_row *ret_rows,
+                                 size_t *ret_n, md_error *err);
+md_status md_sqlite_outbox_finish(md_store *store, const md_outbox_result *results, size_t n,
+                                  int64_t now_ms, md_study_state *ret_state, md_error *err);
+md_status md_sqlite_outbox_rows(md_store *store, int64_t study, md_outbox_state state,
+                                int64_t after_id, size_t n_max, md_outbox_row *ret_rows,
+                                size_t *ret_n, md_error *err);
+md_status md_sqlite_outbox_next_ms(md_store *store, const char *destination, int64_t *ret_ms,
+                                   md_error *err);
+md_status md_sqlite_count(md_store *store, md_store_counts *ret_counts, md_error *err);
+md_status md_sqlite_retire(md_store *store, const md_retention *retention, size_t n_max,
+                           uint64_t **ret_files, size_t *ret_n_files, size_t *ret_n_studies,
+                           md_error *err);
+md_status md_sqlite_files(md_store *store, md_store_file **ret_files, size_t *ret_n,
+                          md_error *err);
+
+#endif

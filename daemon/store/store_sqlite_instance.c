@@ -1,0 +1,307 @@
+#include "daemon/store/store_sqlite.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+
+/* One caller of add_instances in the queue; it lives on that caller's stack. */
+struct md_sqlite_add {
+    const md_instance_new *items;
+    size_t n;
+    md_instance_outcome *outcomes;
+    md_error *err;
+    md_status status;
+    bool done;
+    md_sqlite_add *next;
+};
+
+static void make_key(const md_store_sqlite *s, const char *study_uid,
+                     char ret_key[MD_STORE_KEY_BYTES])
+{
+    uint8_t mac[EVP_MAX_MD_SIZE] = {0};
+    unsigned length = 0;
+    if (HMAC(EVP_sha256(), s->key_secret, (int)sizeof s->key_secret, (const uint8_t *)study_uid,
+             strlen(study_uid), mac, &length) == NULL) {
+        abort(); /* the library has no SHA-256: nothing here can go on safely */
+    }
+    md_hex(mac, (MD_STORE_KEY_BYTES - 1) / 2, ret_key);
+}
+
+/* The row of the study, made when it is new. */
+static md_status find_or_make_study(md_store_sqlite *s, const md_instance_new *item,
+                                    md_study *ret_study, bool *ret_new, md_error *err)
+{
+    md_sqlite *c = &s->writer;
+    int64_t id = 0;
+    md_status status =
+        md_sqlite_int(c, "SELECT id FROM study WHERE uid = ?", &id, err, "t", item->study_uid);
+    *ret_new = status == MD_NOT_FOUND;
+    if (status == MD_NOT_FOUND) {
+        char key[MD_STORE_KEY_BYTES];
+        make_key(s, item->study_uid, key);
+        MD_TRY(md_sqlite_run(c,
+                             "INSERT INTO study (key, uid, state, priority, first_received,"
+                             " last_received) VALUES (?, ?, 0, ?, ?, ?)",
+                             err, "ttiii", key, item->study_uid, (int64_t)item->priority,
+                             item->received_ms, item->received_ms));
+        id = sqlite3_last_insert_rowid(c->db);
+        status = MD_OK;
+    }
+    MD_TRY(status);
+    return md_sqlite_load_study(c, id, ret_study, err);
+}
+
+/* What a kept instance does to the state of its study. */
+static md_status take_back(md_store_sqlite *s, const md_study *study,
+                           const md_instance_new *item, bool *ret_reopened, md_error *err)
+{
+    md_sqlite *c = &s->writer;
+    *ret_reopened = false;
+    switch (study->state) {
+    case MD_STUDY_RECEIVING:
+        return MD_OK;
+    case MD_STUDY_COMPLETE:
+    case MD_STUDY_ANALYSING:
+    case MD_STUDY_REPORTING:
+        *ret_reopened = study->state != MD_STUDY_COMPLETE;
+        MD_TRY(md_sqlite_set_state(c, study->id, study->state, MD_STUDY_RECEIVING, err));
+        return md_sqlite_run(c,
+                             "UPDATE study SET token = token + 1, owner = '', lease_until = 0,"
+                             " not_before = 0, complete = 0, analysis_start = 0,"
+                             " analysis_end = 0 WHERE id = ?",
+                             err, "i", study->id);
+    case MD_STUDY_DONE:
+    case MD_STUDY_FAILED:
+        if (s->options.late == MD_LATE_REOPEN) {
+            *ret_reopened = true;
+            return md_sqlite_reopen(s, study, MD_STUDY_RECEIVING, item->received_ms,
+                                    item->received_ms, err);
+        }
+        return MD_OK;
+    case MD_STUDY_SENDING:
+    case MD_STUDY_QUARANTINED:
+        return md_sqlite_run(c, "UPDATE study SET late = 1 WHERE id = ?", err, "i", study->id);
+    case MD_STUDY_N_STATES:
+        break;
+    }
+    return md_fail(err, MD_INTERNAL, "a study in state %d", (int)study->state);
+}
+
+static md_status insert_instance(md_store_sqlite *s, const md_study *study,
+                                 const md_instance_new *item, bool conflict, bool current,
+                                 md_error *err)
+{
+    md_sqlite *c = &s->writer;
+    if (conflict && current) {
+        MD_TRY(md_sqlite_run(c, "UPDATE instance SET current = 0 WHERE study = ? AND uid = ?",
+                             err, "it", study->id, item->sop_instance_uid));
+    }
+    MD_TRY(md_sqlite_run(c,
+                         "INSERT INTO instance (study, uid, class, series, syntax, source,"
+                         " sha256, file, size_bytes, received, current)"
+                         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                         err, "ittttthiiii", study->id, item->sop_instance_uid,
+                         item->sop_class_uid, item->series_uid, item->transfer_syntax_uid,
+                         item->source_ae, item->sha256, (int64_t)item->file,
+                         (int64_t)item->size_bytes, item->received_ms, (int64_t)current));
+    return md_sqlite_run(
+        c,
+        "UPDATE study SET n_instances = n_instances + ?, n_conflicts = n_conflicts + ?,"
+        " size_bytes = size_bytes + ?, last_received = max(last_received, ?),"
+        " priority = max(priority, ?) WHERE id = ?",
+        err, "iiiiii", (int64_t)!conflict, (int64_t)conflict, (int64_t)item->size_bytes,
+        item->received_ms, (int64_t)item->priority, study->id);
+}
+
+static md_status add_one(md_store_sqlite *s, const md_instance_new *item,
+                         md_instance_outcome *ret_outcome, md_error *err)
+{
+    md_study study;
+    bool is_new = false;
+    MD_TRY(find_or_make_study(s, item, &study, &is_new, err));
+    memset(ret_outcome, 0, sizeof *ret_outcome);
+    ret_outcome->study = study.id;
+    memcpy(ret_outcome->study_key, study.key, sizeof study.key);
+
+    int64_t n_same = 0;
+    int64_t n_copies = 0;
+    if (!is_new) {
+        MD_TRY(md_sqlite_int(&s->writer,
+                             "SELECT count(*) FROM instance WHERE study = ? AND uid = ?",
+                             &n_copies, err, "it", study.id, item->sop_instance_uid));
+    }
+    if (n_copies > 0) {
+        MD_TRY(md_sqlite_int(&s->writer,
+                             "SELECT count(*) FROM instance WHERE study = ? AND uid = ? AND"
+                             " sha256 = ?",
+                             &n_same, err, "ith", study.id, item->sop_instance_uid,
+                             item->sha256));
+    }
+    if (n_same > 0) {
+        ret_outcome->kind = MD_INSTANCE_SAME;
+        return MD_OK;
+    }
+    bool conflict = n_copies > 0;
+    if (conflict && s->options.conflict == MD_CONFLICT_REFUSE) {
+        ret_outcome->kind = MD_INSTANCE_REFUSED;
+        return MD_OK;
+    }
+    bool current = !conflict || s->options.conflict == MD_CONFLICT_USE_LAST;
+    ret_outcome->kind = conflict ? MD_INSTANCE_CONFLICT : MD_INSTANCE_STORED;
+    MD_TRY(insert_instance(s, &study, item, conflict, current, err));
+    return current ? take_back(s, &study, item, &ret_outcome->reopened, err) : MD_OK;
+}
+
+/* All items of one caller or none: a savepoint keeps the others of the group out of its
+ * trouble. */
+static void add_caller(md_store_sqlite *s, md_sqlite_add *add)
+{
+    md_sqlite *c = &s->writer;
+    if (sqlite3_get_autocommit(c->db) != 0) {
+        /* SQLite rolled the whole transaction back (disk full, out of memory, input/output) */
+        add->status = MD_CANCELLED;
+        return;
+    }
+    add->status = md_sqlite_run(c, "SAVEPOINT caller", add->err, "");
+    for (size_t i = 0; i < add->n && add->status == MD_OK; i++) {
+        add->status = add_one(s, &add->items[i], &add->outcomes[i], add->err);
+    }
+    if (add->status != MD_OK && sqlite3_get_autocommit(c->db) == 0) {
+        md_sqlite_undo(c, "ROLLBACK TO caller");
+    }
+    if (sqlite3_get_autocommit(c->db) == 0) {
+        md_status released = md_sqlite_run(c, "RELEASE caller", add->err, "");
+        add->status = add->status == MD_OK ? released : add->status;
+    }
+}
+
+/* One transaction for the whole list. If the transaction is lost every caller learns why. */
+static void add_group(md_store_sqlite *s, md_sqlite_add *first)
+{
+    md_error why = {0};
+    md_status status = md_sqlite_begin(s, &why);
+    if (status == MD_OK) {
+        for (md_sqlite_add *add = first; add != NULL; add = add->next) {
+            add_caller(s, add);
+            if (sqlite3_get_autocommit(s->writer.db) != 0 && add->status != MD_CANCELLED) {
+                status = add->status;
+                why = add->err != NULL ? *add->err : why;
+            }
+        }
+        if (status != MD_OK && why.status == MD_OK) {
+            (void)md_fail(&why, status, "database: the transaction was rolled back");
+        }
+        status = md_sqlite_commit(s, status, &why);
+    }
+    for (md_sqlite_add *add = first; add != NULL && status != MD_OK; add = add->next) {
+        if (add->status == MD_OK || add->status == MD_CANCELLED) {
+            add->status = status;
+            if (add->err != NULL) {
+                *add->err = why;
+            }
+        }
+    }
+}
+
+md_status md_sqlite_add_instances(md_store *store, const md_instance_new *items, size_t n,
+                                  md_instance_outcome *ret_outcomes, md_error *err)
+{
+    md_store_sqlite *s = (md_store_sqlite *)store;
+    md_error own_err = {0};
+    md_sqlite_add add = {
+        .items = items, .n = n, .outcomes = ret_outcomes, .err = err != NULL ? err : &own_err};
+    pthread_mutex_lock(&s->add_lock);
+    *s->add_last = &add;
+    s->add_last = &add.next;
+    while (!add.done) {
+        if (s->add_running) {
+            pthread_cond_wait(&s->add_done, &s->add_lock);
+            continue;
+        }
+        /* Nobody is committing: do it for all that wait. Those that come meanwhile are the next
+         * group. */
+        s->add_running = true;
+        md_sqlite_add *first = s->add_first;
+        s->add_first = NULL;
+        s->add_last = &s->add_first;
+        pthread_mutex_unlock(&s->add_lock);
+        add_group(s, first);
+        pthread_mutex_lock(&s->add_lock);
+        s->add_running = false;
+        for (md_sqlite_add *a = first; a != NULL;) {
+            md_sqlite_add *next = a->next; /* its caller may return once done is seen */
+            a->done = true;
+            a = next;
+        }
+        pthread_cond_broadcast(&s->add_done);
+    }
+    pthread_mutex_unlock(&s->add_lock);
+    return add.status;
+}
+
+static void read_instance(sqlite3_stmt *row_of, md_instance *ret)
+{
+    memset(ret, 0, sizeof *ret);
+    ret->id = sqlite3_column_int64(row_of, 0);
+    ret->study = sqlite3_column_int64(row_of, 1);
+    md_sqlite_text(row_of, 2, ret->sop_instance_uid, sizeof ret->sop_instance_uid);
+    md_sqlite_text(row_of, 3, ret->sop_class_uid, sizeof ret->sop_class_uid);
+    md_sqlite_text(row_of, 4, ret->series_uid, sizeof ret->series_uid);
+    md_sqlite_text(row_of, 5, ret->transfer_syntax_uid, sizeof ret->transfer_syntax_uid);
+    md_sqlite_text(row_of, 6, ret->source_ae, sizeof ret->source_ae);
+    if (sqlite3_column_bytes(row_of, 7) == MD_SHA256_BYTES) {
+        memcpy(ret->sha256, sqlite3_column_blob(row_of, 7), MD_SHA256_BYTES);
+    }
+    ret->file = (uint64_t)sqlite3_column_int64(row_of, 8);
+    ret->size_bytes = (uint64_t)sqlite3_column_int64(row_of, 9);
+    ret->received_ms = sqlite3_column_int64(row_of, 10);
+    ret->current = sqlite3_column_int(row_of, 11) != 0;
+}
+
+static md_status load_instances(md_sqlite *c, int64_t study, bool only_current,
+                                md_instance **ret_instances, size_t *ret_n, md_error *err)
+{
+    MD_AUTO(md_freep) md_instance *list = NULL;
+    size_t n = 0;
+    size_t n_room = 0;
+    sqlite3_stmt *row_of = NULL;
+    bool row = false;
+    MD_TRY(md_sqlite_start(c,
+                           "SELECT id, study, uid, class, series, syntax, source, sha256, file,"
+                           " size_bytes, received, current FROM instance"
+                           " WHERE study = ? AND current >= ? ORDER BY id",
+                           &row_of, err, "ii", study, (int64_t)only_current));
+    MD_TRY(md_sqlite_step(c, row_of, &row, err));
+    while (row) {
+        if (n == n_room) {
+            n_room = n_room == 0 ? 16 : 2 * n_room;
+            size_t size_bytes;
+            void *grown =
+                md_mul(n_room, sizeof *list, &size_bytes) ? md_realloc(list, size_bytes) : NULL;
+            if (grown == NULL) {
+                md_sqlite_end(row_of);
+                return md_fail(err, MD_NOMEM, "no memory for %zu instances", n_room);
+            }
+            list = grown;
+        }
+        read_instance(row_of, &list[n++]);
+        MD_TRY(md_sqlite_step(c, row_of, &row, err));
+    }
+    md_sqlite_end(row_of);
+    *ret_instances = MD_STEAL(list);
+    *ret_n = n;
+    return MD_OK;
+}
+
+md_status md_sqlite_instances(md_store *store, int64_t study, bool only_current,
+                              md_instance **ret_instances, size_t *ret_n, md_error *err)
+{
+    md_store_sqlite *s = (md_store_sqlite *)store;
+    md_sqlite *reader = NULL;
+    MD_TRY(md_sqlite_reader(s, &reader, err));
+    md_status status = load_instances(reader, study, only_current, ret_instances, ret_n, err);
+    md_sqlite_reader_done(s, reader);
+    return status;
+}

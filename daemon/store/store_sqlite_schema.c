@@ -1,0 +1,160 @@
+#include "daemon/store/store_sqlite.h"
+
+/* Version n of the schema is what steps 0 .. n-1 make. A step that was released is never
+ * changed: a new version is a new step at the end. */
+static const char *const steps[] = {
+    /* 1 */
+    "CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;"
+    "INSERT INTO meta VALUES ('key_secret', randomblob(32));"
+
+    /* AUTOINCREMENT: an id is never used again, so that a stale claim cannot meet another
+     * study. rank = complete_ms - priority * ageing: the order of the queue, see
+     * md_store_claim. */
+    "CREATE TABLE study ("
+    " id INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " key TEXT NOT NULL UNIQUE,"
+    " uid TEXT NOT NULL UNIQUE,"
+    " state INTEGER NOT NULL CHECK (state BETWEEN 0 AND 7),"
+    " generation INTEGER NOT NULL DEFAULT 1,"
+    " priority INTEGER NOT NULL DEFAULT 0,"
+    " rank INTEGER NOT NULL DEFAULT 0,"
+    " not_before INTEGER NOT NULL DEFAULT 0,"
+    " n_failures INTEGER NOT NULL DEFAULT 0,"
+    " n_interruptions INTEGER NOT NULL DEFAULT 0,"
+    " n_instances INTEGER NOT NULL DEFAULT 0,"
+    " n_conflicts INTEGER NOT NULL DEFAULT 0,"
+    " size_bytes INTEGER NOT NULL DEFAULT 0,"
+    " late INTEGER NOT NULL DEFAULT 0,"
+    " analysis_failed INTEGER NOT NULL DEFAULT 0,"
+    " reason TEXT NOT NULL DEFAULT '',"
+    " predecessor_uid TEXT NOT NULL DEFAULT '',"
+    " predecessor_class TEXT NOT NULL DEFAULT '',"
+    " owner TEXT NOT NULL DEFAULT '',"
+    " lease_until INTEGER NOT NULL DEFAULT 0,"
+    " token INTEGER NOT NULL DEFAULT 0,"
+    " first_received INTEGER NOT NULL,"
+    " last_received INTEGER NOT NULL,"
+    " complete INTEGER NOT NULL DEFAULT 0,"
+    " analysis_start INTEGER NOT NULL DEFAULT 0,"
+    " analysis_end INTEGER NOT NULL DEFAULT 0,"
+    " stored INTEGER NOT NULL DEFAULT 0,"
+    " notified INTEGER NOT NULL DEFAULT 0,"
+    " ended INTEGER NOT NULL DEFAULT 0);"
+    "CREATE INDEX study_queue ON study (state, rank, id);"
+
+    "CREATE TABLE instance ("
+    " id INTEGER PRIMARY KEY,"
+    " study INTEGER NOT NULL REFERENCES study (id) ON DELETE CASCADE,"
+    " uid TEXT NOT NULL,"
+    " class TEXT NOT NULL,"
+    " series TEXT NOT NULL,"
+    " syntax TEXT NOT NULL,"
+    " source TEXT NOT NULL,"
+    " sha256 BLOB NOT NULL,"
+    " file INTEGER NOT NULL UNIQUE,"
+    " size_bytes INTEGER NOT NULL,"
+    " received INTEGER NOT NULL,"
+    " current INTEGER NOT NULL,"
+    " UNIQUE (study, uid, sha256));"
+
+    "CREATE TABLE object ("
+    " id INTEGER PRIMARY KEY,"
+    " study INTEGER NOT NULL REFERENCES study (id) ON DELETE CASCADE,"
+    " generation INTEGER NOT NULL,"
+    " kind TEXT NOT NULL,"
+    " uid TEXT NOT NULL,"
+    " class TEXT NOT NULL,"
+    " file INTEGER NOT NULL UNIQUE,"
+    " size_bytes INTEGER NOT NULL,"
+    " created INTEGER NOT NULL,"
+    " UNIQUE (study, uid));"
+
+    "CREATE TABLE outbox ("
+    " id INTEGER PRIMARY KEY,"
+    " study INTEGER NOT NULL REFERENCES study (id) ON DELETE CASCADE,"
+    " object INTEGER NOT NULL REFERENCES object (id) ON DELETE CASCADE,"
+    " generation INTEGER NOT NULL,"
+    " destination TEXT NOT NULL,"
+    " state INTEGER NOT NULL CHECK (state BETWEEN 0 AND 2),"
+    " n_attempts INTEGER NOT NULL DEFAULT 0,"
+    " next_attempt INTEGER NOT NULL,"
+    " lease_until INTEGER NOT NULL DEFAULT 0,"
+    " token INTEGER NOT NULL DEFAULT 0,"
+    " last_status INTEGER NOT NULL DEFAULT -1,"
+    " UNIQUE (object, destination));"
+    "CREATE INDEX outbox_due ON outbox (destination, next_attempt) WHERE state = 0;"
+    "CREATE INDEX outbox_study ON outbox (study, state);",
+};
+
+const char *const *const md_sqlite_schema = steps;
+const int md_sqlite_schema_version = (int)(sizeof steps / sizeof *steps);
+
+enum {
+    APPLICATION_ID = 0x6d646169 /* "mdai", at offset 68 of the file */
+};
+
+static md_status read_pragma(sqlite3 *db, const char *sql, int *ret_value, md_error *err)
+{
+    sqlite3_stmt *statement = NULL;
+    int code = sqlite3_prepare_v2(db, sql, -1, &statement, NULL);
+    if (code == SQLITE_OK) {
+        code = sqlite3_step(statement);
+    }
+    if (code == SQLITE_ROW) {
+        *ret_value = sqlite3_column_int(statement, 0);
+    }
+    sqlite3_finalize(statement);
+    return code == SQLITE_ROW ? MD_OK : md_sqlite_fail(err, code, "reading its version");
+}
+
+static md_status apply_step(sqlite3 *db, const char *step, int version, md_error *err)
+{
+    char pragmas[96];
+    snprintf(pragmas, sizeof pragmas, "PRAGMA application_id = %d; PRAGMA user_version = %d;",
+             APPLICATION_ID, version);
+    int code = sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+    if (code == SQLITE_OK) {
+        code = sqlite3_exec(db, step, NULL, NULL, NULL);
+    }
+    if (code == SQLITE_OK) {
+        code = sqlite3_exec(db, pragmas, NULL, NULL, NULL);
+    }
+    if (code == SQLITE_OK) {
+        code = sqlite3_exec(db, "COMMIT", NULL, NULL, NULL);
+    }
+    if (code == SQLITE_OK) {
+        return MD_OK;
+    }
+    if (sqlite3_get_autocommit(db) == 0) {
+        (void)sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
+    }
+    char what[64];
+    snprintf(what, sizeof what, "bringing it to version %d", version);
+    return md_sqlite_fail(err, code, what);
+}
+
+md_status md_sqlite_migrate(sqlite3 *db, const char *const *all, int n_steps, md_error *err)
+{
+    int application = 0;
+    int version = 0;
+    int n_tables = 0;
+    MD_TRY(read_pragma(db, "PRAGMA application_id", &application, err));
+    MD_TRY(read_pragma(db, "PRAGMA user_version", &version, err));
+    MD_TRY(read_pragma(db, "SELECT count(*) FROM sqlite_schema", &n_tables, err));
+    if (application != APPLICATION_ID && (application != 0 || version != 0 || n_tables != 0)) {
+        return md_fail(err, MD_FORMAT, "the database was not made by medaid");
+    }
+    if (version > n_steps) {
+        return md_fail(err, MD_UNSUPPORTED,
+                       "the database has version %d, this medaid reads up to %d: install the "
+                       "newer medaid again, or restore a backup of before",
+                       version, n_steps);
+    }
+    if (version < 0) {
+        return md_fail(err, MD_FORMAT, "the database has version %d", version);
+    }
+    for (int i = version; i < n_steps; i++) {
+        MD_TRY(apply_step(db, all[i], i + 1, err));
+    }
+    return MD_OK;
+}

@@ -1,0 +1,279 @@
+/* The database as a file: versions, damage, a full disk, and many threads. */
+
+#include "daemon/store/store_sqlite.h"
+#include "fixture.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+static const char *const two_steps[] = {
+    "CREATE TABLE first (a INTEGER); INSERT INTO first VALUES (41);",
+    "ALTER TABLE first ADD COLUMN b INTEGER NOT NULL DEFAULT 1; UPDATE first SET a = a + b;",
+};
+static const char *const broken_step[] = {
+    "CREATE TABLE first (a INTEGER); INSERT INTO first VALUES (41);",
+    "ALTER TABLE first ADD COLUMN b INTEGER; UPDATE nowhere SET a = 1;",
+};
+
+static void test_an_older_version_is_brought_up(void **state)
+{
+    fixture *f = *state;
+    char path[PATH_LENGTH + 16];
+    snprintf(path, sizeof path, "%s/other.db", f->folder);
+    sqlite3 *db = NULL;
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_ok(md_sqlite_migrate(db, two_steps, 1, err));
+    md_error why = {0};
+    /* a step that fails leaves the version and the data as they were */
+    assert_int_equal(md_sqlite_migrate(db, broken_step, 2, &why), MD_INTERNAL);
+    assert_non_null(strstr(why.msg, "bringing it to version 2"));
+    assert_int_equal(text_number(path, "PRAGMA user_version"), 1);
+    assert_int_equal(text_number(path, "SELECT count(*) FROM pragma_table_info('first')"), 1);
+    assert_ok(md_sqlite_migrate(db, two_steps, 2, err));
+    assert_ok(md_sqlite_migrate(db, two_steps, 2, err));
+    assert_int_equal(text_number(path, "PRAGMA user_version"), 2);
+    assert_int_equal(text_number(path, "SELECT a FROM first"), 42);
+    sqlite3_close(db);
+}
+
+static void test_a_newer_version_is_refused(void **state)
+{
+    fixture *f = *state;
+    md_store_close(f->store);
+    f->store = NULL;
+    text_number(f->database, "PRAGMA user_version = 99");
+    md_error err = {0};
+    assert_int_equal(md_store_open(&f->options, &f->store, &err), MD_UNSUPPORTED);
+    assert_non_null(strstr(err.msg, "version 99"));
+    assert_non_null(strstr(err.msg, "newer medaid"));
+    assert_int_equal(text_number(f->database, "PRAGMA user_version"), 99);
+}
+
+static void test_a_database_of_somebody_else_is_refused(void **state)
+{
+    fixture *f = *state;
+    char path[PATH_LENGTH + 16];
+    snprintf(path, sizeof path, "%s/other.db", f->folder);
+    text_number(path, "CREATE TABLE theirs (a)");
+    md_store_options options = {.path = path};
+    md_store *store = NULL;
+    md_error err = {0};
+    assert_int_equal(md_store_open(&options, &store, &err), MD_FORMAT);
+    assert_string_equal(err.msg, "the database was not made by medaid");
+}
+
+static void damage(const char *path, off_t offset, size_t n)
+{
+    int fd = open(path, O_RDWR);
+    assert_true(fd >= 0);
+    for (size_t i = 0; i < n; i++) {
+        assert_int_equal(pwrite(fd, "\xa5", 1, offset + (off_t)i), 1);
+    }
+    close(fd);
+}
+
+static void test_a_damaged_file_is_told(void **state)
+{
+    fixture *f = *state;
+    for (unsigned i = 0; i < 50; i++) {
+        add(f->store, i, 1, 0, 1000);
+    }
+    md_store_close(f->store);
+    f->store = NULL;
+    struct stat info;
+    assert_int_equal(stat(f->database, &info), 0);
+    /* pages beyond the schema's: found by the check at start */
+    damage(f->database, 8 * 4096, (size_t)info.st_size - 8 * 4096);
+    md_error err = {0};
+    md_status status = md_store_open(&f->options, &f->store, &err);
+    if (status == MD_OK) {
+        md_recovery recovery;
+        status = md_store_recover(f->store, 0, &recovery, &err);
+    }
+    assert_int_equal(status, MD_FORMAT);
+    assert_non_null(strstr(err.msg, "restore a backup"));
+    md_store_close(f->store);
+    f->store = NULL;
+    damage(f->database, 0, 100);
+    assert_int_equal(md_store_open(&f->options, &f->store, &err), MD_FORMAT);
+    assert_non_null(strstr(err.msg, "not a database"));
+}
+
+/* Writes beyond a file size limit fail as on a full disk. What was acknowledged before stays,
+ * what is refused leaves nothing, and it works again when there is room. In a child of its own,
+ * as the limit is the process's. */
+static int run_full_disk(fixture *f)
+{
+    signal(SIGXFSZ, SIG_IGN);
+    unsigned n_added = 0;
+    for (; n_added < 20; n_added++) {
+        add(f->store, n_added, 1, 0, 1000);
+    }
+    char wal[PATH_LENGTH + 32];
+    snprintf(wal, sizeof wal, "%s-wal", f->database);
+    struct stat info;
+    assert_int_equal(stat(wal, &info), 0);
+    struct rlimit limit;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    struct rlimit small = {.rlim_cur = (rlim_t)info.st_size + 9000, .rlim_max = limit.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    unsigned n_refused = 0;
+    for (unsigned i = 0; i < 40; i++) {
+        md_instance_new item = instance_of(100 + i, 1, 0, 1000);
+        md_instance_outcome outcome;
+        md_error err = {0};
+        md_status status = md_store_add_instances(f->store, &item, 1, &outcome, &err);
+        if (status == MD_OK) {
+            n_added++;
+        } else {
+            assert_true(status == MD_LIMIT || status == MD_IO);
+            assert_non_null(strstr(err.msg, "database: "));
+            n_refused++;
+        }
+    }
+    assert_true(n_refused > 0);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    add(f->store, 999, 1, 0, 1000);
+    n_added++;
+    md_store_counts counts;
+    assert_ok(md_store_count(f->store, &counts, err));
+    assert_int_equal(counts.n_instances, n_added);
+    fixture_reopen(f);
+    assert_ok(md_store_count(f->store, &counts, err));
+    assert_int_equal(counts.n_instances, n_added);
+    return 0;
+}
+
+static void test_a_full_disk(void **state)
+{
+    run_full_disk(*state);
+}
+
+typedef struct adder {
+    md_store *store;
+    unsigned number;
+    unsigned n_stored;
+} adder;
+
+enum {
+    N_THREADS = 16,
+    N_ADDS = 200
+};
+
+/* Each thread adds to a study of its own and, every fourth time, to one that all share;
+ * instances of the shared one are sent by two threads at once: only one of them stores it. */
+static void *run_adder(void *argument)
+{
+    adder *a = argument;
+    for (unsigned i = 0; i < N_ADDS; i++) {
+        bool shared = i % 4 == 3;
+        md_instance_new item = shared
+                                   ? instance_of(500, a->number / 2 * N_ADDS + i, 0, 1000 + i)
+                                   : instance_of(a->number, i, 0, 1000 + i);
+        md_instance_outcome outcome;
+        if (md_store_add_instances(a->store, &item, 1, &outcome, NULL) == MD_OK) {
+            a->n_stored += outcome.kind == MD_INSTANCE_STORED;
+        }
+    }
+    return NULL;
+}
+
+static void test_many_threads_add(void **state)
+{
+    fixture *f = *state;
+    pthread_t threads[N_THREADS];
+    adder adders[N_THREADS];
+    for (unsigned i = 0; i < N_THREADS; i++) {
+        adders[i] = (adder){f->store, i, 0};
+        assert_int_equal(pthread_create(&threads[i], NULL, run_adder, &adders[i]), 0);
+    }
+    unsigned n_stored = 0;
+    for (unsigned i = 0; i < N_THREADS; i++) {
+        pthread_join(threads[i], NULL);
+        n_stored += adders[i].n_stored;
+    }
+    unsigned expected = N_THREADS * N_ADDS * 3 / 4 + N_THREADS / 2 * N_ADDS / 4;
+    assert_int_equal(n_stored, expected);
+    md_store_counts counts;
+    assert_ok(md_store_count(f->store, &counts, err));
+    assert_int_equal(counts.n_instances, expected);
+    assert_int_equal(counts.studies[MD_STUDY_RECEIVING], N_THREADS + 1);
+    md_store_close(f->store);
+    f->store = NULL;
+    assert_int_equal(text_number(f->database, "SELECT integrity_check = 'ok' FROM"
+                                              " pragma_integrity_check"),
+                     1);
+}
+
+/* Workers that race for studies: each is claimed once. */
+typedef struct worker {
+    md_store *store;
+    unsigned n_claimed;
+    int64_t claimed[256];
+} worker;
+
+static void *run_worker(void *argument)
+{
+    worker *w = argument;
+    md_claim claim;
+    md_study study;
+    while (w->n_claimed < 256 &&
+           md_store_claim(w->store, "w", 3000, 1000000, &claim, &study, NULL) == MD_OK) {
+        w->claimed[w->n_claimed++] = claim.study;
+        if (md_store_report(w->store, &claim, 4000, NULL) != MD_OK ||
+            md_store_finish(w->store, &claim, NULL, 0, NULL, 5000, NULL, NULL) != MD_OK) {
+            return NULL;
+        }
+    }
+    return NULL;
+}
+
+static void test_many_workers_claim(void **state)
+{
+    fixture *f = *state;
+    enum {
+        N_STUDIES = 60,
+        N_WORKERS = 6
+    };
+    for (unsigned i = 0; i < N_STUDIES; i++) {
+        study_in_state(f->store, i, MD_STUDY_COMPLETE, NULL);
+    }
+    pthread_t threads[N_WORKERS];
+    static worker workers[N_WORKERS];
+    for (unsigned i = 0; i < N_WORKERS; i++) {
+        workers[i].store = f->store;
+        workers[i].n_claimed = 0;
+        assert_int_equal(pthread_create(&threads[i], NULL, run_worker, &workers[i]), 0);
+    }
+    bool seen[N_STUDIES + 1] = {false};
+    for (unsigned i = 0; i < N_WORKERS; i++) {
+        pthread_join(threads[i], NULL);
+        for (unsigned k = 0; k < workers[i].n_claimed; k++) {
+            int64_t id = workers[i].claimed[k];
+            assert_true(id >= 1 && id <= N_STUDIES);
+            assert_false(seen[id]);
+            seen[id] = true;
+        }
+    }
+    md_store_counts counts;
+    assert_ok(md_store_count(f->store, &counts, err));
+    assert_int_equal(counts.studies[MD_STUDY_DONE], N_STUDIES);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_an_older_version_is_brought_up),
+        TEST(test_a_newer_version_is_refused),
+        TEST(test_a_database_of_somebody_else_is_refused),
+        TEST(test_a_damaged_file_is_told),
+        TEST(test_a_full_disk),
+        TEST(test_many_threads_add),
+        TEST(test_many_workers_claim),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
