@@ -1,0 +1,427 @@
+#include "daemon/spool/spool_internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <openssl/evp.h>
+
+enum {
+    READ_BYTES = 1 << 18,
+    SHARD_NAME_BYTES = 16,
+    FILE_NAME_BYTES = 24
+};
+
+static void closep(int *fd)
+{
+    if (*fd >= 0) {
+        close(*fd);
+    }
+}
+
+static bool statvfs_free_bytes(void *context, uint64_t *ret_bytes)
+{
+    const md_spool *spool = context;
+    struct statvfs info;
+    if (fstatvfs(spool->data_fd, &info) != 0) {
+        return false;
+    }
+    *ret_bytes = (uint64_t)info.f_bavail * info.f_frsize;
+    return true;
+}
+
+static char *joined(const char *folder, const char *name)
+{
+    size_t length = strlen(folder) + strlen(name) + 2;
+    char *path = md_malloc(length);
+    if (path != NULL) {
+        snprintf(path, length, "%s/%s", folder, name);
+    }
+    return path;
+}
+
+static md_status make_folders(md_spool *spool, const char *folder, md_error *err)
+{
+    spool->folder = md_strdup(folder);
+    spool->incoming = joined(folder, "incoming");
+    spool->data = joined(folder, "data");
+    if (spool->folder == NULL || spool->incoming == NULL || spool->data == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for the spool");
+    }
+    if (strlen(spool->data) + SHARD_NAME_BYTES + FILE_NAME_BYTES > MD_SPOOL_PATH_BYTES) {
+        return md_fail(err, MD_LIMIT, "the storage folder's name is too long");
+    }
+    MD_TRY(md_folder_create(spool->incoming, err));
+    MD_TRY(md_folder_create(spool->data, err));
+    spool->data_fd = open(spool->data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    MD_AUTO(closep) int folder_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (spool->data_fd < 0 || folder_fd < 0 || fsync(folder_fd) != 0) {
+        return md_fail_os(err, errno, "%s", folder);
+    }
+    return MD_OK;
+}
+
+md_status md_spool_open(const md_spool_options *options, md_spool **ret_spool,
+                        md_spool_scan *ret_scan, md_error *err)
+{
+    md_spool *opened = md_calloc(1, sizeof *opened);
+    if (opened == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for the spool");
+    }
+    opened->store = options->store;
+    opened->data_fd = -1;
+    opened->low_bytes = options->low_bytes;
+    opened->high_bytes = options->high_bytes > options->low_bytes
+                             ? options->high_bytes
+                             : options->low_bytes + options->low_bytes / 16;
+    opened->free_bytes = options->free_bytes != NULL ? options->free_bytes : statvfs_free_bytes;
+    opened->context = options->free_bytes != NULL ? options->context : opened;
+    pthread_mutex_init(&opened->shard_lock, NULL);
+    for (unsigned i = 0; i < MD_SPOOL_OPEN_FOLDERS; i++) {
+        opened->shards[i].fd = -1;
+    }
+    md_status status = make_folders(opened, options->folder, err);
+    if (status == MD_OK) {
+        opened->sync_is_ready = true;
+        status = md_sync_init(&opened->sync, opened->data, options->sync == MD_SPOOL_SYNC_FILES,
+                              options->sync == MD_SPOOL_SYNC_AUTO, err);
+    }
+    MD_AUTO(md_spool_closep) md_spool *spool = opened;
+    MD_TRY(status);
+    MD_TRY(md_spool_compare(spool, ret_scan, err));
+    (void)md_spool_disk_low(spool);
+    *ret_spool = MD_STEAL(spool);
+    return MD_OK;
+}
+
+void md_spool_close(md_spool *spool)
+{
+    if (spool == NULL) {
+        return;
+    }
+    for (unsigned i = 0; i < MD_SPOOL_OPEN_FOLDERS; i++) {
+        closep(&spool->shards[i].fd);
+    }
+    if (spool->sync_is_ready) {
+        md_sync_finish(&spool->sync);
+    }
+    closep(&spool->data_fd);
+    pthread_mutex_destroy(&spool->shard_lock);
+    md_free(spool->folder);
+    md_free(spool->incoming);
+    md_free(spool->data);
+    md_free(spool);
+}
+
+const char *md_spool_incoming(const md_spool *spool)
+{
+    return spool->incoming;
+}
+
+uint64_t md_spool_free_bytes(md_spool *spool)
+{
+    uint64_t n = 0;
+    return spool->free_bytes(spool->context, &n) ? n : 0;
+}
+
+bool md_spool_disk_low(md_spool *spool)
+{
+    if (spool->low_bytes == 0) {
+        return false;
+    }
+    uint64_t n = md_spool_free_bytes(spool);
+    if (n < spool->low_bytes) {
+        atomic_store(&spool->low, true);
+    } else if (n >= spool->high_bytes) {
+        atomic_store(&spool->low, false);
+    }
+    return atomic_load(&spool->low);
+}
+
+md_status md_spool_path(const md_spool *spool, uint64_t file,
+                        char ret_path[MD_SPOOL_PATH_BYTES], md_error *err)
+{
+    int length = snprintf(ret_path, MD_SPOOL_PATH_BYTES, "%s/%012" PRIx64 "/%016" PRIx64 ".dcm",
+                          spool->data, file / MD_SPOOL_FILES_A_FOLDER, file);
+    return length < MD_SPOOL_PATH_BYTES
+               ? MD_OK
+               : md_fail(err, MD_LIMIT, "the storage folder's name is too long");
+}
+
+void md_spool_remove(md_spool *spool, const uint64_t *files, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        char path[MD_SPOOL_PATH_BYTES];
+        if (md_spool_path(spool, files[i], path, NULL) == MD_OK) {
+            (void)unlink(path); /* what stays is removed at the next start */
+        }
+    }
+}
+
+md_spool_figures md_spool_count(md_spool *spool)
+{
+    return (md_spool_figures){.n_waits = atomic_load(&spool->sync.n_waits),
+                              .n_files = atomic_load(&spool->sync.n_files)};
+}
+
+/* Open data/NUMBER, made and made durable when it is new. */
+static int open_shard_folder(md_spool *spool, uint64_t number, int *ret_fd)
+{
+    char name[SHARD_NAME_BYTES];
+    snprintf(name, sizeof name, "%012" PRIx64, number);
+    bool made = mkdirat(spool->data_fd, name, 0700) == 0;
+    if (!made && errno != EEXIST) {
+        return errno;
+    }
+    if (made && fsync(spool->data_fd) != 0) {
+        return errno;
+    }
+    int fd = openat(spool->data_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0) {
+        return errno;
+    }
+    *ret_fd = fd;
+    return 0;
+}
+
+/* The folder for a number, shared by those who use it now. Numbers rise, so that one or two
+ * folders are in use at a time; MD_SPOOL_OPEN_FOLDERS is more than can be without a very slow
+ * caller, for whom a descriptor of its own is opened. *ret_shard NULL: that case, close
+ * *ret_fd. */
+static int take_shard(md_spool *spool, uint64_t number, md_spool_shard **ret_shard, int *ret_fd)
+{
+    pthread_mutex_lock(&spool->shard_lock);
+    md_spool_shard *found = NULL;
+    md_spool_shard *idle = NULL;
+    for (unsigned i = 0; i < MD_SPOOL_OPEN_FOLDERS; i++) {
+        md_spool_shard *shard = &spool->shards[i];
+        if (shard->fd >= 0 && shard->number == number) {
+            found = shard;
+        } else if (shard->n_users == 0 && (idle == NULL || shard->fd < 0)) {
+            idle = shard;
+        }
+    }
+    int os_errno = 0;
+    if (found == NULL && idle != NULL) {
+        closep(&idle->fd);
+        idle->fd = -1;
+        idle->number = number;
+        os_errno = open_shard_folder(spool, number, &idle->fd);
+        found = os_errno == 0 ? idle : NULL;
+    } else if (found == NULL) {
+        os_errno = open_shard_folder(spool, number, ret_fd);
+    }
+    if (found != NULL) {
+        found->n_users++;
+        *ret_fd = found->fd;
+    }
+    *ret_shard = found;
+    pthread_mutex_unlock(&spool->shard_lock);
+    return os_errno;
+}
+
+static void give_shard(md_spool *spool, md_spool_shard *shard, int fd)
+{
+    if (shard == NULL) {
+        closep(&fd);
+        return;
+    }
+    pthread_mutex_lock(&spool->shard_lock);
+    shard->n_users--;
+    pthread_mutex_unlock(&spool->shard_lock);
+}
+
+static int digest_file(int fd, uint64_t offset_bytes, uint8_t ret_digest[MD_SHA256_BYTES])
+{
+    uint8_t *buffer = md_malloc(READ_BYTES);
+    EVP_MD_CTX *context = EVP_MD_CTX_new();
+    int os_errno = buffer == NULL || context == NULL ? ENOMEM : 0;
+    if (os_errno == 0 && EVP_DigestInit_ex(context, EVP_sha256(), NULL) != 1) {
+        os_errno = ENOMEM;
+    }
+    off_t position = (off_t)offset_bytes;
+    while (os_errno == 0) {
+        ssize_t n = pread(fd, buffer, READ_BYTES, position);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n <= 0) {
+            os_errno = n < 0 ? errno : 0;
+            break;
+        }
+        if (EVP_DigestUpdate(context, buffer, (size_t)n) != 1) {
+            os_errno = ENOMEM;
+        }
+        position += n;
+    }
+    if (os_errno == 0 && EVP_DigestFinal_ex(context, ret_digest, NULL) != 1) {
+        os_errno = ENOMEM;
+    }
+    EVP_MD_CTX_free(context);
+    md_free(buffer);
+    return os_errno;
+}
+
+/* Open what arrived and start to write it out, so that the disk works while we compute. */
+static md_status open_arrival(const char *path, int *ret_fd, uint64_t *ret_size_bytes,
+                              md_error *err)
+{
+    MD_AUTO(closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    struct stat info;
+    if (fd < 0 || fstat(fd, &info) != 0) {
+        return md_fail_os(err, errno, "a received file");
+    }
+    if (!S_ISREG(info.st_mode)) {
+        return md_fail(err, MD_INVALID_ARG, "a received file is no regular file");
+    }
+    (void)sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+    *ret_size_bytes = (uint64_t)info.st_size;
+    *ret_fd = fd;
+    fd = -1;
+    return MD_OK;
+}
+
+/* Move the file to its place and wait until content and name are on disk. On failure it is gone
+ * from both places. */
+static int place_file(md_spool *spool, const char *path, int fd, uint64_t file)
+{
+    md_spool_shard *shard = NULL;
+    int folder_fd = -1;
+    int os_errno = take_shard(spool, file / MD_SPOOL_FILES_A_FOLDER, &shard, &folder_fd);
+    if (os_errno != 0) {
+        (void)unlink(path);
+        return os_errno;
+    }
+    char name[FILE_NAME_BYTES];
+    snprintf(name, sizeof name, "%016" PRIx64 ".dcm", file);
+    /* The order of rename and sync does not matter for safety, as the row comes after both;
+     * this way one flush carries both. */
+    if (renameat(AT_FDCWD, path, folder_fd, name) != 0) {
+        os_errno = errno;
+        (void)unlink(path);
+    } else {
+        os_errno = md_sync_wait(&spool->sync, fd, folder_fd);
+        if (os_errno != 0) {
+            (void)unlinkat(folder_fd, name, 0);
+        }
+    }
+    give_shard(spool, shard, folder_fd);
+    return os_errno;
+}
+
+static bool means_full(int os_errno)
+{
+    return os_errno == ENOSPC || os_errno == EDQUOT;
+}
+
+static md_status add_row(md_spool *spool, const md_spool_arrival *arrival, uint64_t file,
+                         uint64_t size_bytes, const uint8_t *sha256,
+                         md_spool_outcome *ret_outcome, md_error *err)
+{
+    static const md_spool_kind kinds[] = {
+        [MD_INSTANCE_STORED] = MD_SPOOL_STORED,
+        [MD_INSTANCE_SAME] = MD_SPOOL_SAME,
+        [MD_INSTANCE_CONFLICT] = MD_SPOOL_CONFLICT,
+        [MD_INSTANCE_REFUSED] = MD_SPOOL_REFUSED,
+    };
+    md_instance_new item = {
+        .study_uid = arrival->study_uid,
+        .series_uid = arrival->series_uid,
+        .sop_instance_uid = arrival->sop_instance_uid,
+        .sop_class_uid = arrival->sop_class_uid,
+        .transfer_syntax_uid = arrival->transfer_syntax_uid,
+        .source_ae = arrival->source_ae,
+        .file = file,
+        .size_bytes = size_bytes,
+        .received_ms = arrival->received_ms,
+        .priority = arrival->priority,
+    };
+    memcpy(item.sha256, sha256, sizeof item.sha256);
+    md_error why = {0};
+    md_status status =
+        md_store_add_instances(spool->store, &item, 1, &ret_outcome->instance, &why);
+    if (status == MD_OK) {
+        ret_outcome->kind = kinds[ret_outcome->instance.kind];
+    }
+    /* After an I/O error nobody knows whether the row will be there after a restart: the file
+     * stays for that case, and is removed at the next start if the row is not. */
+    bool kept =
+        status == MD_IO || (status == MD_OK && (ret_outcome->kind == MD_SPOOL_STORED ||
+                                                ret_outcome->kind == MD_SPOOL_CONFLICT));
+    if (!kept) {
+        md_spool_remove(spool, &file, 1);
+    }
+    if (status == MD_LIMIT) {
+        ret_outcome->kind = MD_SPOOL_DISK_LOW;
+        return MD_OK;
+    }
+    if (status != MD_OK && err != NULL) {
+        *err = why;
+    }
+    return status;
+}
+
+md_status md_spool_accept(md_spool *spool, const md_spool_arrival *arrival,
+                          md_spool_outcome *ret_outcome, md_error *err)
+{
+    MD_AUTO(closep) int fd = -1;
+    md_spool_outcome outcome = {0};
+    uint64_t size_bytes = 0;
+    if (md_spool_disk_low(spool)) {
+        (void)unlink(arrival->path);
+        ret_outcome->kind = MD_SPOOL_DISK_LOW;
+        return MD_OK;
+    }
+    md_status status = open_arrival(arrival->path, &fd, &size_bytes, err);
+    uint8_t digest[MD_SHA256_BYTES];
+    if (status == MD_OK && arrival->sha256 != NULL) {
+        memcpy(digest, arrival->sha256, sizeof digest);
+    } else if (status == MD_OK) {
+        int os_errno = digest_file(fd, arrival->dataset_offset_bytes, digest);
+        status = os_errno == 0 ? MD_OK : md_fail_os(err, os_errno, "reading a received file");
+    }
+    if (status != MD_OK) {
+        (void)unlink(arrival->path);
+        return status;
+    }
+    uint64_t file = atomic_fetch_add(&spool->next_file, 1);
+    int os_errno = place_file(spool, arrival->path, fd, file);
+    if (means_full(os_errno)) {
+        ret_outcome->kind = MD_SPOOL_DISK_LOW;
+        return MD_OK;
+    }
+    if (os_errno != 0) {
+        return md_fail_os(err, os_errno, "making a received file durable");
+    }
+    MD_TRY(add_row(spool, arrival, file, size_bytes, digest, &outcome, err));
+    *ret_outcome = outcome;
+    return MD_OK;
+}
+
+md_status md_spool_keep(md_spool *spool, const char *path, uint64_t *ret_file,
+                        uint64_t *ret_size_bytes, md_error *err)
+{
+    MD_AUTO(closep) int fd = -1;
+    uint64_t size_bytes = 0;
+    md_status status = open_arrival(path, &fd, &size_bytes, err);
+    if (status != MD_OK) {
+        (void)unlink(path);
+        return status;
+    }
+    uint64_t file = atomic_fetch_add(&spool->next_file, 1);
+    int os_errno = place_file(spool, path, fd, file);
+    if (os_errno != 0) {
+        return md_fail_os(err, os_errno, "making a result durable");
+    }
+    *ret_file = file;
+    *ret_size_bytes = size_bytes;
+    return MD_OK;
+}
