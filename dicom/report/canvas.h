@@ -11,7 +11,7 @@ extern "C" {
 #endif
 
 enum {
-    MD_CANVAS_MAX_SIDE = 16384
+    MD_CANVAS_MAX_SIDE = 32767
 };
 
 typedef struct md_canvas {

@@ -1,3 +1,4 @@
+#include "dicom/network/sop.h"
 #include "dicom/report/write_internal.h"
 
 #pragma GCC diagnostic push
@@ -233,9 +234,8 @@ md_status md_write_finish(md_writing &w, md_object *ret_object, md_error *err)
     DcmMetaInfo *meta = w.file.getMetaInfo();
     w.note(w.file.validateMetaInfo(EXS_LittleEndianExplicit, EWM_createNewMeta),
            DCM_FileMetaInformationGroupLength);
-    (void)meta->putAndInsertString(DCM_ImplementationClassUID, MD_REPORT_IMPLEMENTATION_UID);
-    (void)meta->putAndInsertString(DCM_ImplementationVersionName,
-                                   MD_REPORT_IMPLEMENTATION_NAME);
+    (void)meta->putAndInsertString(DCM_ImplementationClassUID, MD_IMPLEMENTATION_CLASS_UID);
+    (void)meta->putAndInsertString(DCM_ImplementationVersionName, MD_IMPLEMENTATION_VERSION);
     (void)meta->computeGroupLengthAndPadding(EGL_recalcGL, EPD_noChange,
                                              EXS_LittleEndianExplicit, EET_ExplicitLength);
     md_object object = {};

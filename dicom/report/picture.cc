@@ -7,18 +7,54 @@ static const char SOP_SECONDARY_CAPTURE[] = "1.2.840.10008.5.1.4.1.1.7";
 static const md_concept SOURCE_IMAGE = {"121322", "DCM",
                                         "Source image for image processing operation"};
 
-/* One attribute of the source, when it has it in the VR that it should have. */
+static bool is_legal(DcmElement *element)
+{
+    OFString all;
+    if (element->getOFStringArray(all).bad()) {
+        return false;
+    }
+    const char *allowed = element->ident() == EVR_DS
+                              ? "0123456789+-.eE \\"
+                              : "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_ \\";
+    size_t length = 0;
+    for (char c : all) {
+        length = c == '\\' ? 0 : length + 1;
+        if (length > 16 || c == '\0' || strchr(allowed, c) == nullptr) {
+            return false;
+        }
+    }
+    return element->ident() == EVR_CS || element->ident() == EVR_DS;
+}
+
+/* One code string or number of the source, when it is a legal one. */
 static void carry_one(md_writing &w, const md_dataset *source, const DcmTag &tag)
 {
     DcmElement *element = nullptr;
     if (md_dataset_dcmtk(source)->findAndGetElement(tag, element).good() &&
-        element->ident() == tag.getEVR() && element->getLength() <= 256) {
+        element->ident() == tag.getEVR() && element->getLength() <= 256 && is_legal(element)) {
         auto *copy = static_cast<DcmElement *>(element->clone());
         if (copy == nullptr || w.dataset.insert(copy, OFTrue).bad()) {
             delete copy;
             throw std::bad_alloc();
         }
     }
+}
+
+/* True when the pixels went through a compression that loses (PS3.5 annex A.4), whatever the
+ * source says of itself. */
+static bool is_lossy(const md_dataset *source)
+{
+    static const char *const LOSSY[] = {
+        "1.2.840.10008.1.2.4.50",  "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.53",
+        "1.2.840.10008.1.2.4.55",  "1.2.840.10008.1.2.4.81", "1.2.840.10008.1.2.4.91",
+        "1.2.840.10008.1.2.4.203",
+    };
+    for (const char *syntax : LOSSY) {
+        if (strcmp(md_dataset_transfer_syntax(source), syntax) == 0) {
+            return true;
+        }
+    }
+    return md_source_text(source, DCM_LossyImageCompression) == "01";
 }
 
 static void write_source_image(md_writing &w, const md_instance_ref &instance, bool multi_frame)
@@ -129,8 +165,8 @@ static void write_image_modules(md_writing &w, const md_dataset *source,
     /* The panel holds no patient data, so the text in it is not what this attribute asks for
      * (PS3.3 C.7.6.1.1); what is burned into the source is burned into its copy. */
     carry_one(w, source, DCM_BurnedInAnnotation);
-    if (md_source_text(source, DCM_LossyImageCompression) == "01") {
-        carry_one(w, source, DCM_LossyImageCompression);
+    if (is_lossy(source)) {
+        w.text(d, DCM_LossyImageCompression, "01", 16);
         carry_one(w, source, DCM_LossyImageCompressionRatio);
         carry_one(w, source, DCM_LossyImageCompressionMethod);
     } else {

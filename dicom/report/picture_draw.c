@@ -320,7 +320,7 @@ typedef struct panel {
 static void panel_text(panel *p, md_font font, md_colour colour, const char *text)
 {
     char tidy[1200];
-    md_text_copy(tidy, sizeof tidy, sizeof tidy, MD_TEXT_LINE, text);
+    md_text_copy(tidy, sizeof tidy, 300, MD_TEXT_LINE, text);
     p->y += md_canvas_text_box(p->canvas, p->x, p->y, p->width, font, colour, tidy);
 }
 

@@ -56,18 +56,25 @@ static bool is_identifier(const char *text, size_t size_bytes)
         return false;
     }
     for (size_t i = 0; i < length; i++) {
-        if (text[i] < 0x20 || text[i] == '\\' || text[i] == 0x7f) {
+        unsigned char c = (unsigned char)text[i];
+        if (c < 0x20 || c == '\\' || c >= 0x7f) {
             return false;
         }
     }
     return true;
 }
 
+/* Text for people may be anything that ends: it is made legal where it is written. */
+static bool is_text(const char *text, size_t size_bytes)
+{
+    return memchr(text, '\0', size_bytes) != NULL;
+}
+
 static bool is_code(const md_code *code)
 {
     return is_identifier(code->value, sizeof code->value) &&
            is_identifier(code->scheme, MD_CODE_SCHEME_BYTES) && code->meaning[0] != '\0' &&
-           memchr(code->meaning, '\0', sizeof code->meaning) != NULL;
+           is_text(code->meaning, sizeof code->meaning);
 }
 
 static bool is_code_or_none(const md_code *code)
@@ -78,6 +85,31 @@ static bool is_code_or_none(const md_code *code)
 static bool is_share(double value)
 {
     return isfinite(value) && value >= 0 && value <= 1;
+}
+
+static md_status check_model(const md_model_identity *m, md_error *err)
+{
+    if (!is_identifier(m->id, sizeof m->id) || m->version[0] == '\0' ||
+        !is_text(m->version, sizeof m->version) ||
+        !is_identifier(m->sha256, sizeof m->sha256)) {
+        return md_fail(err, MD_INVALID_ARG, "the model lacks an id, a version or a hash");
+    }
+    if (!is_text(m->name, sizeof m->name) ||
+        !is_text(m->manufacturer, sizeof m->manufacturer) ||
+        !is_text(m->parameters, sizeof m->parameters) ||
+        !is_text(m->intended_use, sizeof m->intended_use)) {
+        return md_fail(err, MD_INVALID_ARG, "a text of the model does not end");
+    }
+    return MD_OK;
+}
+
+static bool are_steps(const md_steps *steps)
+{
+    bool end = steps->n <= MD_STEPS_MAX;
+    for (unsigned i = 0; end && i < steps->n; i++) {
+        end = is_text(steps->text[i], sizeof steps->text[i]);
+    }
+    return end;
 }
 
 static md_status check_saliency(const md_saliency *s, size_t i, md_error *err)
@@ -137,16 +169,15 @@ md_status md_result_check(const md_result *result, md_error *err)
                        result->n_instances, result->n_findings, MD_RESULT_MAX_INSTANCES,
                        MD_RESULT_MAX_FINDINGS);
     }
-    const md_model_identity *m = &result->model;
-    if (!is_identifier(m->id, sizeof m->id) || !is_identifier(m->version, sizeof m->version) ||
-        !is_identifier(m->sha256, sizeof m->sha256)) {
-        return md_fail(err, MD_INVALID_ARG, "the model lacks an id, a version or a hash");
-    }
+    MD_TRY(check_model(&result->model, err));
     for (size_t i = 0; i < result->n_instances; i++) {
         const md_instance_ref *r = &result->instances[i];
         if (!is_uid(r->sop_class_uid) || !is_uid(r->sop_instance_uid) ||
             !is_uid(r->series_instance_uid)) {
             return md_fail(err, MD_INVALID_ARG, "instance %zu lacks a usable UID", i);
+        }
+        if (!are_steps(&r->steps)) {
+            return md_fail(err, MD_INVALID_ARG, "instance %zu: a step does not end", i);
         }
     }
     const char *before = result->predecessor_sop_instance_uid;
@@ -171,7 +202,9 @@ md_status md_result_check(const md_result *result, md_error *err)
     default:
         return md_fail(err, MD_INVALID_ARG, "result status %d", (int)result->status);
     }
-    if (result->status != MD_RESULT_COMPLETE && !is_code(&result->failure)) {
+    if (result->status != MD_RESULT_COMPLETE &&
+        (!is_code(&result->failure) ||
+         !is_text(result->failure_text, sizeof result->failure_text))) {
         return md_fail(err, MD_INVALID_ARG, "a failure without a coded reason");
     }
     for (size_t i = 0; i < result->n_findings; i++) {

@@ -105,7 +105,10 @@ static void write_document(md_writing &w, const md_dataset *source,
     write_request(w, source);
     write_evidence(w, DCM_CurrentRequestedProcedureEvidenceSequence, groups, true);
     write_evidence(w, DCM_PertinentOtherEvidenceSequence, groups, false);
-    if (result->predecessor_sop_instance_uid[0] != '\0') {
+    OFString own_uid; /* an analysis repeated gives the same object, which replaces nothing */
+    (void)d->findAndGetOFString(DCM_SOPInstanceUID, own_uid);
+    if (result->predecessor_sop_instance_uid[0] != '\0' &&
+        own_uid != result->predecessor_sop_instance_uid) {
         std::string series_uid = result->predecessor_series_instance_uid;
         DcmItem *study = w.append(d, DCM_PredecessorDocumentsSequence);
         w.uid(study, DCM_StudyInstanceUID, result->study_instance_uid);

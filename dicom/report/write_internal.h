@@ -17,10 +17,6 @@ struct md_concept {
     const char *value, *scheme, *meaning;
 };
 
-/* One of ours is written into (0002,0012) of all objects: 2.25. and a UUID made once. */
-#define MD_REPORT_IMPLEMENTATION_UID "2.25.264384763519823410893441532197433617925"
-#define MD_REPORT_IMPLEMENTATION_NAME "MEDAID_" MEDAID_VERSION
-
 class md_writing
 {
   public:

@@ -1,6 +1,7 @@
 """What other programs say of the objects: dciodvfy finds no error, dsrdump and dsr2html read the
 report, pydicom finds in it what the result said. usage: test_objects.py PHANTOM REPORT_CASE"""
 import hashlib
+import os
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import tempfile
 import pydicom
 
 PHANTOM, REPORT_CASE = sys.argv[1:3]
+os.environ["TZ"] = "UTC"
 CASES = ["positive", "negative", "mixed", "failed", "quality", "partial", "partial0", "triage",
          "uncalibrated", "successor", "injection", "long", "foreign", "edges"]
 CARRIED = ["StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName",
@@ -301,6 +303,11 @@ def check_variants(folder, path):
         assert str(stamp) == "20260115154502.250+0530"
     made, _ = write("sr", "positive", TimezoneOffsetFromUTC="-1000")
     assert (made.ContentDate, made.ContentTime) == ("20260115", "001502.250")
+    os.environ["TZ"] = "XXX-9"  # nine hours east of Greenwich
+    made, _ = write("sr", "positive")
+    os.environ["TZ"] = "UTC"
+    assert (made.ContentDate, made.ContentTime) == ("20260115", "191502.250")
+    assert "TimezoneOffsetFromUTC" not in made
     # what is burned in or lost stays said
     made, _ = write("picture", "positive", BurnedInAnnotation="YES")
     assert made.BurnedInAnnotation == "YES"
@@ -308,6 +315,9 @@ def check_variants(folder, path):
                     LossyImageCompressionRatio="12.5",
                     LossyImageCompressionMethod="ISO_10918_1")
     assert made.LossyImageCompression == "01" and made.LossyImageCompressionRatio == 12.5
+    for odd in ({"BodyPartExamined": "chest (pa)"}, {"PatientOrientation": "l\\f"},
+                {"ImageLaterality": "right"}):
+        write("picture", "positive", **odd)
     # an anonymous, an empty and an old-fashioned patient
     for kind in ("sr", "picture"):
         made, _ = write(kind, "positive", PatientName="", PatientID="", PatientBirthDate="",

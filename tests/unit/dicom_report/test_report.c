@@ -132,6 +132,23 @@ static void bad_predecessor(md_result *r)
     strcpy(r->predecessor_sop_instance_uid, "one");
 }
 
+static void name_without_end(md_result *r)
+{
+    memset(r->model.name, 'n', sizeof r->model.name);
+}
+static void step_without_end(md_result *r)
+{
+    memset(r->instances[0].steps.text[1], 's', MD_STEP_BYTES);
+}
+static void too_many_steps(md_result *r)
+{
+    r->instances[0].steps.n = MD_STEPS_MAX + 1;
+}
+static void foreign_code(md_result *r)
+{
+    strcpy(r->findings[0].concept.value, "\xc3\xa4");
+}
+
 static void test_impossible_results_are_refused(void **state)
 {
     (void)state;
@@ -157,6 +174,10 @@ static void test_impossible_results_are_refused(void **state)
         no_model,
         saliency_nan,
         saliency_nowhere,
+        name_without_end,
+        step_without_end,
+        too_many_steps,
+        foreign_code,
         bad_predecessor,
     };
     for (size_t i = 0; i < sizeof SPOILS / sizeof *SPOILS; i++) {
@@ -349,6 +370,70 @@ static void test_repetition_gives_the_same_bytes(void **state)
     case_finish(&c);
 }
 
+static void test_a_report_does_not_replace_itself(void **state)
+{
+    (void)state;
+    test_case c;
+    make(&c, "positive");
+    md_object object = {0};
+    write_sr(&c, &object);
+    strcpy(c.result.predecessor_sop_instance_uid, object.sop_instance_uid);
+    md_object again = {0};
+    write_sr(&c, &again);
+    assert_int_equal(object.size_bytes, again.size_bytes);
+    assert_memory_equal(object.bytes, again.bytes, object.size_bytes);
+    md_object_finish(&object);
+    md_object_finish(&again);
+    case_finish(&c);
+}
+
+/* As much as a result may hold: the longest texts in every finding, all instances. */
+static void test_the_largest_result(void **state)
+{
+    (void)state;
+    test_case c;
+    make(&c, "long");
+    md_result *r = &c.result;
+    md_finding *findings = md_calloc(MD_RESULT_MAX_FINDINGS, sizeof *findings);
+    md_instance_ref *instances = md_calloc(MD_RESULT_MAX_INSTANCES, sizeof *instances);
+    const md_dataset **sources = calloc(MD_RESULT_MAX_INSTANCES, sizeof *sources);
+    assert_true(findings != NULL && instances != NULL && sources != NULL);
+    for (size_t i = 0; i < MD_RESULT_MAX_FINDINGS; i++) {
+        findings[i] = r->findings[0];
+        findings[i].saliency.values = NULL;
+        findings[i].score_is_probability = i % 2 == 0;
+        memset(findings[i].site.meaning, 'W', sizeof findings[i].site.meaning - 1);
+        memset(findings[i].laterality.meaning, 'W', sizeof findings[i].laterality.meaning - 1);
+        findings[i].instance_index = (uint32_t)(i * 64);
+    }
+    for (size_t i = 0; i < MD_RESULT_MAX_INSTANCES; i++) {
+        instances[i] = r->instances[0];
+        snprintf(instances[i].sop_instance_uid, MD_UID_BYTES, "2.25.%zu", i + 1);
+        snprintf(instances[i].series_instance_uid, MD_UID_BYTES, "2.25.7%zu", i % 50);
+        sources[i] = c.sources[0];
+    }
+    findings[0].saliency = r->findings[0].saliency;
+    md_free(r->findings);
+    md_free(r->instances);
+    r->findings = findings;
+    r->n_findings = MD_RESULT_MAX_FINDINGS;
+    r->instances = instances;
+    r->n_instances = MD_RESULT_MAX_INSTANCES;
+    md_object object = {0};
+    md_error err = {0};
+    assert_int_equal(md_report_write_sr(r, sources, &c.options, &object, &err), MD_OK);
+    print_message("# the largest report has %zu bytes\n", object.size_bytes);
+    md_dataset_destroy(parse(object.bytes, object.size_bytes));
+    md_object_finish(&object);
+    assert_int_equal(
+        md_report_write_picture(r, 0, c.sources[0], &c.display, &c.options, &object, &err),
+        MD_OK);
+    print_message("# the largest picture has %zu bytes\n", object.size_bytes);
+    md_object_finish(&object);
+    free(sources);
+    case_finish(&c);
+}
+
 /* ------------------------------------------------------------------ hostile sources */
 
 /* Write the report of a phantom with these options; the caller parses and releases. */
@@ -503,6 +588,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_every_allocation_may_fail),
         cmocka_unit_test(test_identity),
         cmocka_unit_test(test_repetition_gives_the_same_bytes),
+        cmocka_unit_test(test_a_report_does_not_replace_itself),
+        cmocka_unit_test(test_the_largest_result),
         cmocka_unit_test(test_undecodable_names_stay_as_they_are),
         cmocka_unit_test(test_control_characters_of_a_name_are_dropped),
         cmocka_unit_test(test_damaged_sources),
