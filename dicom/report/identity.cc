@@ -34,6 +34,7 @@ std::string md_object_uid(const md_result *result, const char *kind)
     /* A failure and the success that follows it are two documents, and so are the answers of
      * two settings of one network. */
     parts.push_back(std::to_string(result->status));
+    parts.emplace_back(result->status == MD_RESULT_COMPLETE ? "" : result->failure.value);
     parts.emplace_back(result->model.parameters);
     for (size_t i = 0; i < result->n_findings; i++) {
         char threshold[17];
