@@ -364,17 +364,13 @@ static md_status add_saliency(const package *self, const md_manifest_finding *f,
     return MD_OK;
 }
 
-static md_status analyse_image(md_analyzer *analyzer, const md_image_input *input,
-                               md_finding *findings, md_steps *steps, md_error *err)
+static md_status ask_network(package *self, const md_tensor *tensor, bool want_saliency,
+                             const md_placement *placement, md_finding *findings, md_error *err)
 {
-    package *self = (package *)(void *)analyzer;
     const md_manifest *m = self->manifest;
-    MD_AUTO(md_tensor_finish) md_tensor tensor = {0};
-    md_placement placement;
-    MD_TRY(md_preprocess(input->values, &self->preprocess, &tensor, &placement, steps, err));
     const float *logits = NULL;
     size_t n = 0;
-    MD_TRY(run_network(self, &tensor, &logits, &n, err));
+    MD_TRY(run_network(self, tensor, &logits, &n, err));
     for (size_t i = 0; i < n; i++) {
         if (!isfinite(logits[i])) {
             return md_fail(err, MD_PLUGIN, "the network's output %zu is not a number", i);
@@ -385,9 +381,25 @@ static md_status analyse_image(md_analyzer *analyzer, const md_image_input *inpu
         double score = 0;
         MD_TRY(md_score(m, f, logits, n, &score, err));
         MD_TRY(md_finding_judge(&self->specs[i], score, &findings[i], err));
-        if (m->saliency.there && input->want_saliency) {
-            MD_TRY(add_saliency(self, f, &placement, &findings[i], err));
+        if (m->saliency.there && want_saliency) {
+            MD_TRY(add_saliency(self, f, placement, &findings[i], err));
         }
+    }
+    return MD_OK;
+}
+
+static md_status analyse_image(md_analyzer *analyzer, const md_image_input *input,
+                               md_finding *findings, md_steps *steps, md_error *err)
+{
+    package *self = (package *)(void *)analyzer;
+    MD_AUTO(md_tensor_finish) md_tensor tensor = {0};
+    md_placement placement;
+    MD_TRY(md_preprocess(input->values, &self->preprocess, &tensor, &placement, steps, err));
+    md_error inner = {0};
+    md_status status =
+        ask_network(self, &tensor, input->want_saliency, &placement, findings, &inner);
+    if (status != MD_OK) { /* from here on it is the model's fault, not the image's */
+        return md_fail(err, status == MD_NOMEM ? MD_NOMEM : MD_PLUGIN, "%s", inner.msg);
     }
     return MD_OK;
 }

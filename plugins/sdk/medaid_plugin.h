@@ -50,10 +50,13 @@
  *
  * TRUST. The host does not believe an answer: scores must be finite and in 0..1, every declared
  * finding must be answered, texts are bounded and must be UTF-8 without control characters.
- * What breaks a rule fails the analysis of that image, it never reaches a report. A crash, an
- * endless loop or a write outside the given memory takes the process with it: this version runs
- * plugins inside the process that analyses; running them in separate worker processes comes
- * later and changes nothing here. No exception and no longjmp may leave a plugin function.
+ * What breaks a rule fails the analysis of that image, it never reaches a report. What the code
+ * does to the process it runs in cannot be checked. Where analyses run in worker processes, a
+ * crash, an endless loop or a write outside the given memory costs one attempt of one study;
+ * where they run inside the program itself (`medaid --oneshot`), the program goes down with the
+ * plugin. A plugin must not count on either: it may find no network, no new files and no
+ * further processes, so create() opens whatever it needs in `folder`. No exception and no
+ * longjmp may leave a plugin function.
  *
  * GROWTH. A new major version breaks, and then the host refuses the plugin by its number. A new
  * minor version only appends members to structs; struct_bytes tells either side how much of a
