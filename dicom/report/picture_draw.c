@@ -13,7 +13,7 @@ static const md_colour PANEL = {0x16, 0x18, 0x1c};
 static const md_colour AMBER = {0xf4, 0xb5, 0x3c};
 static const md_colour DARK = {0x10, 0x10, 0x10};
 static const md_colour RED = {0xff, 0x70, 0x60};
-static const md_colour GREEN = {0x8f, 0xd0, 0x98};
+static const md_colour BLUE = {0x9f, 0xc4, 0xe8}; /* not green: absent is not "all clear" */
 static const md_colour CONTOUR = {0xff, 0xff, 0xff};
 
 /* Below this the network's attention is not shown: a faint haze over everything says nothing
@@ -350,7 +350,7 @@ static void panel_finding(panel *p, const md_result *result, const md_finding *f
 {
     static const char *const WORDS[] = {"ABSENT", "PRESENT", "UNDETERMINED"};
     md_colour colour = f->presence == MD_PRESENCE_PRESENT  ? RED
-                       : f->presence == MD_PRESENCE_ABSENT ? GREEN
+                       : f->presence == MD_PRESENCE_ABSENT ? BLUE
                                                            : AMBER;
     char text[512], score[MD_SCORE_BYTES], threshold[MD_SCORE_BYTES];
     panel_text(p, MD_FONT_BOLD, WHITE, f->concept.meaning);

@@ -281,7 +281,7 @@ static bool shows(const md_canvas *canvas, md_font font, md_colour colour, md_co
 }
 
 static const md_colour WHITE = {0xff, 0xff, 0xff}, PANEL = {0x16, 0x18, 0x1c};
-static const md_colour RED = {0xff, 0x70, 0x60}, GREEN = {0x8f, 0xd0, 0x98};
+static const md_colour RED = {0xff, 0x70, 0x60}, BLUE = {0x9f, 0xc4, 0xe8};
 static const md_colour AMBER = {0xf4, 0xb5, 0x3c}, DARK = {0x10, 0x10, 0x10};
 
 static char film_path[4096];
@@ -312,17 +312,17 @@ static void test_picture_says_what_the_result_says(void **state)
         {"positive", MD_FONT_BOLD, &WHITE, &PANEL, "Chest pneumonia classifier", true},
         {"positive", MD_FONT_BOLD, &WHITE, &PANEL, "Pneumonia", true},
         {"positive", MD_FONT_BOLD, &RED, &PANEL, "PRESENT - URGENT", true},
-        {"positive", MD_FONT_BOLD, &GREEN, &PANEL, "ABSENT", true},
+        {"positive", MD_FONT_BOLD, &BLUE, &PANEL, "ABSENT", true},
         {"positive", MD_FONT_TEXT, &WHITE, &PANEL, "Probability 97.3 %, threshold 50 %", true},
         {"positive", MD_FONT_BOLD, &AMBER, &PANEL, "UNDETERMINED", false},
-        {"negative", MD_FONT_BOLD, &GREEN, &PANEL, "ABSENT", true},
+        {"negative", MD_FONT_BOLD, &BLUE, &PANEL, "ABSENT", true},
         {"negative", MD_FONT_BOLD, &RED, &PANEL, "PRESENT", false},
         {"mixed", MD_FONT_BOLD, &AMBER, &PANEL, "UNDETERMINED", true},
         {"uncalibrated", MD_FONT_TEXT, &WHITE, &PANEL, "Score 0.973, threshold 0.5", true},
         {"uncalibrated", MD_FONT_TEXT, &WHITE, &PANEL, "Probability", false},
         {"failed", MD_FONT_BOLD, &AMBER, &PANEL, "ANALYSIS FAILED", true},
         {"failed", MD_FONT_TEXT, &WHITE, &PANEL, "Equipment failure", true},
-        {"failed", MD_FONT_BOLD, &GREEN, &PANEL, "ABSENT", false},
+        {"failed", MD_FONT_BOLD, &BLUE, &PANEL, "ABSENT", false},
         {"partial", MD_FONT_BOLD, &AMBER, &PANEL, "ANALYSIS INCOMPLETE", true},
         {"triage", MD_FONT_TITLE, &DARK, &AMBER,
          "AI result, not for diagnosis: for prioritization only", true},
