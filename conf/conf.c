@@ -166,7 +166,46 @@ static const md_schema_field engine_fields[] = {
      .least = 0,
      .most = 1024,
      .fallback = "0",
-     .help = "Threads of one analysis; 0: all cores."},
+     .help = "Threads of one analysis; 0: all cores, with --daemon divided among the workers."},
+    {.key = NULL},
+};
+
+static const md_schema_field workers_fields[] = {
+    {.key = "count",
+     .type = MD_SCHEMA_INT,
+     MD_SCHEMA_AT(md_conf, workers.count),
+     .least = 1,
+     .most = 64,
+     .fallback = "2",
+     .help = "How many studies are analysed at one time. With one alone a study that hangs "
+             "keeps the others waiting for its time limit."},
+    {.key = "study_timeout_s",
+     .type = MD_SCHEMA_INT,
+     MD_SCHEMA_AT(md_conf, workers.study_timeout_s),
+     .least = 1,
+     .most = 86400,
+     .unit = "s",
+     .fallback = "300",
+     .help =
+         "One attempt at one study may take so long, then its worker is killed. After three "
+         "attempts the study is given up with a reason."},
+    {.key = "memory_mib",
+     .type = MD_SCHEMA_INT,
+     MD_SCHEMA_AT(md_conf, workers.memory_mib),
+     .least = 256,
+     .most = 1048576,
+     .unit = "MiB",
+     .fallback = "2048",
+     .help = "The most memory of one worker."},
+    {.key = "recycle_after",
+     .type = MD_SCHEMA_INT,
+     MD_SCHEMA_AT(md_conf, workers.recycle_after),
+     .least = 0,
+     .most = 1000000,
+     .fallback = "1000",
+     .help =
+         "A worker is replaced by a fresh one after so many studies, against what models may "
+         "leak; 0: never."},
     {.key = NULL},
 };
 
@@ -315,6 +354,11 @@ const md_schema_field *md_conf_fields(void)
          .type = MD_SCHEMA_MAP,
          .fields = engine_fields,
          .help = "The network engine."},
+        {.key = "workers",
+         .type = MD_SCHEMA_MAP,
+         .fields = workers_fields,
+         .help = "The processes of the daemon that analyse, each locked into a sandbox: no "
+                 "network, no other program, no file but those of its study."},
         {.key = "results",
          .type = MD_SCHEMA_MAP,
          .fields = results_fields,

@@ -59,6 +59,12 @@ typedef struct md_conf {
         unsigned n_threads;
     } engine;
     struct {
+        unsigned count;
+        unsigned study_timeout_s;
+        unsigned memory_mib;
+        unsigned recycle_after;
+    } workers;
+    struct {
         md_results_kind kind;
         bool triage_only;
         bool write_failures; /* also write an SR for a failed analysis */
