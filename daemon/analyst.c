@@ -6,12 +6,17 @@
 #include <pthread.h>
 #include <string.h>
 
+enum {
+    MD_ANALYST_MAX_THREADS = 64
+};
+
 struct md_analyst {
     const md_analyser *analyser;
     md_queue *queue;
     md_store *store;
     md_outbox *outbox;
-    pthread_t thread;
+    pthread_t threads[MD_ANALYST_MAX_THREADS];
+    unsigned n_threads;
 };
 
 /* What another attempt may change. That no model accepts a study, or that it cannot be read,
@@ -64,6 +69,29 @@ static md_status analyse(md_analyst *now, const md_job *job, const md_study_file
     return status;
 }
 
+/* The study is given up. What can be said of that goes out like a result. */
+static void give_up(md_analyst *now, const md_job *job, const md_study_files *files,
+                    const char *reason)
+{
+    md_analysis analysis;
+    md_error err = {0};
+    memset(&analysis, 0, sizeof analysis);
+    if (now->analyser->fail == NULL) {
+        return;
+    }
+    md_status status = now->analyser->fail(now->analyser->context, files, &job->study, reason,
+                                           &analysis, &err);
+    if (status == MD_OK && analysis.n_objects > 0) {
+        status = md_outbox_put(now->outbox, job->study.key, analysis.objects,
+                               analysis.n_objects, &err);
+    }
+    if (status != MD_OK) {
+        md_log(MD_LOG_ERROR, "failure_not_written", MD_LOG_TEXT("study", job->study.key),
+               MD_LOG_TEXT("reason", err.msg));
+    }
+    now->analyser->finish(&analysis);
+}
+
 /* One job from its list of files to its mark. *ret_again: another attempt is worth it. */
 static md_status run_job(md_analyst *now, const md_job *job, bool *ret_again, md_error *err)
 {
@@ -79,6 +107,9 @@ static md_status run_job(md_analyst *now, const md_job *job, bool *ret_again, md
     } else if (status == MD_OK) {
         status = analyse(now, job, &files, err);
         *ret_again = is_worth_retrying(status) && attempt < MD_ANALYST_MAX_ATTEMPTS;
+    }
+    if (!*ret_again && is_worth_retrying(status)) {
+        give_up(now, job, &files, err->msg);
     }
     if (!*ret_again) {
         md_error mark_err = {0};
@@ -125,11 +156,21 @@ md_status md_analyst_start(const md_analyser *analyser, md_queue *queue, md_stor
     if (now == NULL) {
         return md_fail(err, MD_NOMEM, "no memory for the analyst");
     }
-    *now = (md_analyst){analyser, queue, store, outbox, 0};
-    int os_errno = pthread_create(&now->thread, NULL, analyst_thread, now);
-    if (os_errno != 0) {
-        md_free(now);
-        return md_fail_os(err, os_errno, "start the analyst's thread");
+    now->analyser = analyser;
+    now->queue = queue;
+    now->store = store;
+    now->outbox = outbox;
+    unsigned wanted = analyser->n_parallel == 0                       ? 1
+                      : analyser->n_parallel > MD_ANALYST_MAX_THREADS ? MD_ANALYST_MAX_THREADS
+                                                                      : analyser->n_parallel;
+    while (now->n_threads < wanted) {
+        int os_errno = pthread_create(&now->threads[now->n_threads], NULL, analyst_thread, now);
+        if (os_errno != 0) {
+            md_queue_close(queue);
+            md_analyst_stop(now);
+            return md_fail_os(err, os_errno, "start an analyst's thread");
+        }
+        now->n_threads++;
     }
     *ret_analyst = now;
     return MD_OK;
@@ -138,7 +179,9 @@ md_status md_analyst_start(const md_analyser *analyser, md_queue *queue, md_stor
 void md_analyst_stop(md_analyst *analyst)
 {
     if (analyst != NULL) {
-        pthread_join(analyst->thread, NULL);
+        for (unsigned i = 0; i < analyst->n_threads; i++) {
+            pthread_join(analyst->threads[i], NULL);
+        }
         md_free(analyst);
     }
 }

@@ -10,10 +10,15 @@ static void log_refused(void *context, const char *package, const md_error *reas
            MD_LOG_TEXT("reason", reason->msg));
 }
 
+const char *md_host_default_folder(void)
+{
+    return MEDAID_PLUGIN_DIR;
+}
+
 md_status md_host_setup(const md_conf *conf, const char *only_model, md_on_refused *on_refused,
                         void *context, md_host **ret_host, md_error *err)
 {
-    const char *folders[MD_CONF_MAX_PATHS] = {MEDAID_PLUGIN_DIR};
+    const char *folders[MD_CONF_MAX_PATHS] = {md_host_default_folder()};
     for (unsigned i = 0; i < conf->plugins.n_paths; i++) {
         folders[i] = conf->plugins.paths[i];
     }

@@ -16,6 +16,9 @@ typedef void md_on_refused(void *context, const char *package, const md_error *r
 md_status md_host_setup(const md_conf *conf, const char *only_model, md_on_refused *on_refused,
                         void *context, md_host **ret_host, md_error *err) MD_NODISCARD;
 
+/* The folder of models that was installed with the program. */
+const char *md_host_default_folder(void);
+
 /* What is to be written for each study; callbacks and clock are the caller's. The texts are
  * borrowed from `conf`. */
 md_analyse_options md_analyse_options_from(const md_conf *conf);

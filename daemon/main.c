@@ -6,6 +6,7 @@
 #include "daemon/exit_code.h"
 #include "daemon/host_setup.h"
 #include "daemon/oneshot.h"
+#include "daemon/worker_main.h"
 
 #include <getopt.h>
 #include <signal.h>
@@ -248,6 +249,9 @@ static md_exit_code run_daemon(const md_conf *conf)
 
 int main(int argc, char **argv)
 {
+    if (argc == 3 && strcmp(argv[1], "--worker") == 0) {
+        md_worker_main(argv[2]); /* internal, so --help does not speak of it */
+    }
     arguments args = {0};
     if (!parse_arguments(argc, argv, &args)) {
         return MD_EXIT_USAGE;

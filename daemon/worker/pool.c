@@ -6,11 +6,14 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 enum {
@@ -267,6 +270,9 @@ static void release(md_worker_pool *pool)
     if (pool->stop_fd >= 0) {
         close(pool->stop_fd);
     }
+    if (pool->folder_fd >= 0) {
+        close(pool->folder_fd);
+    }
     for (unsigned i = 0; pool->slots != NULL && i < pool->options.n_workers; i++) {
         md_free(pool->slots[i].models);
         if (pool->slots[i].folder[0] != '\0') {
@@ -381,9 +387,27 @@ static md_status fill(md_worker_pool *pool, const md_worker_pool_options *option
     return MD_OK;
 }
 
+/* Two pools on one folder would take each other's files away. The lock goes with the process.
+ */
+static md_status lock_folder(md_worker_pool *pool, md_error *err)
+{
+    pool->folder_fd = open(pool->work_folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (pool->folder_fd < 0) {
+        return md_fail_os(err, errno, "%s", pool->work_folder);
+    }
+    if (flock(pool->folder_fd, LOCK_EX | LOCK_NB) != 0) {
+        int os_errno = errno;
+        return os_errno == EWOULDBLOCK
+                   ? md_fail(err, MD_BUSY, "%s: in use by another medaid", pool->work_folder)
+                   : md_fail_os(err, os_errno, "%s", pool->work_folder);
+    }
+    return MD_OK;
+}
+
 static md_status make_folders(md_worker_pool *pool, md_error *err)
 {
     MD_TRY(md_folder_create(pool->work_folder, err));
+    MD_TRY(lock_folder(pool, err));
     for (unsigned i = 0; i < pool->options.n_workers; i++) {
         md_worker_slot *slot = &pool->slots[i];
         int length = snprintf(slot->folder, sizeof slot->folder, "%s/%u", pool->work_folder, i);
@@ -397,16 +421,29 @@ static md_status make_folders(md_worker_pool *pool, md_error *err)
     return MD_OK;
 }
 
-static md_status start_threads(md_worker_pool *pool, md_error *err)
+/* With all signals blocked: they are for the threads of the program. */
+static md_status create_threads(md_worker_pool *pool, md_error *err)
 {
+    sigset_t all, before;
+    md_status status = MD_OK;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
     for (unsigned i = 0; i < pool->options.n_workers; i++) {
         md_worker_slot *slot = &pool->slots[i];
         int result = pthread_create(&slot->thread, NULL, md_worker_slot_main, slot);
         if (result != 0) {
-            return md_fail_os(err, result, "no thread for worker %u", i);
+            status = md_fail_os(err, result, "no thread for worker %u", i);
+            break;
         }
         slot->has_thread = true;
     }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return status;
+}
+
+static md_status start_threads(md_worker_pool *pool, md_error *err)
+{
+    MD_TRY(create_threads(pool, err));
     pthread_mutex_lock(&pool->lock);
     while (pool->n_ready == 0 && pool->n_failed < pool->options.n_workers) {
         pthread_cond_wait(&pool->changed, &pool->lock);
@@ -438,6 +475,7 @@ md_status md_worker_pool_start(const md_worker_pool_options *options, md_worker_
     }
     pool->jobs_fd = -1;
     pool->stop_fd = -1;
+    pool->folder_fd = -1;
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->changed, NULL);
     md_status status = fill(pool, options, err);

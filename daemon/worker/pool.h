@@ -27,7 +27,8 @@ typedef struct md_worker_pool_options {
     unsigned recycle_after;    /* studies; 0: never */
     unsigned ping_ms;          /* an idle worker is asked so often; 0: 10000 */
     /* Folder of the pool alone, on the file system of the studies' files, so that they can be
-     * linked and need not be copied. Made when it is not there; what lies in it is removed. */
+     * linked and need not be copied. Made when it is not there; what lies in the workers' own
+     * folders below it is removed. MD_BUSY when another pool uses it. */
     const char *work_folder;
     const md_conf *conf; /* for the workers; copied without the destinations */
     /* NULL: this very program with "--worker FOLDER". Else an executable that gets these

@@ -15,6 +15,12 @@ enum {
 static_assert(sizeof(md_conf) + CONF_OFFSET <= MD_WORKER_PACKET_BYTES,
               "the configuration fits into a packet");
 
+/* Whoever changes these structs changes put_... and get_... below too. */
+static_assert(sizeof(md_model_identity) == 65 + 17 + 65 + 65 + 65 + 257 + 1025, "model");
+static_assert(sizeof(md_instance_ref) == 3 * 65 + 1 + 4 + 4 + sizeof(md_steps), "instance");
+static_assert(sizeof(md_finding) == 728 + sizeof(md_saliency), "finding");
+static_assert(sizeof(md_result) == 2328, "result");
+
 static void put_model(md_wire_writer *out, const md_model_identity *model)
 {
     md_wire_put_text(out, model->id);
@@ -383,6 +389,7 @@ static void put_result(md_wire_writer *out, const md_result *result)
     put_code(out, &result->failure);
     md_wire_put_text(out, result->failure_text);
     md_wire_put_text(out, result->predecessor_sop_instance_uid);
+    md_wire_put_text(out, result->predecessor_series_instance_uid);
     put_times(out, &result->times);
     md_wire_put_u32(out, (uint32_t)result->n_instances);
     for (size_t i = 0; i < result->n_instances; i++) {
@@ -424,9 +431,10 @@ void md_worker_host_identity(md_model_identity *ret_identity)
 {
     static const md_model_identity host = {
         .id = "medaid",
-        .version = "0",
+        .version = MEDAID_VERSION,
         .name = "medaid analysis host",
         .manufacturer = "medaid",
+        .sha256 = "0000000000000000000000000000000000000000000000000000000000000000",
         .parameters = "no model: the analysis did not end",
     };
     *ret_identity = host;
@@ -511,6 +519,7 @@ static md_status get_result(md_wire_reader *in, const md_worker_expectation *exp
     get_code(in, false, &result->failure);
     md_wire_get_text(in, result->failure_text, sizeof result->failure_text);
     get_uid(in, false, result->predecessor_sop_instance_uid);
+    get_uid(in, false, result->predecessor_series_instance_uid);
     get_times(in, &result->times);
     uint32_t n = get_count(in, MD_RESULT_MAX_INSTANCES, LEAST_INSTANCE_BYTES);
     if (n == 0) {

@@ -4,6 +4,7 @@
 #include "daemon/worker/sandbox.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,6 +75,16 @@ static bool tell_models(server *s)
         fine = tell(s, &packet);
     }
     return fine && tell(s, &(md_worker_packet){.kind = MD_WORKER_READY, .n = (uint32_t)n});
+}
+
+/* A service manager signals the whole group when it stops medaid, and main lets studies end:
+ * only main ends a worker. */
+static void ignore_signals(void)
+{
+    static const int ignored[] = {SIGTERM, SIGINT, SIGHUP, SIGPIPE, SIGQUIT};
+    for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++) {
+        (void)signal(ignored[i], SIG_IGN);
+    }
 }
 
 /* Everything before the first study. The filter stands before the first plugin is loaded. */
@@ -243,6 +254,9 @@ int md_worker_serve(const md_worker_engine *engine, int socket_fd, int shared_fd
     s->engine = engine;
     s->socket_fd = socket_fd;
     s->work_folder = work_folder;
+    if (sandbox) {
+        ignore_signals();
+    }
     bool fine = start(s, shared_fd, sandbox) && serve(s);
     engine->unload(engine->context);
     if (s->shared != NULL) {

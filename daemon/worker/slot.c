@@ -385,8 +385,9 @@ static bool start_worker(md_worker_slot *slot)
     }
     if (status != MD_OK) {
         slot->n_failures++;
-        md_log(MD_LOG_ERROR, "worker_start_failed", MD_LOG_INT("worker", slot->index),
-               MD_LOG_TEXT("status", md_status_name(status)), MD_LOG_TEXT("reason", err.msg));
+        md_log(status == MD_CANCELLED ? MD_LOG_INFO : MD_LOG_ERROR, "worker_start_failed",
+               MD_LOG_INT("worker", slot->index), MD_LOG_TEXT("status", md_status_name(status)),
+               MD_LOG_TEXT("reason", err.msg));
         md_worker_pool_report_start(slot->pool, slot, &err);
         return false;
     }

@@ -12,7 +12,7 @@ static const medaid_accepts accepts = {
     .when_view_absent = MEDAID_ABSENT_ACCEPT,
     .modality = modalities,
     .min_age_years = 0,
-    .max_age_years = 200,
+    .max_age_years = 150,
 };
 static const medaid_finding_info findings[] = {{
     .key = "deed",

@@ -156,7 +156,7 @@ static void launch(server *now)
     if (now->pid == 0) {
         int fd = open(now->log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
         md_log_configure(fd, MD_LOG_DEBUG);
-        const md_analyser analyser = {now, analyse, finish};
+        const md_analyser analyser = {.context = now, .analyse = analyse, .finish = finish};
         md_error err = {0};
         md_status status = md_daemon_serve(&now->conf, &analyser, &err);
         if (status != MD_OK) {
@@ -415,7 +415,7 @@ static void test_start_fails(void **state)
     (void)state;
     prepare(&now);
     launch(&now);
-    const md_analyser analyser = {&now, analyse, finish};
+    const md_analyser analyser = {.context = &now, .analyse = analyse, .finish = finish};
     md_log_configure(2, MD_LOG_ERROR);
     assert_int_equal(md_daemon_serve(&now.conf, &analyser, &err), MD_BUSY);
     md_conf other = now.conf;

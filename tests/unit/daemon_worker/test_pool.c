@@ -271,6 +271,17 @@ static void test_cancel_running(void **state)
     fixture_assert_serves(&f);
 }
 
+static void test_second_pool(void **state)
+{
+    (void)state;
+    fixture_start(&f);
+    md_worker_pool *second = NULL;
+    md_error err = {0};
+    assert_int_equal(md_worker_pool_start(&f.options, &second, &err), MD_BUSY);
+    assert_non_null(strstr(err.msg, "in use by another medaid"));
+    fixture_assert_serves(&f);
+}
+
 static void test_does_not_start(void **state)
 {
     (void)state;
@@ -304,6 +315,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_killed_worker, setup, teardown),
         cmocka_unit_test_setup_teardown(test_cancel, setup, teardown),
         cmocka_unit_test_setup_teardown(test_cancel_running, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_second_pool, setup, teardown),
         cmocka_unit_test_setup_teardown(test_does_not_start, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,100 @@
+#include "daemon/daemon.h"
+
+#include "base/log.h"
+#include "daemon/host_setup.h"
+#include "daemon/worker/pool.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+/* The analyser of the daemon: a pool of worker processes. Nothing of a study but its bytes on
+ * disk is touched in this process. */
+
+/* The reason names tags and numbers, never values; the path is made of hashes. */
+static void on_problem(void *context, const char *path, const md_error *reason)
+{
+    const md_complete_study *study = context;
+    const char *slash = strrchr(path, '/');
+    md_log(MD_LOG_WARN, "object_not_analysed", MD_LOG_TEXT("study", study->key),
+           MD_LOG_TEXT("file", slash != NULL ? slash + 1 : path),
+           MD_LOG_TEXT("reason", reason->msg));
+}
+
+/* One attempt at a study, or, with a reason, its failure. */
+static md_status run(md_worker_pool *pool, const md_study_files *files,
+                     const md_complete_study *study, const char *reason,
+                     md_analysis *ret_analysis, md_error *err)
+{
+    md_complete_study told = *study;
+    MD_AUTO(md_freep) const char **paths = md_calloc(files->n_paths + 1, sizeof *paths);
+    if (paths == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for the list of a study");
+    }
+    for (size_t i = 0; i < files->n_paths; i++) {
+        paths[i] = files->paths[i];
+    }
+    const md_worker_job job = {
+        .paths = paths,
+        .n_paths = files->n_paths,
+        .study_key = study->key,
+        .cancel_fd = -1,
+        .first_received_ms = study->first_received_ms,
+        .last_received_ms = study->last_received_ms,
+        .complete_ms = study->complete_ms,
+        .on_problem = reason == NULL ? on_problem : NULL,
+        .context = &told,
+    };
+    md_worker_outcome outcome;
+    return reason == NULL
+               ? md_worker_pool_analyse(pool, &job, ret_analysis, &outcome, err)
+               : md_worker_pool_fail(pool, &job, reason, ret_analysis, &outcome, err);
+}
+
+static md_status analyse(void *context, const md_study_files *files,
+                         const md_complete_study *study, md_analysis *ret_analysis,
+                         md_error *err)
+{
+    return run(context, files, study, NULL, ret_analysis, err);
+}
+
+static md_status fail(void *context, const md_study_files *files,
+                      const md_complete_study *study, const char *reason,
+                      md_analysis *ret_analysis, md_error *err)
+{
+    return run(context, files, study, reason, ret_analysis, err);
+}
+
+static md_status start_pool(const md_conf *conf, md_worker_pool **ret_pool, md_error *err)
+{
+    char work_folder[PATH_MAX];
+    snprintf(work_folder, sizeof work_folder, "%s/workers", conf->storage.path);
+    static const char *plugin_folders[2]; /* what holds without plugins.paths */
+    plugin_folders[0] = conf->plugins.n_paths == 0 ? md_host_default_folder() : NULL;
+    return md_worker_pool_start(
+        &(md_worker_pool_options){.n_workers = conf->workers.count,
+                                  .study_timeout_ms = conf->workers.study_timeout_s * 1000,
+                                  .memory_mib = conf->workers.memory_mib,
+                                  .recycle_after = conf->workers.recycle_after,
+                                  .work_folder = work_folder,
+                                  .conf = conf,
+                                  .read_folders = plugin_folders},
+        ret_pool, err);
+}
+
+md_status md_daemon_run(const md_conf *conf, md_error *err)
+{
+    MD_AUTO(md_worker_pool_stopp) md_worker_pool *pool = NULL;
+    MD_TRY(start_pool(conf, &pool, err));
+    for (size_t i = 0; i < md_worker_pool_n_models(pool); i++) {
+        const md_model_identity *model = md_worker_pool_model(pool, i);
+        md_log(MD_LOG_INFO, "model_loaded", MD_LOG_TEXT("model", model->id),
+               MD_LOG_TEXT("version", model->version), MD_LOG_TEXT("sha256", model->sha256));
+    }
+    const md_analyser analyser = {.context = pool,
+                                  .analyse = analyse,
+                                  .finish = md_analysis_finish,
+                                  .fail = fail,
+                                  .n_parallel = conf->workers.count};
+    return md_daemon_serve(conf, &analyser, err);
+}
