@@ -36,6 +36,10 @@ DcmFileFormat *md_dataset_dcmtk_file(const md_dataset *dataset) noexcept;
 /* The status that fits a DCMTK condition; MD_OK when it is good. */
 md_status md_status_of_condition(const OFCondition &condition) noexcept;
 
+/* How often DCMTK's JPEG library has found corrupt data in this thread so far. It reports them
+ * in its log only and fills the rest of the picture with something. */
+uint64_t md_dcmtk_jpeg_complaints() noexcept;
+
 /* As the md_dataset_get functions, of an attribute of any item; the character set is the item's
  * own or that of what it is in. */
 bool md_item_get_text(DcmItem *item, const DcmTagKey &tag, unsigned index, char *ret_text,

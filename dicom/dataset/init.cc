@@ -17,9 +17,25 @@
 #pragma GCC diagnostic pop
 
 #include <atomic>
+#include <cstring>
 
 namespace
 {
+
+/* Reports of corrupt data from the JPEG library in this thread. */
+thread_local uint64_t n_jpeg_complaints;
+
+/* Words of libijg for coded data that cannot be right. It also warns of things that do no harm,
+ * such as odd SOS parameters. */
+bool is_corruption(const char *message)
+{
+    for (const char *words : {"remature end", "bad Huffman code", "instead of RST"}) {
+        if (strstr(message, words) != nullptr) {
+            return true;
+        }
+    }
+    return false;
+}
 
 /* DCMTK's messages quote values, so only their number and level are logged. A hostile file can
  * cause thousands: the 1st, 2nd, 4th, 8th ... of a level is written. */
@@ -41,6 +57,10 @@ class CountingAppender : public dcmtk::log4cplus::Appender
   protected:
     void append(const dcmtk::log4cplus::spi::InternalLoggingEvent &event) override
     {
+        if (event.getLoggerName().find("dcmjpeg") != OFString_npos &&
+            is_corruption(event.getMessage().c_str())) {
+            n_jpeg_complaints++;
+        }
         const bool is_error = event.getLogLevel() >= dcmtk::log4cplus::ERROR_LOG_LEVEL;
         const uint64_t total = ++(is_error ? n_errors : n_warnings);
         if ((total & (total - 1)) == 0) {
@@ -98,6 +118,11 @@ void finish_dcmtk()
 }
 
 } // namespace
+
+uint64_t md_dcmtk_jpeg_complaints() noexcept
+{
+    return n_jpeg_complaints;
+}
 
 md_status md_dicom_init(md_error *err) noexcept
 {

@@ -140,6 +140,7 @@ md_status decode(const char *transfer_syntax, const uint8_t *bytes, size_t size_
     }
     memset(samples, 0, n);
     ret_raw->samples = samples;
+    const uint64_t complaints = md_dcmtk_jpeg_complaints();
     Uint32 start_fragment = 1;
     OFString colour_model;
     const OFCondition condition = DcmCodecList::decodeFrame(
@@ -147,8 +148,14 @@ md_status decode(const char *transfer_syntax, const uint8_t *bytes, size_t size_
         static_cast<Uint32>(n), colour_model);
     if (condition.bad()) {
         const md_status status = md_status_of_condition(condition);
+        if (condition == EC_IllegalCall) { /* what it says when the library waits for more */
+            return md_fail(err, MD_FORMAT, "broken JPEG stream: it ends too early");
+        }
         return md_fail(err, status == MD_NOMEM ? status : MD_FORMAT,
                        "broken JPEG stream: %.96s", condition.text());
+    }
+    if (md_dcmtk_jpeg_complaints() != complaints) {
+        return md_fail(err, MD_FORMAT, "broken JPEG stream: its coded data are corrupt");
     }
     ret_raw->container_bytes = container_bytes;
     ret_raw->precision = header.precision;
