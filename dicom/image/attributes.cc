@@ -20,7 +20,8 @@ md_status require_int(const md_dataset *dataset, uint32_t tag, const char *name,
                        tag >> 16, tag & 0xffff, name);
     }
     if (value < least || value > greatest) {
-        const bool is_limit = value > greatest && least == 1;
+        /* Only these limits are ours, the others are the standard's. */
+        const bool is_limit = value > greatest && greatest >= MD_IMAGE_MAX_SIDE;
         return md_fail(err, is_limit ? MD_LIMIT : MD_FORMAT,
                        "(%04X,%04X) %s %lld not in %lld..%lld", tag >> 16, tag & 0xffff, name,
                        static_cast<long long>(value), static_cast<long long>(least),

@@ -137,7 +137,7 @@ static void test_refused(void **state)
         {{MD_TAG(0x28, 0x100), "US", 32, NULL}, 24, MD_UNSUPPORTED, "(0028,0100)"},
         {{MD_TAG(0x28, 0x100), "US", 12, NULL}, 24, MD_UNSUPPORTED, "(0028,0100)"},
         {{MD_TAG(0x28, 0x100), "US", 0, NULL}, 24, MD_FORMAT, "(0028,0100)"},
-        {{MD_TAG(0x28, 0x101), "US", 17, NULL}, 24, MD_LIMIT, "(0028,0101)"},
+        {{MD_TAG(0x28, 0x101), "US", 17, NULL}, 24, MD_FORMAT, "(0028,0101)"},
         {{MD_TAG(0x28, 0x101), "US", 0, NULL}, 24, MD_FORMAT, "(0028,0101)"},
         {{MD_TAG(0x28, 0x102), "US", 5, NULL}, 24, MD_FORMAT, "(0028,0102)"},
         {{MD_TAG(0x28, 0x102), "US", 16, NULL}, 24, MD_FORMAT, "(0028,0102)"},
