@@ -40,20 +40,26 @@ static unsigned count_cores(void)
     return (unsigned)CPU_COUNT(&set);
 }
 
+static md_status onednn_api(const md_backend_api **ret_api, md_error *err)
+{
+#ifdef MEDAID_HAVE_ONEDNN
+    return md_onednn_api(ret_api, err);
+#else
+    *ret_api = NULL;
+    return md_fail(err, MD_UNSUPPORTED, "the oneDNN back end is not built in");
+#endif
+}
+
 static md_status choose_backend(md_network *network, md_backend backend, md_error *err)
 {
     switch (backend) {
     case MD_BACKEND_AUTO:
-    case MD_BACKEND_ONEDNN:
-#ifdef MEDAID_HAVE_ONEDNN
-        network->api = md_onednn_api();
-        return MD_OK;
-#else
-        if (backend == MD_BACKEND_ONEDNN) {
-            return md_fail(err, MD_UNSUPPORTED, "the oneDNN back end is not built in");
+        if (onednn_api(&network->api, NULL) == MD_OK) {
+            return MD_OK;
         }
         return md_openblas_api(&network->api, err);
-#endif
+    case MD_BACKEND_ONEDNN:
+        return onednn_api(&network->api, err);
     case MD_BACKEND_OPENBLAS:
         return md_openblas_api(&network->api, err);
     }

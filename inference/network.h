@@ -16,8 +16,8 @@ extern "C" {
 typedef struct md_network md_network;
 
 typedef enum md_backend {
-    MD_BACKEND_AUTO,     /* oneDNN when it was built in, else OpenBLAS */
-    MD_BACKEND_ONEDNN,   /* MD_UNSUPPORTED when not built in */
+    MD_BACKEND_AUTO,     /* oneDNN when it was built in and is installed, else OpenBLAS */
+    MD_BACKEND_ONEDNN,   /* MD_UNSUPPORTED when not built in or not installed */
     MD_BACKEND_OPENBLAS, /* the portable reference */
 } md_backend;
 
@@ -55,7 +55,12 @@ md_status md_network_load(const uint8_t *onnx, size_t size_bytes,
 void md_network_destroy(md_network *network) MD_NOEXCEPT;
 MD_DEFINE_DESTROYP(md_network, md_network_destroy)
 
-/* All shapes are fixed at load time: only the first dimension of a graph input may be symbolic.
+/* The back ends' libraries are loaded by the first network that uses them, so load before a
+ * sandbox closes the file system. The first load of oneDNN sets OMP_WAIT_POLICY to passive in
+ * the environment unless it is set (its threads would burn CPU while they wait): no other
+ * thread may read the environment during that call.
+ *
+ * All shapes are fixed at load time: only the first dimension of a graph input may be symbolic.
  * Opsets 6 to 17 of ai.onnx, and 1 to 5 for operators that did not
  * change since; see graph/ops.c for the list. */
 

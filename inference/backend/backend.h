@@ -31,7 +31,7 @@ typedef struct md_backend_api {
 md_status md_openblas_api(const md_backend_api **ret_api, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;
 #ifdef MEDAID_HAVE_ONEDNN
-const md_backend_api *md_onednn_api(void) MD_NOEXCEPT;
+md_status md_onednn_api(const md_backend_api **ret_api, md_error *err) MD_NOEXCEPT MD_NODISCARD;
 #endif
 
 #ifdef __cplusplus

@@ -1,7 +1,6 @@
 #include "inference/backend/onednn_private.h"
 
 #include <limits.h>
-#include <omp.h>
 #include <string.h>
 
 md_status md_dnnl_fail(md_error *err, dnnl_status_t status, const char *what)
@@ -295,9 +294,9 @@ md_status md_dnnl_constant(md_dnnl *d, md_plan *plan, const void *data,
                            const dnnl_memory_desc_t *from, const dnnl_memory_desc_t *to,
                            int *ret_buffer, md_error *err)
 {
-    omp_set_num_threads(1);
+    md_dnnl_table.omp_set_num_threads(1);
     md_status status = make_constant(d, plan, data, from, to, ret_buffer, err);
-    omp_set_num_threads((int)d->n_threads);
+    md_dnnl_table.omp_set_num_threads((int)d->n_threads);
     return status;
 }
 
@@ -342,7 +341,7 @@ static md_status survey(md_dnnl *d, const md_graph *graph, md_error *err)
 static void begin_run(void *state)
 {
     /* oneDNN takes its threads from OpenMP, and looks when a primitive is made and run */
-    omp_set_num_threads((int)((const md_dnnl *)state)->n_threads);
+    md_dnnl_table.omp_set_num_threads((int)((const md_dnnl *)state)->n_threads);
 }
 
 static md_status create(unsigned n_threads, const md_graph *graph, void **ret_state,
@@ -423,7 +422,7 @@ static void sgemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int6
     }
 }
 
-const md_backend_api *md_onednn_api(void)
+md_status md_onednn_api(const md_backend_api **ret_api, md_error *err)
 {
     static const md_backend_api api = {
         .name = "onednn",
@@ -434,5 +433,7 @@ const md_backend_api *md_onednn_api(void)
         .emit = emit,
         .make_plain = make_plain,
     };
-    return &api;
+    MD_TRY(md_dnnl_load(err));
+    *ret_api = &api;
+    return MD_OK;
 }

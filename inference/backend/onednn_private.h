@@ -4,8 +4,7 @@
 /* What the files of the oneDNN back end share. */
 
 #include "inference/backend/backend.h"
-
-#include <oneapi/dnnl/dnnl.h>
+#include "inference/backend/onednn_load.h"
 
 /* Where a value is and in which order: oneDNN chooses blocked layouts, and they stay until
  * somebody needs the row-major order. */
