@@ -764,6 +764,183 @@ static void test_odd_plugins_in_the_pipeline(void **state)
     md_host_destroy(host);
 }
 
+/* Where an element begins; explicit VR, and its tag does not occur by chance before it. */
+static uint8_t *element(uint8_t *bytes, size_t size_bytes, uint16_t group, uint16_t number,
+                        const char *vr)
+{
+    const uint8_t head[] = {(uint8_t)group,         (uint8_t)(group >> 8), (uint8_t)number,
+                            (uint8_t)(number >> 8), (uint8_t)vr[0],        (uint8_t)vr[1]};
+    uint8_t *at = memmem(bytes, size_bytes, head, sizeof head);
+    assert_non_null(at);
+    return at;
+}
+
+static void absurd_size(uint8_t *bytes, size_t size_bytes)
+{
+    memset(element(bytes, size_bytes, 0x0028, 0x0010, "US") + 8, 0xff, 2);
+    memset(element(bytes, size_bytes, 0x0028, 0x0011, "US") + 8, 0xff, 2);
+}
+
+static void rows_zero(uint8_t *bytes, size_t size_bytes)
+{
+    memset(element(bytes, size_bytes, 0x0028, 0x0010, "US") + 8, 0, 2);
+}
+
+static void rows_missing(uint8_t *bytes, size_t size_bytes)
+{
+    element(bytes, size_bytes, 0x0028, 0x0010, "US")[2] = 0x0f;
+}
+
+static void rows_wrong_vr(uint8_t *bytes, size_t size_bytes)
+{
+    memcpy(element(bytes, size_bytes, 0x0028, 0x0010, "US") + 4, "LO", 2);
+}
+
+static void bits_absurd(uint8_t *bytes, size_t size_bytes)
+{
+    element(bytes, size_bytes, 0x0028, 0x0100, "US")[8] = 77;
+}
+
+static void study_uid_text(uint8_t *bytes, size_t size_bytes)
+{
+    element(bytes, size_bytes, 0x0020, 0x000d, "UI")[8] = 'x';
+}
+
+static void sop_uid_missing(uint8_t *bytes, size_t size_bytes)
+{
+    element(bytes, size_bytes, 0x0008, 0x0018, "UI")[2] = 0x19;
+}
+
+static void window_zero(uint8_t *bytes, size_t size_bytes)
+{
+    uint8_t *at = element(bytes, size_bytes, 0x0028, 0x1051, "DS");
+    memset(at + 8, '0', at[6]);
+}
+
+/* What the network or a disc may bring, each through the whole pipeline. */
+static void test_hostile_attributes(void **state)
+{
+    (void)state;
+    md_host *host = host_of("good", NULL);
+    static const struct {
+        void (*edit)(uint8_t *, size_t);
+        md_status status;
+        const char *code;   /* of the failure, "" for a complete result */
+        const char *reason; /* in the message, or in a step */
+    } rows[] = {
+        {absurd_size, MD_OK, "*", "(0028,0010)"},
+        {rows_zero, MD_OK, "110521", "(0028,0010)"},
+        {rows_missing, MD_OK, "110521", "(0028,0010)"},
+        {rows_wrong_vr, MD_OK, "110521", "(0028,0010)"},
+        {bits_absurd, MD_OK, "*", "(0028,0100)"},
+        {study_uid_text, MD_FORMAT, "", "Study Instance UID (0020,000D) is not a UID"},
+        {sop_uid_missing, MD_FORMAT, "", "SOP Instance UID (0008,0018) is absent"},
+        {window_zero, MD_OK, "", "window"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        phantom_options film;
+        film_options(&film);
+        size_t size_bytes = 0;
+        uint8_t *bytes = film_bytes(&film, &size_bytes);
+        rows[i].edit(bytes + 132, size_bytes - 132);
+        const char *path = bytes_write("hostile.dcm", bytes, size_bytes);
+        free(bytes);
+        told t;
+        md_analyse_options options = all_options(&t);
+        md_analysis a;
+        md_error err;
+        md_status status = analyse(host, &path, 1, &options, &a, &err);
+        if (status != rows[i].status) {
+            fail_msg("row %zu: %s '%s'", i, md_status_name(status), err.msg);
+        }
+        bool complete = status == MD_OK && rows[i].code[0] == '\0';
+        const char *text = complete ? "" : t.message[0];
+        for (unsigned k = 0; complete && k < a.results[0].instances[0].steps.n; k++) {
+            const char *step = a.results[0].instances[0].steps.text[k];
+            text = strstr(step, rows[i].reason) != NULL ? step : text;
+        }
+        print_message("# %zu: %s\n", i, text);
+        if (strstr(text, rows[i].reason) == NULL || t.n != (complete ? 0 : 1)) {
+            fail_msg("row %zu: '%s'", i, text);
+        }
+        assert_int_equal(a.n_unreadable, complete ? 0 : 1);
+        if (status == MD_OK) {
+            assert_int_equal(a.results[0].status,
+                             complete ? MD_RESULT_COMPLETE : MD_RESULT_FAILED);
+            assert_int_equal(a.results[0].n_findings, complete ? 2 : 0);
+            if (rows[i].code[0] != '*') {
+                assert_string_equal(a.results[0].failure.value, rows[i].code);
+            }
+        }
+        md_analysis_finish(&a);
+    }
+    md_host_destroy(host);
+}
+
+/* More large films than rasters are kept for: the last picture is drawn from a second decoding
+ * and must not differ. */
+static void test_pictures_beyond_the_kept_rasters(void **state)
+{
+    (void)state;
+    md_host *host = host_of("good", NULL);
+    enum {
+        N = 4
+    };
+    const char *paths[N];
+    for (unsigned i = 0; i < N; i++) {
+        phantom_options film;
+        film_options(&film);
+        film.rows = 2048;
+        film.columns = 2500; /* 20 MB each, and 64 MiB are kept */
+        film.instance_number = i + 1;
+        char name[32];
+        snprintf(name, sizeof name, "large%u.dcm", i);
+        paths[i] = film_write(name, &film);
+    }
+    told t;
+    md_analyse_options options = all_options(&t);
+    options.want_sr = false;
+    md_analysis a;
+    md_error err;
+    if (analyse(host, paths, N, &options, &a, &err) != MD_OK) {
+        fail_msg("%s", err.msg);
+    }
+    assert_int_equal(a.n_objects, N);
+    /* the four films are the same picture: so must be their pixels, the end of the file */
+    const md_object *first = &a.objects[0];
+    const md_object *last = &a.objects[N - 1];
+    size_t n_compared = 1 << 20;
+    assert_true(first->size_bytes > n_compared && last->size_bytes > n_compared);
+    assert_memory_equal(first->bytes + first->size_bytes - n_compared,
+                        last->bytes + last->size_bytes - n_compared, n_compared);
+    assert_string_not_equal(first->sop_instance_uid, last->sop_instance_uid);
+    md_analysis_finish(&a);
+    md_host_destroy(host);
+}
+
+static void test_host_out_of_memory(void **state)
+{
+    (void)state;
+    const char *const folders[] = {scratch_path("good")};
+    const md_host_options options = {.folders = folders, .n_folders = 1, .n_threads = 1};
+    size_t nth = 1;
+    for (;; nth++) {
+        md_host *host = NULL;
+        md_error err = {0};
+        md_memory_fail_at(nth);
+        md_status status = md_host_create(&options, &host, &err);
+        md_memory_fail_at(0);
+        if (status == MD_OK) {
+            md_host_destroy(host);
+            break;
+        }
+        if (status != MD_NOMEM) {
+            fail_msg("allocation %zu: %s '%s'", nth, md_status_name(status), err.msg);
+        }
+    }
+    assert_true(nth > 5);
+}
+
 static void test_failure_codes(void **state)
 {
     (void)state;
@@ -827,6 +1004,9 @@ int main(void)
         cmocka_unit_test(test_two_studies_are_refused),
         cmocka_unit_test(test_registry),
         cmocka_unit_test(test_a_plugin_serves_too),
+        cmocka_unit_test(test_hostile_attributes),
+        cmocka_unit_test(test_pictures_beyond_the_kept_rasters),
+        cmocka_unit_test(test_host_out_of_memory),
         cmocka_unit_test(test_frames_are_analysed_one_by_one),
         cmocka_unit_test(test_a_result_is_bounded),
         cmocka_unit_test(test_odd_plugins_in_the_pipeline),
