@@ -40,21 +40,28 @@ static void carry_one(md_writing &w, const md_dataset *source, const DcmTag &tag
     }
 }
 
-/* True when the pixels went through a compression that loses (PS3.5 annex A.4), whatever the
- * source says of itself. */
+/* True when the pixels went through a compression that loses (PS3.5 annex A.4). JPEG with
+ * quantisation always does, whatever the source says; the other syntaxes may or may not, and
+ * there the source's own word counts, if it gives one. */
 static bool is_lossy(const md_dataset *source)
 {
-    static const char *const LOSSY[] = {
-        "1.2.840.10008.1.2.4.50",  "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.53",
-        "1.2.840.10008.1.2.4.55",  "1.2.840.10008.1.2.4.81", "1.2.840.10008.1.2.4.91",
-        "1.2.840.10008.1.2.4.203",
-    };
-    for (const char *syntax : LOSSY) {
-        if (strcmp(md_dataset_transfer_syntax(source), syntax) == 0) {
+    static const char *const ALWAYS[] = {"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51",
+                                         "1.2.840.10008.1.2.4.53", "1.2.840.10008.1.2.4.55"};
+    static const char *const MAYBE[] = {"1.2.840.10008.1.2.4.81", "1.2.840.10008.1.2.4.91",
+                                        "1.2.840.10008.1.2.4.93", "1.2.840.10008.1.2.4.203"};
+    const char *syntax = md_dataset_transfer_syntax(source);
+    std::string said = md_source_text(source, DCM_LossyImageCompression);
+    for (const char *always : ALWAYS) {
+        if (strcmp(syntax, always) == 0) {
             return true;
         }
     }
-    return md_source_text(source, DCM_LossyImageCompression) == "01";
+    for (const char *maybe : MAYBE) {
+        if (strcmp(syntax, maybe) == 0 && said != "00") {
+            return true;
+        }
+    }
+    return said == "01";
 }
 
 static void write_source_image(md_writing &w, const md_instance_ref &instance, bool multi_frame)

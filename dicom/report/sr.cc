@@ -70,12 +70,12 @@ static void write_request(md_writing &w, const md_dataset *source)
     DcmItem *item = w.append(&w.dataset, DCM_ReferencedRequestSequence);
     w.uid(item, DCM_StudyInstanceUID, w.result->study_instance_uid);
     w.empty(item, DCM_ReferencedStudySequence);
-    w.text(item, DCM_AccessionNumber, accession.c_str(), 16);
+    w.text(item, DCM_AccessionNumber, accession.c_str());
     w.text(item, DCM_PlacerOrderNumberImagingServiceRequest,
            order_text(request, from, DCM_PlacerOrderNumberImagingServiceRequest).c_str());
     w.text(item, DCM_FillerOrderNumberImagingServiceRequest,
            order_text(request, from, DCM_FillerOrderNumberImagingServiceRequest).c_str());
-    w.text(item, DCM_RequestedProcedureID, procedure_id.c_str(), 16);
+    w.text(item, DCM_RequestedProcedureID, procedure_id.c_str());
     w.text(item, DCM_RequestedProcedureDescription,
            order_text(request, from, DCM_RequestedProcedureDescription).c_str());
     md_code code = {};
