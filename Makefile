@@ -3,6 +3,7 @@ BUILD ?= build
 ASAN ?= build-asan
 DEMO ?= demo
 MESON = /usr/bin/meson
+PROGRAMS = daemon/medaid
 
 .PHONY: all build demo check bench install clean format
 
@@ -10,11 +11,11 @@ all: build
 
 build:
 	@sh .ci/packages build
-	@sh .ci/setup $(BUILD)
+	@TARGETS="$(PROGRAMS)" sh .ci/setup $(BUILD)
 
 demo:
 	@sh .ci/packages build demo
-	@sh .ci/setup $(BUILD)
+	@TARGETS="$(PROGRAMS) tests/support/medaid-phantom" sh .ci/setup $(BUILD)
 	@sh tests/support/demo.sh $(BUILD) $(DEMO)
 
 check:
@@ -28,7 +29,7 @@ bench:
 	@$(MESON) test -C $(BUILD) --benchmark --verbose --num-processes 1
 
 install: build
-	@$(MESON) install -C $(BUILD)
+	@$(MESON) install -C $(BUILD) --no-rebuild
 
 format:
 	@git ls-files '*.c' '*.h' '*.cc' | xargs clang-format -i
