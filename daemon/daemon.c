@@ -8,10 +8,10 @@
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 enum {
@@ -29,7 +29,7 @@ typedef struct daemon_state {
     md_outbox *outbox;
     md_analyst *analyst;
     md_listener *listener;
-    int signal_fd, wake_fd;
+    int stop_fd, wake_fd;  /* eventfds: a signal has come; look again */
     int64_t next_sweep_ms; /* monotonic */
 } daemon_state;
 
@@ -112,13 +112,11 @@ static md_status loop(daemon_state *now, md_error *err)
         if (wait_ms < 0 || wait_ms > SWEEP_EVERY_MS) {
             wait_ms = SWEEP_EVERY_MS;
         }
-        struct pollfd waiting[2] = {{now->signal_fd, POLLIN, 0}, {now->wake_fd, POLLIN, 0}};
+        struct pollfd waiting[2] = {{now->stop_fd, POLLIN, 0}, {now->wake_fd, POLLIN, 0}};
         if (poll(waiting, 2, (int)wait_ms + 1) < 0 && errno != EINTR) {
             return md_fail_os(err, errno, "wait for work");
         }
         if (waiting[0].revents != 0) {
-            struct signalfd_siginfo info;
-            (void)!read(now->signal_fd, &info, sizeof info);
             return MD_OK;
         }
         if (waiting[1].revents != 0) {
@@ -162,10 +160,10 @@ static void stop(daemon_state *now)
     }
 }
 
-static md_status serve(const md_conf *conf, const md_analyser *analyser, int signal_fd,
+static md_status serve(const md_conf *conf, const md_analyser *analyser, int stop_fd,
                        md_error *err)
 {
-    daemon_state now = {.conf = conf, .signal_fd = signal_fd, .wake_fd = -1};
+    daemon_state now = {.conf = conf, .stop_fd = stop_fd, .wake_fd = -1};
     md_status status = start(&now, analyser, err);
     if (status == MD_OK) {
         md_log(MD_LOG_INFO, "daemon_started", MD_LOG_TEXT("ae_title", conf->ae.title),
@@ -182,23 +180,37 @@ static md_status serve(const md_conf *conf, const md_analyser *analyser, int sig
     return status;
 }
 
+/* The eventfd that the signal handler writes; -1: no daemon runs. */
+static atomic_int stop_event_fd = -1;
+
+/* A handler and not a blocked signal with signalfd: OpenBLAS starts threads before main, which
+ * block nothing, and any thread may be the one that gets the signal. */
+static void on_signal(int number)
+{
+    const uint64_t one = 1;
+    int kept = errno;
+    (void)number;
+    (void)!write(atomic_load(&stop_event_fd), &one, sizeof one);
+    errno = kept;
+}
+
 md_status md_daemon_serve(const md_conf *conf, const md_analyser *analyser, md_error *err)
 {
-    sigset_t signals, before;
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGINT);
-    int os_errno = pthread_sigmask(SIG_BLOCK, &signals, &before);
-    if (os_errno != 0) {
-        return md_fail_os(err, os_errno, "block signals");
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    struct sigaction before_term, before_int;
+    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (fd < 0) {
+        return md_fail_os(err, errno, "eventfd");
     }
-    int signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
-    md_status status = signal_fd < 0 ? md_fail_os(err, errno, "signalfd")
-                                     : serve(conf, analyser, signal_fd, err);
-    if (signal_fd >= 0) {
-        close(signal_fd);
-    }
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    atomic_store(&stop_event_fd, fd);
+    sigemptyset(&action.sa_mask);
+    (void)sigaction(SIGTERM, &action, &before_term);
+    (void)sigaction(SIGINT, &action, &before_int);
+    md_status status = serve(conf, analyser, fd, err);
+    (void)sigaction(SIGTERM, &before_term, NULL);
+    (void)sigaction(SIGINT, &before_int, NULL);
+    atomic_store(&stop_event_fd, -1);
+    close(fd);
     if (status == MD_OK) {
         md_log(MD_LOG_INFO, "daemon_stopped");
     }

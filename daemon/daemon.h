@@ -8,8 +8,8 @@
 
 /* Run with the models that the configuration names until SIGTERM or SIGINT; then finish running
  * associations and the analysis in progress, and return MD_OK. What is not finished is found
- * again at the next start. md_dicom_init must have been called, md_log configured, and no other
- * thread be running: the two signals are blocked in this thread and all that it starts. */
+ * again at the next start. md_dicom_init must have been called and md_log configured. One at a
+ * time in a process; its handlers for the two signals stand from the start to the return. */
 md_status md_daemon_run(const md_conf *conf, md_error *err) MD_NODISCARD;
 
 /* The same around another analyser. */

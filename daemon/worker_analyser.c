@@ -16,7 +16,9 @@ static void on_problem(void *context, const char *path, const md_error *reason)
 {
     const md_complete_study *study = context;
     const char *slash = strrchr(path, '/');
-    md_log(MD_LOG_WARN, "object_not_analysed", MD_LOG_TEXT("study", study->key),
+    /* that no model wants an image is normal; a study of thousands would fill the log */
+    md_log(reason->status == MD_NOT_FOUND ? MD_LOG_DEBUG : MD_LOG_WARN, "object_not_analysed",
+           MD_LOG_TEXT("study", study->key),
            MD_LOG_TEXT("file", slash != NULL ? slash + 1 : path),
            MD_LOG_TEXT("reason", reason->msg));
 }

@@ -147,6 +147,14 @@ static void wait_in_log(const server *now, const char *text, unsigned n)
     }
 }
 
+static void *sleep_for_ever(void *argument)
+{
+    for (;;) {
+        pause();
+    }
+    return argument;
+}
+
 /* To be called while this process has no other thread. */
 static void launch(server *now)
 {
@@ -158,6 +166,8 @@ static void launch(server *now)
         md_log_configure(fd, MD_LOG_DEBUG);
         const md_analyser analyser = {.context = now, .analyse = analyse, .finish = finish};
         md_error err = {0};
+        pthread_t other; /* a library's, from before: it may be the one to get the signal */
+        pthread_create(&other, NULL, sleep_for_ever, NULL);
         md_status status = md_daemon_serve(&now->conf, &analyser, &err);
         if (status != MD_OK) {
             fprintf(stderr, "%s\n", err.msg);
