@@ -101,7 +101,7 @@ static int32_t clamp(double value, int32_t greatest)
 
 /* R = Y + 1.402 Cr', G = Y - 0.344136 Cb' - 0.714136 Cr', B = Y + 1.772 Cb' with the
  * differences about their middle: the inverse of PS3.3 C.7.6.3.1.2, YBR_FULL. */
-static void ybr_to_rgb(md_image *image)
+void md_frame_ybr_to_rgb(md_image *image)
 {
     size_t n = (size_t)image->rows * image->columns;
     int32_t greatest = (int32_t)((1u << image->bits_stored) - 1u);
@@ -147,7 +147,7 @@ void md_frame_unpack(const md_raw_frame *raw, const md_layout *layout,
         }
     }
     if (raw->is_ybr && layout->n_samples == 3) {
-        ybr_to_rgb(image);
+        md_frame_ybr_to_rgb(image);
     }
 }
 

@@ -75,7 +75,9 @@ md_status md_image_allocate(md_image *image, const md_layout *layout,
 /* Raw samples to planar pixels of an allocated image; YBR becomes RGB (PS3.3 C.7.6.3.1.2). */
 void md_frame_unpack(const md_raw_frame *raw, const md_layout *layout,
                      const md_sample_form *form, md_image *image) MD_NOEXCEPT;
-/* The same in place for 16-bit samples of one channel that are already in image->pixels. */
+/* Three unsigned channels of luminance and colour differences to RGB, in place. */
+void md_frame_ybr_to_rgb(md_image *image) MD_NOEXCEPT;
+/* Unpack in place: 16-bit samples of one channel that are already in image->pixels. */
 void md_frame_unpack_in_place(const md_sample_form *form, md_image *image) MD_NOEXCEPT;
 /* Bits of a 1-bit frame, least significant first (PS3.5 8.1.1), from bit `first` (0..7) on. */
 void md_frame_unpack_bits(const uint8_t *bytes, unsigned first, md_image *image) MD_NOEXCEPT;

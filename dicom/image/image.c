@@ -208,6 +208,11 @@ static md_status decode_native(const md_dataset *dataset, const md_layout *layou
     return decode_native_colour(dataset, layout, offset, n, &form, image, err);
 }
 
+static bool is_ybr_full(const md_layout *layout)
+{
+    return layout->colour == MD_COLOUR_YBR_FULL || layout->colour == MD_COLOUR_YBR_FULL_422;
+}
+
 static md_status decode_compressed(const md_dataset *dataset, const syntax *s,
                                    const md_layout *layout, uint32_t frame, md_image *image,
                                    md_error *err)
@@ -222,7 +227,7 @@ static md_status decode_compressed(const md_dataset *dataset, const syntax *s,
     switch (s->codec) {
     case CODEC_RLE:
         status = md_rle_decode(compressed.bytes, compressed.size_bytes, layout, &raw, err);
-        raw.is_ybr = layout->colour == MD_COLOUR_YBR_FULL;
+        raw.is_ybr = is_ybr_full(layout);
         break;
     case CODEC_DCMTK:
         status =
@@ -231,6 +236,10 @@ static md_status decode_compressed(const md_dataset *dataset, const syntax *s,
     case CODEC_J2K:
         status = md_j2k_decode(compressed.bytes, compressed.size_bytes, layout, 0,
                                atomic_load(&decode_threads), image, err);
+        /* OpenJPEG has undone RCT and ICT; anything else is what the dataset says. */
+        if (status == MD_OK && is_ybr_full(layout)) {
+            md_frame_ybr_to_rgb(image);
+        }
         break;
     case CODEC_NATIVE:
     case CODEC_REFUSED:

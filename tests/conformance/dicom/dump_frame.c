@@ -1,5 +1,7 @@
-/* One frame for the comparers in Python: dump_frame FILE FRAME stored|display|physical writes a
- * JSON line and then the pixels, planar, or a JSON line with the error and leaves with 1. */
+/* Frames for the comparers in Python. Each line of standard input asks for one: FRAME MODE
+ * FILE, with MODE stored, display or physical. The answer is a JSON line, which says how many
+ * bytes of planar pixels follow it, or tells the error. One process for all, because loading
+ * DCMTK's dictionary takes longer than most frames. */
 
 #include "dicom/image/normalise.h"
 
@@ -8,13 +10,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int print_error(const md_error *err)
+static void print_error(const md_error *err)
 {
-    json_t *line =
-        json_pack("{s:s, s:s}", "status", md_status_name(err->status), "error", err->msg);
+    json_t *line = json_pack("{s:s, s:s, s:i}", "status", md_status_name(err->status), "error",
+                             err->msg, "bytes", 0);
     json_dumpf(line, stdout, JSON_COMPACT);
+    putchar('\n');
     json_decref(line);
-    return 1;
+}
+
+static void print_pixels(json_t *line, const void *pixels, size_t n_bytes)
+{
+    json_object_set_new(line, "bytes", json_integer((json_int_t)n_bytes));
+    json_dumpf(line, stdout, JSON_COMPACT);
+    putchar('\n');
+    fwrite(pixels, 1, n_bytes, stdout);
 }
 
 static json_t *lut_json(const md_lut *lut)
@@ -41,60 +51,75 @@ static json_t *describe(const md_image *image, uint32_t n_frames)
         "modality", image->modality, "lossy", (int)image->lossy);
 }
 
-static int dump(const md_dataset *dataset, uint32_t frame, const char *mode, md_error *err)
+static void dump_raster(const md_image *image, const char *mode, json_t *line)
+{
+    md_raster raster = {0};
+    md_steps steps = {0};
+    md_error err;
+    md_normalise_values values =
+        strcmp(mode, "physical") == 0 ? MD_VALUES_PHYSICAL : MD_VALUES_DISPLAY;
+    if (md_image_normalise(image, values, &raster, &steps, &err) != MD_OK) {
+        print_error(&err);
+        return;
+    }
+    json_t *list = json_array();
+    for (unsigned i = 0; i < steps.n; i++) {
+        json_array_append_new(list, json_string(steps.text[i]));
+    }
+    json_object_set_new(line, "steps", list);
+    json_object_set_new(line, "channels", json_integer(raster.n_channels));
+    size_t n = (size_t)raster.width * raster.height * raster.n_channels;
+    print_pixels(line, raster.values, n * sizeof(float));
+    md_raster_finish(&raster);
+}
+
+static void dump(const md_dataset *dataset, uint32_t frame, const char *mode)
 {
     uint32_t n_frames = 0;
     md_image image = {0};
-    if (md_image_count_frames(dataset, &n_frames, err) != MD_OK ||
-        md_image_decode(dataset, frame, &image, err) != MD_OK) {
-        return print_error(err);
+    md_error err;
+    if (md_image_count_frames(dataset, &n_frames, &err) != MD_OK ||
+        md_image_decode(dataset, frame, &image, &err) != MD_OK) {
+        print_error(&err);
+        return;
     }
     json_t *line = describe(&image, n_frames);
-    size_t n = (size_t)image.rows * image.columns;
-    int code = 0;
     if (strcmp(mode, "stored") == 0) {
         bool is_wide = image.type == MD_PIXEL_U16 || image.type == MD_PIXEL_S16;
-        json_dumpf(line, stdout, JSON_COMPACT);
-        putchar('\n');
-        fwrite(image.pixels, is_wide ? 2 : 1, n * image.n_channels, stdout);
+        size_t n = (size_t)image.rows * image.columns * image.n_channels;
+        print_pixels(line, image.pixels, is_wide ? 2 * n : n);
     } else {
-        md_raster raster = {0};
-        md_steps steps = {0};
-        md_normalise_values values =
-            strcmp(mode, "physical") == 0 ? MD_VALUES_PHYSICAL : MD_VALUES_DISPLAY;
-        if (md_image_normalise(&image, values, &raster, &steps, err) != MD_OK) {
-            code = print_error(err);
-        } else {
-            json_t *list = json_array();
-            for (unsigned i = 0; i < steps.n; i++) {
-                json_array_append_new(list, json_string(steps.text[i]));
-            }
-            json_object_set_new(line, "steps", list);
-            json_object_set_new(line, "channels", json_integer(raster.n_channels));
-            json_dumpf(line, stdout, JSON_COMPACT);
-            putchar('\n');
-            fwrite(raster.values, sizeof(float), n * raster.n_channels, stdout);
-        }
-        md_raster_finish(&raster);
+        dump_raster(&image, mode, line);
     }
     json_decref(line);
     md_image_finish(&image);
-    return code;
 }
 
-int main(int argc, char **argv)
+int main(void)
 {
     md_error err;
-    md_dataset *dataset = NULL;
-    if (argc != 4) {
-        fprintf(stderr, "usage: dump_frame FILE FRAME stored|display|physical\n");
-        return 2;
+    char request[4096], mode[16];
+    if (md_dicom_init(&err) != MD_OK) {
+        fprintf(stderr, "%s\n", err.msg);
+        return 1;
     }
-    if (md_dicom_init(&err) != MD_OK || md_dataset_open(argv[1], &dataset, &err) != MD_OK) {
-        return print_error(&err);
+    while (fgets(request, sizeof request, stdin) != NULL) {
+        unsigned frame = 0;
+        int path_at = 0;
+        request[strcspn(request, "\n")] = '\0';
+        if (sscanf(request, "%u %15s %n", &frame, mode, &path_at) != 2) {
+            fprintf(stderr, "a request is FRAME MODE FILE\n");
+            return 2;
+        }
+        md_dataset *dataset = NULL;
+        if (md_dataset_open(request + path_at, &dataset, &err) == MD_OK) {
+            dump(dataset, frame, mode);
+        } else {
+            print_error(&err);
+        }
+        md_dataset_destroy(dataset);
+        fflush(stdout);
     }
-    int code = dump(dataset, (uint32_t)strtoul(argv[2], NULL, 10), argv[3], &err);
-    md_dataset_destroy(dataset);
     md_dicom_finish();
-    return code;
+    return 0;
 }

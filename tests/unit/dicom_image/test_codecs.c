@@ -399,6 +399,54 @@ static void test_offset_tables(void **state)
     }
 }
 
+/* Fragments joined, decoded, unpacked and coloured: each allocation fails once. */
+static void test_out_of_memory(void **state)
+{
+    (void)state;
+    static const uint16_t descriptor[3] = {4, 0, 16}, entries[4] = {0, 1, 2, 3};
+    build_file file = {0};
+    build_begin(&file, "1.2.840.10008.1.2.5");
+    build_us(&file, MD_TAG(0x28, 0x02), 1);
+    build_text(&file, MD_TAG(0x28, 0x04), "CS", "PALETTE COLOR");
+    build_us(&file, MD_TAG(0x28, 0x10), 1);
+    build_us(&file, MD_TAG(0x28, 0x11), 2);
+    build_us(&file, MD_TAG(0x28, 0x100), 8);
+    build_us(&file, MD_TAG(0x28, 0x101), 8);
+    build_us(&file, MD_TAG(0x28, 0x103), 0);
+    for (uint32_t c = 0; c < 3; c++) {
+        build_element(&file, MD_TAG(0x28, 0x1101 + c), "US", descriptor, sizeof descriptor);
+    }
+    for (uint32_t c = 0; c < 3; c++) {
+        build_element(&file, MD_TAG(0x28, 0x1201 + c), "OW", entries, sizeof entries);
+    }
+    build_header(&file, MD_TAG(0x7fe0, 0x10), "OB", 0xffffffff);
+    build_marker(&file, BUILD_ITEM, 0);
+    static const uint8_t frame[66] = {[0] = 1, [4] = 64, [64] = 255, [65] = 3};
+    build_marker(&file, BUILD_ITEM, 30);
+    build_raw(&file, frame, 30);
+    build_marker(&file, BUILD_ITEM, 36);
+    build_raw(&file, frame + 30, 36);
+    build_marker(&file, BUILD_SEQUENCE_END, 0);
+    md_dataset *dataset = build_parse(&file);
+    for (size_t n = 1;; n++) {
+        md_image image = {0};
+        md_error err;
+        md_memory_fail_at(n);
+        md_status status = md_image_decode(dataset, 0, &image, &err);
+        md_memory_fail_at(0);
+        if (status == MD_OK) {
+            assert_int_equal(((uint8_t *)image.pixels)[1], 3);
+            assert_int_equal(image.palette[2].entries[3], 3);
+            assert_true(n > 5);
+            md_image_finish(&image);
+            break;
+        }
+        assert_int_equal(status, MD_NOMEM);
+    }
+    md_dataset_destroy(dataset);
+    build_finish(&file);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -410,6 +458,7 @@ int main(void)
         cmocka_unit_test(test_j2k_broken),
         cmocka_unit_test(test_j2k_header_limits),
         cmocka_unit_test(test_offset_tables),
+        cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests_name("dicom_codecs", tests, init, finish);
 }
