@@ -34,6 +34,15 @@ _Static_assert(sizeof(medaid_image) == 96 && offsetof(medaid_image, values) == 1
 _Static_assert(sizeof(medaid_answer) == 32 && sizeof(medaid_answers) == 24, "medaid_answers");
 #endif
 
+/* What a plugin of ABI 1.0 has of each struct: the end of the last member of that version.
+ * Later members may be missing and are only read when the plugin's struct_bytes cover them. */
+#define END_OF(type, member) (offsetof(type, member) + sizeof(((type *)0)->member))
+#define PLUGIN_BYTES_1_0 END_OF(medaid_plugin, get_extension)
+#define DESCRIPTOR_BYTES_1_0 END_OF(medaid_descriptor, findings)
+#define ACCEPTS_BYTES_1_0 END_OF(medaid_accepts, max_age_years)
+#define QUALITY_BYTES_1_0 END_OF(medaid_quality, max_aspect)
+#define FINDING_BYTES_1_0 END_OF(medaid_finding_info, urgent)
+
 enum {
     SALIENCY_FLOATS = MEDAID_MAX_SALIENCY_SIDE * MEDAID_MAX_SALIENCY_SIDE
 };
@@ -299,7 +308,7 @@ static bool in_range(double value, double least, double most)
 
 static md_status take_accepts(const medaid_accepts *from, md_accept *ret_accept, md_error *err)
 {
-    if (from == NULL || from->struct_bytes < sizeof *from) {
+    if (from == NULL || from->struct_bytes < ACCEPTS_BYTES_1_0) {
         return md_fail(err, MD_PLUGIN, "the descriptor's accepts is missing or too short");
     }
     MD_TRY(take_list("modality", from->modality, &ret_accept->modality, err));
@@ -324,7 +333,7 @@ static md_status take_quality(const medaid_quality *from, md_gate *ret_gate, md_
         *ret_gate = (md_gate){.min_rows = 1, .min_columns = 1};
         return MD_OK;
     }
-    if (from->struct_bytes < sizeof *from || !in_range(from->min_contrast, 0, 1) ||
+    if (from->struct_bytes < QUALITY_BYTES_1_0 || !in_range(from->min_contrast, 0, 1) ||
         !in_range(from->max_aspect, 0, 65536)) {
         return md_fail(err, MD_PLUGIN, "the descriptor's quality is too short or out of range");
     }
@@ -372,7 +381,7 @@ static md_status take_descriptor(plugin_analyzer *self, const medaid_descriptor 
                                  md_error *err)
 {
     md_model_identity *identity = &self->base.identity;
-    if (d == NULL || d->struct_bytes < sizeof *d) {
+    if (d == NULL || d->struct_bytes < DESCRIPTOR_BYTES_1_0) {
         return md_fail(err, MD_PLUGIN, "the descriptor is missing or too short");
     }
     MD_TRY(take_text("id", d->id, true, identity->id, sizeof identity->id, err));
@@ -400,13 +409,12 @@ static md_status take_descriptor(plugin_analyzer *self, const medaid_descriptor 
     self->values = d->values;
     needs->values = d->values == MEDAID_VALUES_DISPLAY ? MD_VALUES_DISPLAY : MD_VALUES_PHYSICAL;
     if (d->n_findings < 1 || d->n_findings > MEDAID_MAX_FINDINGS || d->findings == NULL ||
-        d->finding_bytes < sizeof *d->findings || d->finding_bytes > 4096 ||
+        d->finding_bytes < FINDING_BYTES_1_0 || d->finding_bytes > 4096 ||
         d->finding_bytes % _Alignof(medaid_finding_info) != 0) {
         return md_fail(err, MD_PLUGIN,
                        "the descriptor has %u findings of %u bytes, expected "
                        "1..%d of at least %zu",
-                       d->n_findings, d->finding_bytes, MEDAID_MAX_FINDINGS,
-                       sizeof *d->findings);
+                       d->n_findings, d->finding_bytes, MEDAID_MAX_FINDINGS, FINDING_BYTES_1_0);
     }
     for (unsigned i = 0; i < d->n_findings; i++) {
         const char *at = (const char *)d->findings + (size_t)i * d->finding_bytes;
@@ -460,11 +468,12 @@ static md_status take_entry(plugin_analyzer *self, md_error *err)
                        "it is built for plugin ABI %u.%u, this medaid has %d.%d: build it anew",
                        table->abi_major, table->abi_minor, MEDAID_ABI_MAJOR, MEDAID_ABI_MINOR);
     }
-    if (table->struct_bytes < sizeof *table || table->struct_bytes > 65536) {
+    if (table->struct_bytes < PLUGIN_BYTES_1_0 || table->struct_bytes > 65536) {
         return md_fail(err, MD_PLUGIN, "its entry has %u bytes, expected at least %zu",
-                       table->struct_bytes, sizeof *table);
+                       table->struct_bytes, PLUGIN_BYTES_1_0);
     }
-    self->entry = *table;
+    memcpy(&self->entry, table,
+           table->struct_bytes < sizeof self->entry ? table->struct_bytes : sizeof self->entry);
     if (table->create == NULL || table->destroy == NULL || table->self_test == NULL ||
         table->analyse == NULL) {
         return md_fail(err, MD_PLUGIN,

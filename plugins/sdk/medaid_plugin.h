@@ -29,13 +29,13 @@
  *
  * WHAT HAPPENS, in this order
  *   1. The host loads the library with RTLD_NOW | RTLD_LOCAL and calls medaid_plugin_entry.
- *   2. It reads the descriptor: constant data, there without loading weights. A plugin that is
- *      only listed gets no further.
+ *   2. It reads the descriptor: constant data, there without loading weights. A plugin that was
+ *      not asked for gets no further.
  *   3. create() loads weights, self_test() proves that this machine computes what the maker
  *      measured. A plugin whose self-test fails never sees a patient's image.
  *   4. analyse() for each image that the descriptor's `accepts` admits and that passed
- *      `quality`. The host decodes, applies modality and VOI transformation and hands over
- * floats.
+ *      `quality`. The host decodes, applies the modality and VOI transformations and hands
+ *      over floats.
  *   5. destroy(), and the library is unloaded.
  *
  * WHO CALLS WHERE. [load]: once for the process, no other call of this plugin runs. [instance]:
