@@ -24,6 +24,7 @@ enum {
     ODD_TWICE,      /* the same finding twice */
     ODD_THRESHOLD,  /* a threshold that is no number */
     ODD_MANY,       /* too many findings */
+    ODD_NEWER,      /* right, but of a later minor version, with longer structs */
     ODD_ANSWER,     /* right at loading; the answers follow the number of columns */
 };
 
@@ -137,6 +138,29 @@ static const medaid_finding_info findings[] = {
     },
 };
 
+/* What ABI 1.1 might look like to us: members after those we know. */
+static const struct newer_finding {
+    medaid_finding_info known;
+    double unknown[3];
+} newer_findings[] = {
+    {
+        .known = {.key = "newer",
+                  .concept_code = {"111211", "DCM", "Under exposed"},
+                  .threshold = 0.5,
+                  .undetermined_low = 1,
+                  .undetermined_high = 0},
+        .unknown = {7, 7, 7},
+    },
+    {
+        .known = {.key = "newest",
+                  .concept_code = {"111212", "DCM", "Over exposed"},
+                  .threshold = 0.25,
+                  .undetermined_low = 1,
+                  .undetermined_high = 0},
+        .unknown = {7, 7, 7},
+    },
+};
+
 static const medaid_descriptor descriptor = {
     .struct_bytes = ODD == ODD_DESCRIPTOR ? 8 : sizeof descriptor,
     .kind = ODD == ODD_KIND ? 99 : MEDAID_KIND_IMAGE,
@@ -148,15 +172,17 @@ static const medaid_descriptor descriptor = {
     .accepts = &accepts,
     .values = MEDAID_VALUES_PHYSICAL,
     .n_findings = ODD == ODD_MANY ? 65 : 2,
-    .finding_bytes = sizeof findings[0],
-    .findings = findings,
+    .finding_bytes = ODD == ODD_NEWER ? sizeof newer_findings[0] : sizeof findings[0],
+    .findings = ODD == ODD_NEWER ? &newer_findings[0].known : findings,
 };
 
 static const medaid_plugin plugin = {
     .magic = ODD == ODD_MAGIC ? 1 : MEDAID_PLUGIN_MAGIC,
     .abi_major = ODD == ODD_VERSION ? MEDAID_ABI_MAJOR + 1 : MEDAID_ABI_MAJOR,
-    .abi_minor = MEDAID_ABI_MINOR,
-    .struct_bytes = ODD == ODD_SIZE ? 24 : sizeof plugin,
+    .abi_minor = ODD == ODD_NEWER ? 7 : MEDAID_ABI_MINOR,
+    .struct_bytes = ODD == ODD_SIZE    ? 24
+                    : ODD == ODD_NEWER ? sizeof plugin + 16
+                                       : sizeof plugin,
     .descriptor = &descriptor,
     .create = create,
     .destroy = destroy,

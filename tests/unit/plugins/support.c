@@ -106,3 +106,47 @@ const char *film_write(const char *name, const phantom_options *options)
     free(bytes);
     return path;
 }
+
+void note(void *context, const char *path, const md_error *reason)
+{
+    told *t = context;
+    if (t->n < 16) {
+        snprintf(t->path[t->n], sizeof t->path[0], "%s", path);
+        snprintf(t->message[t->n], sizeof t->message[0], "%s", reason->msg);
+        t->status[t->n] = reason->status;
+    }
+    t->n++;
+}
+
+md_host *host_of(const char *folder, const char *only_model)
+{
+    const char *const folders[] = {scratch_path(folder)};
+    const md_host_options options = {
+        .folders = folders, .n_folders = 1, .n_threads = 1, .only_model = only_model};
+    md_host *host = NULL;
+    md_error err = {0};
+    if (md_host_create(&options, &host, &err) != MD_OK) {
+        fail_msg("%s", err.msg);
+    }
+    return host;
+}
+
+md_analyse_options all_options(told *t)
+{
+    memset(t, 0, sizeof *t);
+    return (md_analyse_options){.want_sr = true,
+                                .want_picture = true,
+                                .want_failure_sr = true,
+                                .on_problem = note,
+                                .context = t,
+                                .first_received_ms = 1000,
+                                .last_received_ms = 2000,
+                                .complete_ms = 3000};
+}
+
+md_status analyse(md_host *host, const char *const *paths, size_t n,
+                  const md_analyse_options *options, md_analysis *analysis, md_error *err)
+{
+    memset(err, 0, sizeof *err);
+    return md_host_analyse(host, paths, n, options, analysis, err);
+}

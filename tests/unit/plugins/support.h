@@ -22,4 +22,23 @@ const char *bytes_write(const char *name, const uint8_t *bytes, size_t size_byte
 /* Make the bytes of a film; the pixels are the last 2 * rows * columns. free() them. */
 uint8_t *film_bytes(const phantom_options *options, size_t *ret_size_bytes);
 
+/* What a callback was told. */
+typedef struct told {
+    unsigned n;
+    char path[16][256];
+    char message[16][MD_ERROR_MSG_BYTES];
+    md_status status[16];
+} told;
+
+/* For on_problem and on_refused; the context is a told. */
+void note(void *context, const char *path, const md_error *reason);
+
+/* A host of one folder below the scratch folder; fails the test when there is none. */
+md_host *host_of(const char *folder, const char *only_model);
+/* Everything is wanted, and told to *t, which is cleared. */
+md_analyse_options all_options(told *t);
+/* md_host_analyse with err cleared. */
+md_status analyse(md_host *host, const char *const *paths, size_t n,
+                  const md_analyse_options *options, md_analysis *analysis, md_error *err);
+
 #endif

@@ -202,6 +202,26 @@ static void test_answers_are_checked(void **state)
     md_analyzer_destroy(analyzer);
 }
 
+/* A plugin of a later minor version has longer structs: we read what we know. */
+static void test_a_newer_minor_version_serves(void **state)
+{
+    (void)state;
+    md_analyzer *analyzer = NULL;
+    md_error err = {0};
+    if (open_built("tests/unit/plugins/newer.so", &analyzer, &err) != MD_OK) {
+        fail_msg("%s", err.msg);
+    }
+    assert_string_equal(analyzer->identity.parameters, "form=plugin abi=1.7");
+    assert_int_equal(analyzer->n_findings, 2);
+    assert_string_equal(analyzer->specs[1].key, "newest");
+    assert_true(analyzer->specs[1].threshold == 0.25);
+    md_finding findings[2] = {0};
+    assert_int_equal(ask(analyzer, 300, 20, 0, 1, false, findings, &err), MD_OK);
+    assert_string_equal(findings[1].key, "newest");
+    assert_int_equal(findings[1].presence, MD_PRESENCE_PRESENT);
+    md_analyzer_destroy(analyzer);
+}
+
 static void test_only_the_one_asked_for(void **state)
 {
     (void)state;
@@ -243,6 +263,7 @@ int main(void)
         cmocka_unit_test(test_what_is_no_library),
         cmocka_unit_test(test_the_example_is_true),
         cmocka_unit_test(test_answers_are_checked),
+        cmocka_unit_test(test_a_newer_minor_version_serves),
         cmocka_unit_test(test_only_the_one_asked_for),
         cmocka_unit_test(test_out_of_memory),
     };
