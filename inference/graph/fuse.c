@@ -102,10 +102,13 @@ static md_status fold_batch_norm(fusion *f, md_node *norm, bool *ret_changed)
         conv->p.conv.activation.function != MD_UNARY_IDENTITY || conv->p.conv.has_residual) {
         return MD_OK;
     }
-    int weights, bias;
+    int weights = conv->inputs[1], bias;
     const float *scale = md_node_operand(f->graph, norm, 1)->data;
     const float *shift = md_node_operand(f->graph, norm, 2)->data;
-    MD_TRY(new_constant(f, md_node_operand(f->graph, conv, 1), &weights));
+    /* in place when nobody else reads them: at start-up a copy costs more than the product */
+    if (f->n_users[weights] != 1 || f->graph->values[weights].kept) {
+        MD_TRY(new_constant(f, md_node_operand(f->graph, conv, 1), &weights));
+    }
     MD_TRY(new_constant(f, md_node_operand(f->graph, norm, 1), &bias));
     const md_tensor *old = md_node_operand(f->graph, conv, 1);
     const float *from = old->data;

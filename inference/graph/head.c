@@ -34,19 +34,11 @@ static int skip_bias(const md_graph *graph, int value)
     return value;
 }
 
-/* Mean over all positions of a [N,C,h,w] value. */
+/* Mean over all positions of a [N,C,h,w] value; ReduceMean over them was imported as a pool. */
 static bool is_global_mean(const md_graph *graph, const md_node *node)
 {
     const md_tensor *x = md_node_operand(graph, node, 0);
-    if (x->n_dims != 4) {
-        return false;
-    }
-    if (node->op == MD_OP_REDUCE) {
-        const bool *axes = node->p.reduce.axes;
-        return node->p.reduce.function == MD_REDUCE_MEAN && !axes[0] && !axes[1] && axes[2] &&
-               axes[3];
-    }
-    if (node->op != MD_OP_POOL || !node->p.pool.average) {
+    if (x->n_dims != 4 || node->op != MD_OP_POOL || !node->p.pool.average) {
         return false;
     }
     const md_window *w = &node->p.pool.window;

@@ -105,8 +105,8 @@ static md_status check_storage(const Onnx__TensorProto *proto, md_error *err)
 md_status md_import_tensor(md_graph *graph, const Onnx__TensorProto *proto, const char *name,
                            int *ret_value, md_error *err)
 {
-    md_dtype dtype;
-    int value;
+    md_dtype dtype = MD_F32;
+    int value = MD_GRAPH_NO_VALUE;
     MD_TRY(check_storage(proto, err));
     MD_TRY(md_import_dtype(proto->data_type, &dtype, err));
     MD_TRY(md_graph_add_value(graph, name, dtype, (unsigned)proto->n_dims, proto->dims, &value,

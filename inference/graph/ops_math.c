@@ -258,6 +258,43 @@ md_status md_import_where(md_node_import *b)
     return md_import_emit(b, MD_OP_WHERE, b->in, 3, 0, x->dtype, n_dims, dims, &value);
 }
 
+/* The mean over all positions of [N,C,...] is a global average pool: back ends have it, in
+ * their own layout. */
+static bool is_spatial_mean(const md_node_import *b, const md_tensor *x)
+{
+    const bool *axes = b->node.p.reduce.axes;
+    if ((md_reduce)b->variant != MD_REDUCE_MEAN || x->n_dims < 3 ||
+        x->n_dims > 2 + MD_GRAPH_MAX_SPATIAL || axes[0] || axes[1] || x->n_elements == 0 ||
+        b->graph->values[b->in[0]].constant) {
+        return false;
+    }
+    for (unsigned i = 2; i < x->n_dims; i++) {
+        if (!axes[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static md_status emit_spatial_mean(md_node_import *b, bool keep)
+{
+    const md_tensor x = *md_import_in(b, 0);
+    const int64_t dims[MD_TENSOR_MAX_DIMS] = {x.dims[0], x.dims[1], 1, 1, 1};
+    md_window *w = &b->node.p.pool.window;
+    int value;
+    memset(&b->node.p, 0, sizeof b->node.p);
+    b->node.p.pool.average = true;
+    w->n_spatial = x.n_dims - 2;
+    for (unsigned i = 0; i < 3; i++) {
+        const unsigned first = 3 - w->n_spatial;
+        w->kernel[i] = w->in[i] = i < first ? 1 : x.dims[2 + i - first];
+        w->stride[i] = w->dilation[i] = w->out[i] = 1;
+    }
+    MD_TRY(md_import_emit(b, MD_OP_POOL, b->in, 1, keep ? 0 : MD_IMPORT_INNER, MD_F32, x.n_dims,
+                          dims, &value));
+    return keep ? MD_OK : md_import_emit(b, MD_OP_COPY, &value, 1, 0, MD_F32, 2, dims, &value);
+}
+
 md_status md_import_reduce(md_node_import *b)
 {
     const md_tensor *x = md_import_in(b, 0);
@@ -295,6 +332,9 @@ md_status md_import_reduce(md_node_import *b)
         unsigned axis;
         MD_TRY(md_import_axis(b, axes[i], x->n_dims, &axis));
         reduced[axis] = true;
+    }
+    if (is_spatial_mean(b, x)) {
+        return emit_spatial_mean(b, keep != 0);
     }
     for (unsigned i = 0; i < x->n_dims; i++) {
         if (!reduced[i] || keep != 0) {

@@ -376,7 +376,7 @@ md_status md_import_gather(md_node_import *b)
     md_tensor x = *md_import_in(b, 0);
     md_tensor index = *md_import_in(b, 1);
     int64_t axis, dims[2 * MD_TENSOR_MAX_DIMS];
-    unsigned made, n_dims = 0;
+    unsigned made = 0, n_dims = 0;
     int value;
     MD_TRY(md_attribute_int(b, "axis", 0, &axis));
     MD_TRY(md_import_axis(b, axis, x.n_dims, &made));
@@ -389,7 +389,7 @@ md_status md_import_gather(md_node_import *b)
     for (unsigned i = 0; i < index.n_dims; i++) {
         dims[n_dims++] = index.dims[i];
     }
-    for (unsigned i = made + 1; i < x.n_dims; i++) {
+    for (unsigned i = made + 1; i < x.n_dims && i < MD_TENSOR_MAX_DIMS; i++) {
         dims[n_dims++] = x.dims[i];
     }
     b->node.p.axis.axis = made;

@@ -61,7 +61,7 @@ static md_status push(walk *w, const ProtobufCMessageDescriptor *descriptor, uin
 
 static md_status read_field(walk *w)
 {
-    uint64_t key, n_bytes;
+    uint64_t key = 0, n_bytes = 0;
     const ProtobufCMessageDescriptor *descriptor = w->stack[w->depth - 1].descriptor;
     if (++w->n_fields > MD_WIRE_MAX_FIELDS) {
         return md_fail(w->err, MD_LIMIT, "more than %d fields", MD_WIRE_MAX_FIELDS);
