@@ -25,8 +25,9 @@ enum {
 typedef struct md_dataset md_dataset;
 struct md_code; /* dicom/report/result.h */
 
-/* Load the dictionary, register codecs, route DCMTK's log to md_log at WARN without values.
- * MD_NOT_FOUND when the dictionary is not installed. Calling it again does nothing. */
+/* Load the dictionary (6 ms), register codecs, route DCMTK's warnings and errors to md_log:
+ * their number at debug level, never their text, which may quote a patient's data. MD_NOT_FOUND
+ * when the dictionary is not installed. Calling it again does nothing. */
 md_status md_dicom_init(md_error *err) MD_NOEXCEPT MD_NODISCARD;
 /* Release what md_dicom_init took, at the end of the program. */
 void md_dicom_finish(void) MD_NOEXCEPT;

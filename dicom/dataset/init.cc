@@ -37,7 +37,8 @@ bool is_corruption(const char *message)
     return false;
 }
 
-/* DCMTK's messages quote values, so only their number and level are logged. A hostile file can
+/* DCMTK's messages quote values, so only their number and level are logged, and at debug level:
+ * what matters of them comes back as an error of ours. A hostile file can
  * cause thousands: the 1st, 2nd, 4th, 8th ... of a level is written. */
 class CountingAppender : public dcmtk::log4cplus::Appender
 {
@@ -64,7 +65,7 @@ class CountingAppender : public dcmtk::log4cplus::Appender
         const bool is_error = event.getLogLevel() >= dcmtk::log4cplus::ERROR_LOG_LEVEL;
         const uint64_t total = ++(is_error ? n_errors : n_warnings);
         if ((total & (total - 1)) == 0) {
-            md_log(MD_LOG_WARN, "dcmtk_messages",
+            md_log(MD_LOG_DEBUG, "dcmtk_messages",
                    MD_LOG_TEXT("severity", is_error ? "error" : "warning"),
                    MD_LOG_INT("count", total));
         }

@@ -254,7 +254,7 @@ static md_status decode_compressed(const md_dataset *dataset, const syntax *s,
         }
     }
     md_free(raw.samples);
-    md_free(compressed.owned);
+    md_compressed_frame_finish(&compressed);
     return status;
 }
 

@@ -236,7 +236,7 @@ md_status join(DcmPixelSequence *sequence, const Range &range, md_compressed_fra
     const uint8_t *bytes = nullptr;
     if (items.size() == 1) {
         MD_TRY(item_bytes(items[0], &bytes, err));
-        *ret_frame = {bytes, total, nullptr};
+        *ret_frame = {bytes, total, nullptr, items[0]};
         return MD_OK;
     }
     uint8_t *joined = static_cast<uint8_t *>(md_malloc(total));
@@ -252,8 +252,9 @@ md_status join(DcmPixelSequence *sequence, const Range &range, md_compressed_fra
         }
         memcpy(joined + have, bytes, item->getLength());
         have += item->getLength();
+        item->compact();
     }
-    *ret_frame = {joined, total, joined};
+    *ret_frame = {joined, total, joined, nullptr};
     return MD_OK;
 }
 
@@ -287,6 +288,19 @@ md_status read_frame(const md_dataset *dataset, uint32_t frame, uint32_t n_frame
 }
 
 } // namespace
+
+void md_compressed_frame_finish(md_compressed_frame *frame) noexcept
+{
+    md_free(frame->owned);
+    if (frame->fragment != nullptr) {
+        (void)md_guard(nullptr, __func__, [&] {
+            /* Only drops what can be read from the file again. */
+            static_cast<DcmPixelItem *>(frame->fragment)->compact();
+            return MD_OK;
+        });
+    }
+    *frame = md_compressed_frame{};
+}
 
 md_status md_pixel_data_kind(const md_dataset *dataset, bool *ret_is_encapsulated,
                              md_error *err) noexcept

@@ -26,12 +26,17 @@ md_status md_pixel_data_count_fragments(const md_dataset *dataset, uint32_t *ret
 
 /* The compressed bytes of one frame. */
 typedef struct md_compressed_frame {
-    const uint8_t *bytes; /* of `owned`, or of the dataset and valid until it is destroyed */
+    const uint8_t *bytes;
     size_t size_bytes;
-    uint8_t *owned; /* NULL or from md_malloc: the caller frees it with md_free */
+    uint8_t *owned; /* several fragments joined, or NULL */
+    void *fragment; /* one fragment that lies in the dataset, or NULL */
 } md_compressed_frame;
+/* Release them: what lies in a file is not kept in memory frame after frame. */
+void md_compressed_frame_finish(md_compressed_frame *frame) MD_NOEXCEPT;
+
 /* Which fragments those are is told by the Basic Offset Table (PS3.5 A.4), else by one fragment
- * a frame, else by the fragments that begin with the start-of-image bytes `soi`. */
+ * a frame, else by the fragments that begin with the start-of-image bytes `soi`. Caller
+ * finishes the frame before the dataset. */
 md_status md_pixel_data_frame(const md_dataset *dataset, uint32_t frame, uint32_t n_frames,
                               const uint8_t soi[2], md_compressed_frame *ret_frame,
                               md_error *err) MD_NOEXCEPT MD_NODISCARD;

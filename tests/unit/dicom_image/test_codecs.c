@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -399,6 +400,41 @@ static void test_offset_tables(void **state)
     }
 }
 
+/* Fragments are dropped from memory after use and read again when asked for again. */
+static void test_frames_from_a_file(void **state)
+{
+    (void)state;
+    build_file file = {0};
+    build_encapsulated(&file, "2");
+    build_marker(&file, BUILD_ITEM, 0);
+    for (uint8_t k = 1; k <= 2; k++) {
+        uint8_t frame[8000] = {
+            [0] = 1, [4] = 64, [64] = 255}; /* longer than what is read at once */
+        frame[65] = k;
+        build_marker(&file, BUILD_ITEM, sizeof frame);
+        build_raw(&file, frame, sizeof frame);
+    }
+    build_marker(&file, BUILD_SEQUENCE_END, 0);
+    char path[] = "/tmp/medaid-test-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, file.bytes, file.size_bytes), (ssize_t)file.size_bytes);
+    close(fd);
+    md_dataset *dataset = NULL;
+    md_error err;
+    assert_int_equal(md_dataset_open(path, &dataset, &err), MD_OK);
+    static const uint32_t order[] = {0, 1, 1, 0};
+    for (size_t i = 0; i < 4; i++) {
+        md_image image = {0};
+        assert_int_equal(md_image_decode(dataset, order[i], &image, &err), MD_OK);
+        assert_int_equal(((uint8_t *)image.pixels)[1], order[i] + 1);
+        md_image_finish(&image);
+    }
+    md_dataset_destroy(dataset);
+    unlink(path);
+    build_finish(&file);
+}
+
 /* Fragments joined, decoded, unpacked and coloured: each allocation fails once. */
 static void test_out_of_memory(void **state)
 {
@@ -459,6 +495,7 @@ int main(void)
         cmocka_unit_test(test_j2k_header_limits),
         cmocka_unit_test(test_offset_tables),
         cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_frames_from_a_file),
     };
     return cmocka_run_group_tests_name("dicom_codecs", tests, init, finish);
 }
