@@ -118,6 +118,9 @@ static const char *const deadly_calls[] = {"socket",
                                            "setgroups",
                                            "capset"};
 
+/* A sanitizer looks through a pipe whether memory can be read. */
+static const char *const sanitizer_calls[] = {"pipe", "pipe2"};
+
 /* Quietly not there: the C library and OpenMP ask, and know what to do without. */
 typedef struct quiet_call {
     const char *name;
@@ -240,6 +243,10 @@ static int add_rules(scmp_filter_ctx filter)
     if (result == 0) {
         result = add_names(filter, SCMP_ACT_KILL_PROCESS, deadly_calls,
                            sizeof deadly_calls / sizeof *deadly_calls);
+    }
+    if (result == 0 && md_sandbox_is_sanitized()) {
+        result = add_names(filter, SCMP_ACT_ALLOW, sanitizer_calls,
+                           sizeof sanitizer_calls / sizeof *sanitizer_calls);
     }
     for (size_t i = 0; result == 0 && i < sizeof quiet_calls / sizeof *quiet_calls; i++) {
         result = add_names(filter, SCMP_ACT_ERRNO((uint32_t)quiet_calls[i].os_errno),

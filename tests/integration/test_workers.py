@@ -196,6 +196,8 @@ def test_killed_daemon(medaid, rows):
 def main():
     """All of it, in one folder."""
     rows = deeds()
+    # a crash of a sanitized worker is to be a crash, too
+    os.environ["ASAN_OPTIONS"] = os.environ.get("ASAN_OPTIONS", "") + ":handle_segv=0"
     with tempfile.TemporaryDirectory() as name:
         medaid = Medaid(pathlib.Path(name))
         try:
