@@ -31,16 +31,20 @@ typedef struct md_object {
 } md_object;
 void md_object_finish(md_object *object) MD_NOEXCEPT;
 
-/* The SR. `sources` are the datasets of result->instances, same order, borrowed; patient and
- * study attributes are carried over from the first. */
+/* The SR, as docs/sr.md draws it. `sources` are the datasets of result->instances, same order,
+ * borrowed; patient and study attributes are carried over from the first, which must be there;
+ * any other may be NULL (then what it would add to the image library is left out). options may
+ * be NULL. MD_INVALID_ARG when md_result_check refuses the result, MD_NOMEM. Errors never
+ * repeat a text of the study. */
 md_status md_report_write_sr(const md_result *result, const md_dataset *const *sources,
                              const md_report_options *options, md_object *ret_object,
                              md_error *err) MD_NOEXCEPT MD_NODISCARD;
 
-/* The picture of instance `instance_index`: `display` (0..1) with the overlay of its most
- * important finding, a panel of all findings with score and threshold, and the words "AI
- * result, not for diagnosis". RGB, 8 bit, the longer side at most 1024 pixels plus the panel.
- */
+/* The picture of instance `instance_index`: `display` (0..1, 1 or 3 channels) with the overlay
+ * of its most important finding, a panel of all findings with score and threshold, and the
+ * words "AI result, not for diagnosis". RGB, 8 bit, the longer side of the image at most 1024
+ * pixels. `display` may be smaller than the source (a reduced decode) but shows the same whole
+ * image. MD_FORMAT when the source has no Rows and Columns, MD_LIMIT, else as above. */
 md_status md_report_write_picture(const md_result *result, uint32_t instance_index,
                                   const md_dataset *source, const md_raster *display,
                                   const md_report_options *options, md_object *ret_object,

@@ -175,6 +175,9 @@ def check_sr(path, case, sources, paths):
     analysed = sources if failed else sources[:2]
     assert report.SOPClassUID == "1.2.840.10008.5.1.4.1.1.88.34" and report.Modality == "SR"
     assert report.file_meta.ImplementationVersionName.startswith("MEDAID_")
+    assert report.file_meta.FileMetaInformationVersion == b"\0\1"
+    assert report.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.1"
+    assert "ReferencedPerformedProcedureStepSequence" in report
     for keyword in CARRIED:
         assert report.get(keyword) == first.get(keyword), (keyword, report.get(keyword))
     assert report.SeriesInstanceUID not in [s.SeriesInstanceUID for s in sources]

@@ -2,6 +2,7 @@
 #include "tests/unit/dicom_report/cases.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -434,6 +435,60 @@ static void test_the_largest_result(void **state)
     case_finish(&c);
 }
 
+typedef struct thread_work {
+    pthread_t thread;
+    const md_object *expected; /* report, picture */
+    bool same;
+} thread_work;
+
+static void *write_often(void *context)
+{
+    thread_work *work = context;
+    const char *paths[] = {film_path};
+    test_case c;
+    work->same = case_make(&c, "positive", paths, 1);
+    for (int round = 0; work->same && round < 10; round++) {
+        md_object object = {0};
+        work->same =
+            md_report_write_sr(&c.result, c.sources, &c.options, &object, NULL) == MD_OK &&
+            object.size_bytes == work->expected[0].size_bytes &&
+            memcmp(object.bytes, work->expected[0].bytes, object.size_bytes) == 0;
+        md_object_finish(&object);
+        work->same = work->same &&
+                     md_report_write_picture(&c.result, 0, c.sources[0], &c.display, &c.options,
+                                             &object, NULL) == MD_OK &&
+                     object.size_bytes == work->expected[1].size_bytes &&
+                     memcmp(object.bytes, work->expected[1].bytes, object.size_bytes) == 0;
+        md_object_finish(&object);
+    }
+    case_finish(&c);
+    return NULL;
+}
+
+static void test_threads_write_side_by_side(void **state)
+{
+    (void)state;
+    test_case c;
+    make(&c, "positive");
+    md_object expected[2] = {{{0}, {0}, NULL, 0}, {{0}, {0}, NULL, 0}};
+    write_sr(&c, &expected[0]);
+    assert_int_equal(md_report_write_picture(&c.result, 0, c.sources[0], &c.display, &c.options,
+                                             &expected[1], NULL),
+                     MD_OK);
+    thread_work works[4];
+    for (int i = 0; i < 4; i++) {
+        works[i] = (thread_work){.expected = expected};
+        assert_int_equal(pthread_create(&works[i].thread, NULL, write_often, &works[i]), 0);
+    }
+    for (int i = 0; i < 4; i++) {
+        pthread_join(works[i].thread, NULL);
+        assert_true(works[i].same);
+    }
+    md_object_finish(&expected[0]);
+    md_object_finish(&expected[1]);
+    case_finish(&c);
+}
+
 /* ------------------------------------------------------------------ hostile sources */
 
 /* Write the report of a phantom with these options; the caller parses and releases. */
@@ -590,6 +645,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_repetition_gives_the_same_bytes),
         cmocka_unit_test(test_a_report_does_not_replace_itself),
         cmocka_unit_test(test_the_largest_result),
+        cmocka_unit_test(test_threads_write_side_by_side),
         cmocka_unit_test(test_undecodable_names_stay_as_they_are),
         cmocka_unit_test(test_control_characters_of_a_name_are_dropped),
         cmocka_unit_test(test_damaged_sources),
