@@ -45,7 +45,7 @@ static md_status check(md_target target, const float *outputs, size_t n,
 static double log_sum(const float *z, size_t n, const unsigned *classes, unsigned n_classes,
                       bool inside, double t)
 {
-    double largest = -INFINITY, sum = 0.0;
+    double largest = -HUGE_VAL, sum = 0.0;
     for (size_t k = 0; k < n; k++) {
         if (contains(classes, n_classes, k) == inside) {
             largest = fmax(largest, (double)z[k] / t);

@@ -34,7 +34,7 @@ static bool contains(const unsigned *classes, unsigned n_classes, size_t k)
 static void softmax_gradient(const float *z, size_t n, const unsigned *classes,
                              unsigned n_classes, double *ret)
 {
-    double largest[2] = {-INFINITY, -INFINITY}, sum[2] = {0.0, 0.0};
+    double largest[2] = {-HUGE_VAL, -HUGE_VAL}, sum[2] = {0.0, 0.0};
     for (size_t k = 0; k < n; k++) {
         const int in = contains(classes, n_classes, k) ? 1 : 0;
         largest[in] = fmax(largest[in], (double)z[k]);

@@ -69,7 +69,7 @@ static md_status describe_conv(md_dnnl *d, const md_node *node, const conv_layou
                                md_error *err)
 {
     const md_window *w = &node->p.conv.window;
-    dnnl_dims_t strides, dilates, left, right;
+    dnnl_dims_t strides = {0}, dilates = {0}, left = {0}, right = {0};
     dnnl_convolution_desc_t desc;
     dnnl_primitive_attr_t attr;
     const dnnl_memory_desc_t x = any_of(&at->x.md), weights = any_of(&at->weights);
@@ -182,7 +182,7 @@ md_status md_dnnl_emit_pool(md_dnnl *d, md_plan *plan, const md_graph *graph,
 {
     const md_pool_params *pool = &node->p.pool;
     const md_window *w = &pool->window;
-    dnnl_dims_t strides, kernel, dilates, left, right;
+    dnnl_dims_t strides = {0}, kernel = {0}, dilates = {0}, left = {0}, right = {0};
     md_dnnl_layout x, y;
     bool usable;
     window_dims(w->stride, w->n_spatial, 0, strides);

@@ -167,11 +167,14 @@ md_status md_kernel_reduce(const md_call *call)
 md_status md_kernel_softmax(const md_call *call)
 {
     const int64_t n = call->p->softmax.n, n_inner = call->p->softmax.n_inner;
+    if (n == 0) {
+        return MD_OK;
+    }
     for (int64_t row = 0; row < call->p->softmax.n_outer * n_inner; row++) {
         const int64_t start = row / n_inner * n * n_inner + row % n_inner;
         const float *x = (const float *)call->in[0]->data + start;
         float *y = (float *)call->out[0]->data + start;
-        float maximum = n > 0 ? x[0] : 0.0F;
+        float maximum = x[0];
         double sum = 0.0;
         for (int64_t i = 1; i < n; i++) {
             maximum = x[i * n_inner] > maximum ? x[i * n_inner] : maximum;

@@ -22,7 +22,7 @@ enum {
     MD_GRAPH_NO_VALUE = -1, /* an optional input that is absent */
 };
 /* Constants made while loading (folding, expanded shapes), all together. */
-#define MD_GRAPH_MAX_CONSTANT_BYTES ((size_t)1 << 30)
+#define MD_GRAPH_MAX_CONSTANT_BYTES ((size_t)1 << 28)
 
 /* What a node computes; ONNX operators that compute the same share one. */
 typedef enum md_op {
@@ -148,26 +148,32 @@ typedef struct md_pool_params {
     bool average, count_include_pad;
 } md_pool_params;
 
+typedef enum md_resize_mode {
+    MD_RESIZE_NEAREST,
+    MD_RESIZE_LINEAR,
+    MD_RESIZE_CUBIC
+} md_resize_mode;
+
+typedef enum md_coordinate {
+    MD_COORD_HALF_PIXEL,
+    MD_COORD_PYTORCH_HALF_PIXEL,
+    MD_COORD_ALIGN_CORNERS,
+    MD_COORD_ASYMMETRIC,
+    MD_COORD_TF_HALF_PIXEL_FOR_NN,
+    MD_COORD_TF_CROP_AND_RESIZE
+} md_coordinate;
+
+typedef enum md_nearest {
+    MD_NEAREST_ROUND_PREFER_FLOOR,
+    MD_NEAREST_ROUND_PREFER_CEIL,
+    MD_NEAREST_FLOOR,
+    MD_NEAREST_CEIL
+} md_nearest;
+
 typedef struct md_resize_params {
-    enum {
-        MD_RESIZE_NEAREST,
-        MD_RESIZE_LINEAR,
-        MD_RESIZE_CUBIC
-    } mode;
-    enum {
-        MD_COORD_HALF_PIXEL,
-        MD_COORD_PYTORCH_HALF_PIXEL,
-        MD_COORD_ALIGN_CORNERS,
-        MD_COORD_ASYMMETRIC,
-        MD_COORD_TF_HALF_PIXEL_FOR_NN,
-        MD_COORD_TF_CROP_AND_RESIZE
-    } coordinate;
-    enum {
-        MD_NEAREST_ROUND_PREFER_FLOOR,
-        MD_NEAREST_ROUND_PREFER_CEIL,
-        MD_NEAREST_FLOOR,
-        MD_NEAREST_CEIL
-    } nearest;
+    md_resize_mode mode;
+    md_coordinate coordinate;
+    md_nearest nearest;
     bool exclude_outside;
     float cubic_a, extrapolation;
     double scale[MD_TENSOR_MAX_DIMS]; /* target length over source length, as ONNX means it */

@@ -135,7 +135,7 @@ static md_status import_plain_resize(md_node_import *b, const float *scales)
     md_tensor x = *md_import_in(b, 0);
     int mode;
     MD_TRY(md_attribute_choice(b, "mode", resize_modes, MD_RESIZE_NEAREST, &mode));
-    resize->mode = mode;
+    resize->mode = (md_resize_mode)mode;
     resize->coordinate = MD_COORD_ASYMMETRIC;
     resize->nearest = MD_NEAREST_FLOOR;
     if (scales == NULL || mode == MD_RESIZE_CUBIC) {
@@ -167,9 +167,9 @@ md_status md_import_resize(md_node_import *b)
     MD_TRY(md_attribute_float(b, "cubic_coeff_a", -0.75F, &resize->cubic_a));
     MD_TRY(md_attribute_float(b, "extrapolation_value", 0.0F, &resize->extrapolation));
     MD_TRY(md_attribute_int(b, "exclude_outside", 0, &exclude));
-    resize->mode = mode;
-    resize->coordinate = coordinate;
-    resize->nearest = nearest;
+    resize->mode = (md_resize_mode)mode;
+    resize->coordinate = (md_coordinate)coordinate;
+    resize->nearest = (md_nearest)nearest;
     resize->exclude_outside = exclude != 0;
     MD_TRY(constant_floats(b, 2, x.n_dims, &scales));
     if (coordinate == MD_COORD_TF_CROP_AND_RESIZE) {

@@ -151,7 +151,7 @@ static double element(const md_tensor *t, size_t i)
     case MD_BOOL:
         return ((const uint8_t *)t->data)[i];
     }
-    return NAN;
+    return (double)NAN;
 }
 
 /* The tolerance of ONNX's own backend tests: 1e-3 relative, 1e-7 absolute; and 1e-6 here for

@@ -246,8 +246,8 @@ static void test_score_limits(void **state)
     assert_true(score == 1.0);
     assert_int_equal(md_platt(x, 0.0, 0.0, &score, NULL), MD_OK);
     assert_true(score == 0.5);
-    assert_int_equal(md_platt(NAN, 1.0, 0.0, &score, NULL), MD_INVALID_ARG);
-    assert_int_equal(md_platt(0.0, INFINITY, 0.0, &score, NULL), MD_INVALID_ARG);
+    assert_int_equal(md_platt((double)NAN, 1.0, 0.0, &score, NULL), MD_INVALID_ARG);
+    assert_int_equal(md_platt(0.0, HUGE_VAL, 0.0, &score, NULL), MD_INVALID_ARG);
 }
 
 int main(void)

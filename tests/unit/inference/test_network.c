@@ -7,6 +7,7 @@
 #include "onnx_builder.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -298,6 +299,60 @@ static void test_no_memory(void **state)
     }
 }
 
+/* Several threads, each with a network of its own on either back end: the same results as
+ * alone. */
+typedef struct job {
+    const char *name;
+    md_backend backend;
+    float expected[8];
+    bool same;
+} job;
+
+static void *run_job(void *argument)
+{
+    job *j = argument;
+    for (int round = 0; round < 20 && j->same; round++) {
+        const md_network_options options = {.backend = j->backend, .n_threads = 1};
+        md_network *network = load(j->name, &options);
+        md_tensor in, out;
+        make_input(network, 5, &in);
+        for (int i = 0; i < 5; i++) {
+            j->same = j->same && md_network_run(network, &in, 1, &out, 1, NULL) == MD_OK &&
+                      memcmp(out.data, j->expected, out.n_elements * sizeof(float)) == 0;
+        }
+        md_tensor_finish(&in);
+        md_network_destroy(network);
+    }
+    return NULL;
+}
+
+static void test_threads(void **state)
+{
+    (void)state;
+    job jobs[2 * N_MODELS];
+    pthread_t threads[2 * N_MODELS];
+    for (int i = 0; i < 2 * N_MODELS; i++) {
+        jobs[i] = (job){.name = models[i / 2], .same = true};
+        jobs[i].backend = i % 2 == 0 ? MD_BACKEND_AUTO : MD_BACKEND_OPENBLAS;
+        const md_network_options options = {.backend = jobs[i].backend, .n_threads = 1};
+        md_network *network = load(jobs[i].name, &options);
+        md_tensor in, out;
+        make_input(network, 5, &in);
+        assert_int_equal(md_network_run(network, &in, 1, &out, 1, NULL), MD_OK);
+        assert_true(out.n_elements <= 8);
+        memcpy(jobs[i].expected, out.data, out.n_elements * sizeof(float));
+        md_tensor_finish(&in);
+        md_network_destroy(network);
+    }
+    for (int i = 0; i < 2 * N_MODELS; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, run_job, &jobs[i]), 0);
+    }
+    for (int i = 0; i < 2 * N_MODELS; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+        assert_true(jobs[i].same);
+    }
+}
+
 /* What was fused: counted in steps, so that a rule that stops matching is noticed. */
 static void test_step_counts(void **state)
 {
@@ -326,7 +381,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_rewriting),     cmocka_unit_test(test_onednn),
         cmocka_unit_test(test_extra_outputs), cmocka_unit_test(test_all_inner),
         cmocka_unit_test(test_linear_head),   cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_step_counts),
+        cmocka_unit_test(test_step_counts),   cmocka_unit_test(test_threads),
     };
     if (argc != 2) {
         return 2;
