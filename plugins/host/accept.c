@@ -142,6 +142,9 @@ void md_accept_facts_read(const md_dataset *dataset, md_accept_facts *ret_facts)
         read_word(dataset, MD_TAG(0x0020, 0x0060), ret_facts->laterality);
     }
     read_word(dataset, MD_TAG(0x0028, 0x0004), ret_facts->photometric);
+    char intent[MD_ACCEPT_CS_BYTES];
+    read_word(dataset, MD_TAG(0x0008, 0x0068), intent);
+    ret_facts->for_processing = strcmp(intent, "FOR PROCESSING") == 0;
     ret_facts->age_years = age_of(dataset);
 }
 
@@ -191,8 +194,8 @@ static bool check_word(const char *what, const md_accept_list *list, const char 
     return false;
 }
 
-bool md_accept_check(const md_accept *accept, const md_accept_facts *facts, char *ret_reason,
-                     size_t reason_bytes)
+bool md_accept_check(const md_accept *accept, bool display, const md_accept_facts *facts,
+                     char *ret_reason, size_t reason_bytes)
 {
     if (!check_word("modality", &accept->modality, facts->modality, false, false, ret_reason,
                     reason_bytes) ||
@@ -204,6 +207,11 @@ bool md_accept_check(const md_accept *accept, const md_accept_facts *facts, char
                     ret_reason, reason_bytes) ||
         !check_word("photometric interpretation", &accept->photometric, facts->photometric,
                     false, false, ret_reason, reason_bytes)) {
+        return false;
+    }
+    if (display && facts->for_processing) {
+        snprintf(ret_reason, reason_bytes,
+                 "the image is FOR PROCESSING (0008,0068), it has no display values");
         return false;
     }
     if (facts->age_years >= 0 && (facts->age_years < accept->min_age_years ||

@@ -48,6 +48,7 @@ typedef struct md_accept_facts {
     char view[MD_ACCEPT_CS_BYTES];
     char laterality[MD_ACCEPT_CS_BYTES];  /* (0020,0062), else (0020,0060) */
     char photometric[MD_ACCEPT_CS_BYTES]; /* (0028,0004) */
+    bool for_processing;                  /* (0008,0068) FOR PROCESSING */
     /* (0010,1010). When it is absent or no age, from Patient's Birth Date (0010,0030) to the
      * first of Study, Series, Acquisition and Content Date; negative when that is not there
      * either. */
@@ -65,11 +66,12 @@ double md_accept_age_years(const char *text) MD_NOEXCEPT;
  * one is no date or the birth comes later. */
 double md_accept_years_between(const char *birth, const char *then) MD_NOEXCEPT;
 
-/* True when the model looks at such an image. Otherwise the reason: one short line such as
- * "body part KNEE is not one of CHEST, THORAX", without a value that tells of the patient (an
- * age is not quoted). */
-bool md_accept_check(const md_accept *accept, const md_accept_facts *facts, char *ret_reason,
-                     size_t reason_bytes) MD_NOEXCEPT MD_NODISCARD;
+/* True when the model looks at such an image; `display` when it wants display values, which an
+ * image FOR PROCESSING (raw detector data, PS3.3 C.8.11.1) does not have. Otherwise the reason:
+ * one short line such as "body part KNEE is not one of CHEST, THORAX", without a value that
+ * tells of the patient (an age is not quoted). */
+bool md_accept_check(const md_accept *accept, bool display, const md_accept_facts *facts,
+                     char *ret_reason, size_t reason_bytes) MD_NOEXCEPT MD_NODISCARD;
 
 /* "modality CR or DX; body part CHEST or THORAX; ...", for --list-models. */
 void md_accept_describe(const md_accept *accept, char *ret_text, size_t size_bytes) MD_NOEXCEPT;

@@ -88,10 +88,11 @@ static void match(run *r, md_error *ret_first_refusal)
         char reasons[MD_ERROR_MSG_BYTES] = "";
         for (size_t m = 0; m < r->registry->n && file->is_image; m++) {
             const md_analyzer *model = r->registry->models[m];
+            const md_image_needs *needs = &model->needs.image;
             char reason[160] = "it does not look at images";
             if (model->kind == MD_ANALYZER_IMAGE &&
-                md_accept_check(&model->needs.image.accept, &file->facts, reason,
-                                sizeof reason)) {
+                md_accept_check(&needs->accept, needs->values == MD_VALUES_DISPLAY,
+                                &file->facts, reason, sizeof reason)) {
                 file->accepted_by |= UINT64_C(1) << m;
                 continue;
             }

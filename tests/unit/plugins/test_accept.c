@@ -72,7 +72,7 @@ static void test_accept_table(void **state)
         snprintf(facts.photometric, sizeof facts.photometric, "%s", row->photometric);
         facts.age_years = md_accept_age_years(row->age);
         char reason[160] = "";
-        bool accepted = md_accept_check(chest_accept(), &facts, reason, sizeof reason);
+        bool accepted = md_accept_check(chest_accept(), true, &facts, reason, sizeof reason);
         if (accepted != (row->reason == NULL) ||
             (row->reason != NULL && strncmp(reason, row->reason, strlen(row->reason)) != 0)) {
             fail_msg("row %zu: %d '%s'", i, accepted, reason);
@@ -88,10 +88,23 @@ static void test_empty_lists_accept_all(void **state)
     accept.max_age_years = 150;
     md_accept_facts facts = {.age_years = -1};
     char reason[160];
-    assert_true(md_accept_check(&accept, &facts, reason, sizeof reason));
+    assert_true(md_accept_check(&accept, true, &facts, reason, sizeof reason));
     add(&accept.sop_class, "1.2.840.10008.5.1.4.1.1.1.1");
-    assert_false(md_accept_check(&accept, &facts, reason, sizeof reason));
+    assert_false(md_accept_check(&accept, true, &facts, reason, sizeof reason));
     assert_string_equal(reason, "SOP class is absent, expected 1.2.840.10008.5.1.4.1.1.1.1");
+}
+
+static void test_raw_detector_data(void **state)
+{
+    (void)state;
+    static md_accept accept;
+    accept.max_age_years = 150;
+    md_accept_facts facts = {.age_years = -1, .for_processing = true};
+    char reason[160];
+    assert_false(md_accept_check(&accept, true, &facts, reason, sizeof reason));
+    assert_string_equal(reason,
+                        "the image is FOR PROCESSING (0008,0068), it has no display values");
+    assert_true(md_accept_check(&accept, false, &facts, reason, sizeof reason));
 }
 
 static void test_reason_fits_its_buffer(void **state)
@@ -103,7 +116,7 @@ static void test_reason_fits_its_buffer(void **state)
     }
     md_accept_facts facts = {.age_years = -1, .body_part = "X"};
     char reason[40];
-    assert_false(md_accept_check(&accept, &facts, reason, sizeof reason));
+    assert_false(md_accept_check(&accept, true, &facts, reason, sizeof reason));
     assert_true(strlen(reason) < sizeof reason);
     char text[513];
     md_accept_describe(&accept, text, sizeof text);
@@ -262,7 +275,7 @@ static void test_facts_come_from_codes_too(void **state)
     facts = facts_of("CHEST", NULL, NULL, "SCT", "399173006");
     assert_string_equal(facts.view, "SCT:399173006");
     char reason[160];
-    assert_false(md_accept_check(chest_accept(), &facts, reason, sizeof reason));
+    assert_false(md_accept_check(chest_accept(), true, &facts, reason, sizeof reason));
     facts = facts_of("CHEST", NULL, NULL, "SRT", "R-10214");
     assert_string_equal(facts.view, "PA");
     /* hostile text is cut and cleaned */
@@ -431,6 +444,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_accept_table),
         cmocka_unit_test(test_empty_lists_accept_all),
+        cmocka_unit_test(test_raw_detector_data),
         cmocka_unit_test(test_reason_fits_its_buffer),
         cmocka_unit_test(test_age_strings),
         cmocka_unit_test(test_ages_from_dates),

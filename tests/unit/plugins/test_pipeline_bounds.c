@@ -235,6 +235,13 @@ static void sop_uid_missing(uint8_t *bytes, size_t size_bytes)
     element(bytes, size_bytes, 0x0008, 0x0018, "UI")[2] = 0x19;
 }
 
+static void for_processing(uint8_t *bytes, size_t size_bytes)
+{
+    uint8_t *at = element(bytes, size_bytes, 0x0008, 0x0068, "CS");
+    assert_int_equal(at[6], 16);
+    memcpy(at + 8, "FOR PROCESSING  ", 16);
+}
+
 static void window_zero(uint8_t *bytes, size_t size_bytes)
 {
     uint8_t *at = element(bytes, size_bytes, 0x0028, 0x1051, "DS");
@@ -259,6 +266,7 @@ static void test_hostile_attributes(void **state)
         {bits_absurd, MD_OK, "*", "(0028,0100)"},
         {study_uid_text, MD_FORMAT, "", "Study Instance UID (0020,000D) is not a UID"},
         {sop_uid_missing, MD_FORMAT, "", "SOP Instance UID (0008,0018) is absent"},
+        {for_processing, MD_NOT_FOUND, "", "the image is FOR PROCESSING"},
         {window_zero, MD_OK, "", "window"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -287,7 +295,7 @@ static void test_hostile_attributes(void **state)
         if (strstr(text, rows[i].reason) == NULL || t.n != (complete ? 0 : 1)) {
             fail_msg("row %zu: '%s'", i, text);
         }
-        assert_int_equal(a.n_unreadable, complete ? 0 : 1);
+        assert_int_equal(a.n_unreadable + a.n_not_accepted, complete ? 0 : 1);
         if (status == MD_OK) {
             assert_int_equal(a.results[0].status,
                              complete ? MD_RESULT_COMPLETE : MD_RESULT_FAILED);
