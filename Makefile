@@ -2,10 +2,11 @@
 BUILD ?= build
 ASAN ?= build-asan
 DEMO ?= demo
+FUZZ_SECONDS ?= 3600
 MESON = /usr/bin/meson
 PROGRAMS = daemon/medaid
 
-.PHONY: all build demo check bench install clean format
+.PHONY: all build demo check bench fuzz install clean format
 
 all: build
 
@@ -28,6 +29,13 @@ bench:
 	@sh .ci/setup $(BUILD)
 	@$(MESON) test -C $(BUILD) --benchmark --verbose --num-processes 1
 
+# Coverage-guided fuzzing of what reads a DICOM file, FUZZ_SECONDS long; a finding is left in build-fuzz.
+fuzz:
+	@sh .ci/packages build fuzz
+	@CC=clang CXX=clang++ TARGETS=tests/fuzz/fuzz_dicom sh .ci/setup build-fuzz -Dfuzz=true \
+		-Db_sanitize=address,undefined -Db_lundef=false
+	@/usr/bin/python3 tests/fuzz/run.py build-fuzz $(FUZZ_SECONDS)
+
 install: build
 	@$(MESON) install -C $(BUILD) --no-rebuild
 
@@ -35,4 +43,4 @@ format:
 	@git ls-files '*.c' '*.h' '*.cc' | xargs clang-format -i
 
 clean:
-	@rm -rf $(BUILD) $(ASAN) $(DEMO)
+	@rm -rf $(BUILD) $(ASAN) $(DEMO) build-fuzz
