@@ -1,7 +1,7 @@
 """Augmentation of chest films in batches, meant to take away what is not lung.
 
 In this data the classes differ in ways that have nothing to do with pneumonia: normals are sharper
-(larger originals), blacker outside the body, less stretched sideways and cut lower. Each step below
+(larger originals), blacker outside the body, squeezed sideways less and framed wider. Each step below
 breaks one of these ties: tone (histogram of another film, either class), sharpness (radial spectrum of
 another film, blur), framing (independent zoom, shift, stretch), borders and markers (blackout, cutout),
 compression (JPEG-like quantisation).

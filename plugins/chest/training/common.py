@@ -215,9 +215,12 @@ class OnnxNet:
                       for n in model.graph.node]
         self.weights = {t.name: torch.from_numpy(numpy_helper.to_array(t).copy())
                         for t in model.graph.initializer}
+        for name, w in self.weights.items():  # the faster layout for torch; same values
+            if w.ndim == 4:
+                self.weights[name] = w.contiguous(memory_format=torch.channels_last)
 
     def run(self, x, want=("logits",)):
-        v = dict(self.weights, image=x)
+        v = dict(self.weights, image=x.contiguous(memory_format=torch.channels_last))
         for kind, ins, out, a in self.nodes:
             i = [v[n] for n in ins]
             if kind == "Conv":

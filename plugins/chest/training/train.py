@@ -4,7 +4,7 @@
     train.py --data ../shared/data/chest-xray-224/train --out /tmp/chest [--minutes 40]
 
 Reads the patient split from split.csv beside this file (written first if missing) and trains on its
-part `train` only. Writes last.pt (average of the weights, every other epoch), model.onnx and log.txt
+part `train` only. Writes last.pt (running average of the weights, every fourth epoch), model.onnx and log.txt
 into --out. Validation figures in the log only watch; no epoch is picked by them.
 """
 import argparse
@@ -86,6 +86,7 @@ def main():
     a.add_argument("--seed", type=int, default=20261124)
     a.add_argument("--epochs", type=int, default=110)
     a.add_argument("--minutes", type=float, default=0, help="shorten the schedule to fit this wall time")
+    a.add_argument("--start", help="weights (last.pt) to go on from")
     a.add_argument("--batch", type=int, default=64)
     a.add_argument("--lr", type=float, default=0.08)
     a.add_argument("--decay", type=float, default=5e-4)
@@ -114,6 +115,8 @@ def main():
     t_tr = torch.from_numpy(y_tr)
 
     net = common.ChestNet().to(memory_format=torch.channels_last)
+    if o.start:
+        net.load_state_dict(torch.load(o.start))
     avg = copy.deepcopy(net).eval()
     decayed = [p for p in net.parameters() if p.ndim > 1]
     plain = [p for p in net.parameters() if p.ndim <= 1]
@@ -161,7 +164,7 @@ def main():
             torch.nn.utils.clip_grad_norm_(net.parameters(), 2.0)
             opt.step()
             step += 1
-            m = min(o.average, (step + 1) / (step + 20))
+            m = o.average if o.start else min(o.average, (step + 1) / (step + 20))
             with torch.no_grad():
                 for p, q in zip(avg.state_dict().values(), net.state_dict().values()):
                     if p.dtype.is_floating_point:
