@@ -16,9 +16,11 @@
 #include <cerrno>
 #include <charconv>
 #include <cmath>
+#include <cstdio>
 #include <cstring>
 #include <fcntl.h>
 #include <memory>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -120,6 +122,37 @@ md_status parse_deflated(const uint8_t *bytes, size_t size_bytes, md_scan *scan,
     return MD_OK;
 }
 
+md_status write_all(int fd, const uint8_t *bytes, size_t size_bytes, md_error *err)
+{
+    size_t done = 0;
+    while (done < size_bytes) {
+        const ssize_t n = write(fd, bytes + done, size_bytes - done);
+        if (n < 0 && errno != EINTR) {
+            return md_fail_os(err, errno, "cannot write to a file in memory");
+        }
+        done += n < 0 ? 0 : static_cast<size_t>(n);
+    }
+    return MD_OK;
+}
+
+/* Where the walk could not follow, a length may claim gigabytes. From a buffer DCMTK allocates
+ * by it before it looks whether the bytes are there; from a file it looks first. */
+md_status parse_odd(const uint8_t *bytes, size_t size_bytes, DcmFileFormat *ret_file,
+                    md_error *err)
+{
+    const Descriptor memory(memfd_create("medaid-dataset", MFD_CLOEXEC));
+    if (memory.fd < 0) {
+        return md_fail_os(err, errno, "cannot make a file in memory");
+    }
+    MD_TRY(write_all(memory.fd, bytes, size_bytes, err));
+    char path[32];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", memory.fd);
+    MD_TRY(read_condition(ret_file->loadFile(OFFilename(path), EXS_Unknown, EGL_noChange,
+                                             max_eager_bytes, ERM_autoDetect),
+                          err));
+    return read_condition(ret_file->loadAllDataIntoMemory(), err);
+}
+
 md_status parse_bytes(const uint8_t *bytes, size_t size_bytes, md_dataset **ret_dataset,
                       md_error *err)
 {
@@ -131,7 +164,11 @@ md_status parse_bytes(const uint8_t *bytes, size_t size_bytes, md_dataset **ret_
         return parse_deflated(bytes, size_bytes, &scan, ret_dataset, err);
     }
     auto dataset = std::make_unique<md_dataset>();
-    MD_TRY(read_stream(&dataset->file, bytes, size_bytes, EXS_Unknown, err));
+    if (scan.is_odd) {
+        MD_TRY(parse_odd(bytes, size_bytes, &dataset->file, err));
+    } else {
+        MD_TRY(read_stream(&dataset->file, bytes, size_bytes, EXS_Unknown, err));
+    }
     finish_open(std::move(dataset), scan, ret_dataset);
     return MD_OK;
 }

@@ -213,6 +213,25 @@ static void test_nesting_behind_garbage(void **state)
     build_finish(&file);
 }
 
+/* An element that claims 4 GB behind something odd: refused without such an allocation (the
+ * sanitizer's limit would end the test), and without the claim it is read. */
+static void test_odd_structure(void **state)
+{
+    (void)state;
+    for (unsigned k = 0; k < 2; k++) {
+        build_file file = {0};
+        build_begin(&file, BUILD_EXPLICIT);
+        build_text(&file, MD_TAG(8, 0x60), "CS", "DX");
+        build_header(&file, MD_TAG(9, 0x1001), "Z9", 0); /* no such VR: 2 bytes of length */
+        build_header(&file, MD_TAG(9, 0x1002), "OB", k == 0 ? 6000 : 0xfffffff0);
+        static const uint8_t value[6000];
+        build_raw(&file, value, sizeof value);
+        expect_bytes(file.bytes, file.size_bytes, k == 0 ? MD_OK : MD_FORMAT,
+                     k == 0 ? NULL : "cut short");
+        build_finish(&file);
+    }
+}
+
 static void test_unclosed(void **state)
 {
     (void)state;
@@ -395,8 +414,11 @@ static void test_log_has_no_values(void **state)
     build_raw(&file, "ZEBRAMARKER", 11);
     md_error err = {0};
     md_dataset *dataset = NULL;
-    assert_int_equal(md_dataset_parse(file.bytes, file.size_bytes, &dataset, &err), MD_FORMAT);
-    assert_null(strstr(err.msg, "ZEBRA"));
+    for (int k = 0; k < 100; k++) { /* only the 1st, 2nd, 4th ... message is counted out */
+        assert_int_equal(md_dataset_parse(file.bytes, file.size_bytes, &dataset, &err),
+                         MD_FORMAT);
+        assert_null(strstr(err.msg, "ZEBRA"));
+    }
     build_finish(&file);
     md_log_configure(2, MD_LOG_DEBUG);
     assert_true(pread(fd, log, sizeof log - 1, 0) > 0); /* something was logged */
@@ -503,6 +525,7 @@ int main(void)
         cmocka_unit_test(test_not_dicom),
         cmocka_unit_test(test_nesting),
         cmocka_unit_test(test_nesting_behind_garbage),
+        cmocka_unit_test(test_odd_structure),
         cmocka_unit_test(test_unclosed),
         cmocka_unit_test(test_numbers),
         cmocka_unit_test(test_text),
