@@ -14,6 +14,12 @@ static const md_schema_choice results_kinds[] = {
     {"both", MD_RESULTS_BOTH},
     {NULL, 0},
 };
+static const md_schema_choice conflicts[] = {
+    {"last", MD_CONF_CONFLICT_LAST},
+    {"first", MD_CONF_CONFLICT_FIRST},
+    {"refuse", MD_CONF_CONFLICT_REFUSE},
+    {NULL, 0},
+};
 static const md_schema_choice backends[] = {
     {"auto", 0}, {"onednn", 0}, {"openblas", 0}, {NULL, 0}};
 static const md_schema_choice levels[] = {
@@ -133,6 +139,31 @@ static const md_schema_field study_fields[] = {
      .help =
          "A study counts as complete when nothing came for so long: DICOM has no message that "
          "says so. Longer waits for slow modalities, shorter notifies earlier."},
+    {.key = "deadline_s",
+     .type = MD_SCHEMA_INT,
+     MD_SCHEMA_AT(md_conf, study.deadline_s),
+     .least = 0,
+     .most = 86400,
+     .unit = "s",
+     .fallback = "1800",
+     .help =
+         "A study that has been open for so long is complete even while objects still come; "
+         "what comes later is late. 0: no limit."},
+    {.key = "reopen_late",
+     .type = MD_SCHEMA_BOOL,
+     MD_SCHEMA_AT(md_conf, study.reopen_late),
+     .fallback = "true",
+     .help =
+         "true: a late object has its study analysed again, with all that is there, and the "
+         "new report names the one that it replaces. false: it is kept and no more."},
+    {.key = "conflict",
+     .type = MD_SCHEMA_ENUM,
+     MD_SCHEMA_AT(md_conf, study.conflict),
+     .choices = conflicts,
+     .fallback = "last",
+     .help =
+         "What to do with an object whose SOP Instance UID is known with other content. The "
+         "first two keep both copies, warn the sender, and analyse the one that is named."},
     {.key = NULL},
 };
 
@@ -258,6 +289,32 @@ static const md_schema_field storage_fields[] = {
      .fallback = "/var/lib/medaid",
      .help = "Where received objects and results wait; a relative path counts from this file's "
              "folder. It holds patient data: only medaid's user may read it."},
+    {.key = "min_free_mib",
+     .type = MD_SCHEMA_INT,
+     MD_SCHEMA_AT(md_conf, storage.min_free_mib),
+     .least = 0,
+     .most = 1048576,
+     .unit = "MiB",
+     .fallback = "1024",
+     .help = "With less free space than this, objects are refused as out of resources (A700) "
+             "until there is more again; what is left is for results and the database."},
+    {.key = "keep_h",
+     .type = MD_SCHEMA_INT,
+     MD_SCHEMA_AT(md_conf, storage.keep_h),
+     .least = 1,
+     .most = 87600,
+     .unit = "h",
+     .fallback = "24",
+     .help = "How long studies that have ended are kept, for late objects and for questions."},
+    {.key = "max_gib",
+     .type = MD_SCHEMA_INT,
+     MD_SCHEMA_AT(md_conf, storage.max_gib),
+     .least = 0,
+     .most = 1048576,
+     .unit = "GiB",
+     .fallback = "0",
+     .help = "When all studies together are larger, those that ended first go earlier; 0: no "
+             "such limit."},
     {.key = NULL},
 };
 

@@ -24,6 +24,13 @@ typedef enum md_results_kind {
     MD_RESULTS_BOTH
 } md_results_kind;
 
+/* Which of two copies of one instance is analysed. */
+typedef enum md_conf_conflict {
+    MD_CONF_CONFLICT_LAST,
+    MD_CONF_CONFLICT_FIRST,
+    MD_CONF_CONFLICT_REFUSE
+} md_conf_conflict;
+
 typedef struct md_conf_destination {
     char name[65];
     char ae_title[17];
@@ -46,7 +53,10 @@ typedef struct md_conf {
         bool check_called_ae;
     } ae;
     struct {
-        unsigned quiet_ms; /* a study is complete when nothing came for so long */
+        unsigned quiet_ms;   /* a study is complete when nothing came for so long */
+        unsigned deadline_s; /* or when it has been open for so long; 0: no limit */
+        bool reopen_late;    /* a late instance has its finished study analysed again */
+        md_conf_conflict conflict;
     } study;
     struct {
         char paths[MD_CONF_MAX_PATHS]
@@ -74,6 +84,9 @@ typedef struct md_conf {
     } results;
     struct {
         char path[MD_CONF_TEXT_BYTES];
+        unsigned min_free_mib; /* below: objects are refused */
+        unsigned keep_h;       /* studies that have ended */
+        unsigned max_gib;      /* of all studies; 0: no quota */
     } storage;
     struct {
         char level[9];

@@ -2,21 +2,40 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "daemon/steady.h"
 
+#include <errno.h>
+#include <limits.h>
 #include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 enum {
-    MD_ANALYST_MAX_THREADS = 64
+    /* Longer than any analysis, which has its own time limit: the threads of one program never
+     * take each other for dead; a claim that outlives the program is taken back by
+     * md_store_recover. */
+    LEASE_MS = 24 * 3600 * 1000,
+    LOOK_EVERY_MS = 500, /* for studies that wait for their next attempt */
+    AFTER_ERROR_MS = 1000,
+    MAX_THREADS = 64
 };
 
 struct md_analyst {
     const md_analyser *analyser;
-    md_queue *queue;
+    const md_conf *conf;
     md_store *store;
+    md_spool *spool;
     md_outbox *outbox;
-    pthread_t threads[MD_ANALYST_MAX_THREADS];
+    pthread_t threads[MAX_THREADS];
     unsigned n_threads;
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    unsigned n_wakes;      /* under the mutex */
+    bool stopping;         /* under the mutex */
+    atomic_uint n_written; /* names of files on their way into the spool */
 };
 
 /* What another attempt may change. That no model accepts a study, or that it cannot be read,
@@ -27,146 +46,348 @@ static bool is_worth_retrying(md_status status)
            status == MD_TIMEOUT || status == MD_BUSY || status == MD_INTERNAL;
 }
 
-static void log_analysed(const md_job *job, const md_analysis *analysis, int64_t start_us)
+static void log_analysed(const md_study *study, const md_analysis *analysis, int64_t start_us)
 {
     size_t n_failed = 0;
     for (size_t i = 0; i < analysis->n_results; i++) {
         n_failed += analysis->results[i].status == MD_RESULT_FAILED;
     }
-    md_log(
-        MD_LOG_INFO, "study_analysed", MD_LOG_TEXT("study", job->study.key),
-        MD_LOG_INT("results", analysis->n_results), MD_LOG_INT("failed_results", n_failed),
-        MD_LOG_INT("objects", analysis->n_objects),
-        MD_LOG_INT("unreadable", analysis->n_unreadable),
-        MD_LOG_INT("not_accepted", analysis->n_not_accepted),
-        MD_LOG_INT("analysis_ms", (md_clock_monotonic_us() - start_us) / 1000),
-        MD_LOG_INT("since_last_object_ms", md_clock_wall_ms() - job->study.last_received_ms));
+    md_log(MD_LOG_INFO, "study_analysed", MD_LOG_TEXT("study", study->key),
+           MD_LOG_INT("results", analysis->n_results), MD_LOG_INT("failed_results", n_failed),
+           MD_LOG_INT("objects", analysis->n_objects),
+           MD_LOG_INT("unreadable", analysis->n_unreadable),
+           MD_LOG_INT("not_accepted", analysis->n_not_accepted),
+           MD_LOG_INT("generation", study->generation),
+           MD_LOG_INT("analysis_ms", (md_clock_monotonic_us() - start_us) / 1000),
+           MD_LOG_INT("since_last_object_ms", md_steady_ms() - study->clock.last_received_ms));
 }
 
-/* Analyse, then put the results; MD_OK also when there is nothing to say about the study. */
-static md_status analyse(md_analyst *now, const md_job *job, const md_study_files *files,
+/* The objects as the store wants them; files are in the spool and durable. */
+typedef struct results {
+    md_object_new *objects;
+    const char **destinations; /* MD_CONF_MAX_DESTINATIONS for each object */
+    size_t n;
+} results;
+
+static void results_finish(results *r)
+{
+    md_free(r->objects);
+    md_free(r->destinations);
+}
+
+static void results_remove(md_analyst *now, const results *r)
+{
+    for (size_t i = 0; i < r->n; i++) {
+        md_spool_remove(now->spool, &r->objects[i].file, 1);
+    }
+}
+
+/* SR storage classes are one branch of PS3.6. */
+static bool is_report(const md_object *object)
+{
+    static const char sr_root[] = "1.2.840.10008.5.1.4.1.1.88.";
+    return strncmp(object->sop_class_uid, sr_root, sizeof sr_root - 1) == 0;
+}
+
+static md_status keep_object(md_analyst *now, const md_object *object, md_object_new *ret_new,
+                             const char **destinations, md_error *err)
+{
+    char path[MD_SPOOL_PATH_BYTES];
+    int length = snprintf(path, sizeof path, "%s/result-%u.part", md_spool_incoming(now->spool),
+                          atomic_fetch_add(&now->n_written, 1));
+    if (length < 0 || (size_t)length >= sizeof path) {
+        return md_fail(err, MD_LIMIT, "the storage folder's name is too long");
+    }
+    MD_TRY(md_file_write(path, MD_FILE_REPLACE, object->bytes, object->size_bytes, err));
+    MD_TRY(md_spool_keep(now->spool, path, &ret_new->file, &ret_new->size_bytes, err));
+    ret_new->kind = is_report(object) ? "sr" : "picture";
+    ret_new->sop_instance_uid = object->sop_instance_uid;
+    ret_new->sop_class_uid = object->sop_class_uid;
+    ret_new->destinations = destinations;
+    for (unsigned i = 0; i < now->conf->n_destinations; i++) {
+        const md_conf_destination *to = &now->conf->destinations[i];
+        bool wanted = to->results == MD_RESULTS_BOTH ||
+                      is_report(object) == (to->results == MD_RESULTS_SR);
+        if (wanted) {
+            destinations[ret_new->n_destinations++] = to->name;
+        }
+    }
+    return MD_OK;
+}
+
+static md_status keep_results(md_analyst *now, const md_analysis *analysis, results *r,
+                              md_error *err)
+{
+    size_t n_names = 0;
+    if (!md_mul(analysis->n_objects + 1, MD_CONF_MAX_DESTINATIONS, &n_names)) {
+        return md_fail(err, MD_LIMIT, "%zu results", analysis->n_objects);
+    }
+    r->objects = md_calloc(analysis->n_objects + 1, sizeof *r->objects);
+    r->destinations = md_calloc(n_names, sizeof *r->destinations);
+    if (r->objects == NULL || r->destinations == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for %zu results", analysis->n_objects);
+    }
+    for (size_t i = 0; i < analysis->n_objects; i++) {
+        MD_TRY(keep_object(now, &analysis->objects[i], &r->objects[i],
+                           r->destinations + i * MD_CONF_MAX_DESTINATIONS, err));
+        r->n = i + 1;
+    }
+    return MD_OK;
+}
+
+/* For sites without a PACS. The objects are safe in the spool; this is for people, so that a
+ * failure costs a line in the log and nothing else. */
+static void link_results(md_analyst *now, const md_study *study, const results *r)
+{
+    char folder[PATH_MAX];
+    char to[PATH_MAX + 32];
+    char from[MD_SPOOL_PATH_BYTES];
+    md_error err = {0};
+    snprintf(folder, sizeof folder, "%s/results/%s-%d", now->conf->storage.path, study->key,
+             study->generation);
+    md_status status = md_folder_create(folder, &err);
+    for (size_t i = 0; i < r->n && status == MD_OK; i++) {
+        snprintf(to, sizeof to, "%s/%06zu.dcm", folder, i);
+        status = md_spool_path(now->spool, r->objects[i].file, from, &err);
+        if (status == MD_OK && link(from, to) != 0 && errno != EEXIST) {
+            status = md_fail_os(&err, errno, "%s", folder);
+        }
+    }
+    if (status != MD_OK) {
+        md_log(MD_LOG_WARN, "results_not_linked", MD_LOG_TEXT("study", study->key),
+               MD_LOG_TEXT("reason", err.msg));
+    }
+}
+
+/* Results on disk, then the study and its outbox in one transaction. A failure of every model
+ * is the failure of the study; its report goes out all the same. */
+static md_status hand_on(md_analyst *now, const md_claim *claim, const md_study *study,
+                         const md_analysis *analysis, const char *failed, md_error *err)
+{
+    results r = {0};
+    size_t n_failed = 0;
+    for (size_t i = 0; i < analysis->n_results; i++) {
+        n_failed += analysis->results[i].status == MD_RESULT_FAILED;
+    }
+    if (failed == NULL && n_failed > 0 && n_failed == analysis->n_results) {
+        failed = analysis->results[0].failure_text[0] != '\0'
+                     ? analysis->results[0].failure_text
+                     : "no model came to a result";
+    }
+    md_study_state state = MD_STUDY_SENDING;
+    md_status status = md_store_report(now->store, claim, md_steady_ms(), err);
+    if (status == MD_OK) {
+        status = keep_results(now, analysis, &r, err);
+    }
+    if (status == MD_OK) {
+        status = md_store_finish(now->store, claim, r.objects, r.n, failed, md_steady_ms(),
+                                 &state, err);
+    }
+    if (status != MD_OK) {
+        results_remove(now, &r);
+    } else if (state == MD_STUDY_SENDING) {
+        md_outbox_wake(now->outbox);
+    }
+    if (status == MD_OK && now->conf->n_destinations == 0 && r.n > 0) {
+        link_results(now, study, &r);
+    }
+    results_finish(&r);
+    return status;
+}
+
+/* The study is in quarantine. What can be said of that goes out like a result. */
+static void give_up(md_analyst *now, const md_study_task *task, const char *reason)
+{
+    md_analysis analysis;
+    results r = {0};
+    md_error err = {0};
+    if (now->analyser->fail == NULL) {
+        return;
+    }
+    memset(&analysis, 0, sizeof analysis);
+    md_status status =
+        now->analyser->fail(now->analyser->context, task, reason, &analysis, &err);
+    if (status == MD_OK && analysis.n_objects > 0) {
+        status = keep_results(now, &analysis, &r, &err);
+        if (status == MD_OK) {
+            status = md_store_add_objects(now->store, task->study->id, r.objects, r.n,
+                                          md_steady_ms(), &err);
+        }
+        if (status != MD_OK) {
+            results_remove(now, &r);
+        } else if (now->conf->n_destinations == 0) {
+            link_results(now, task->study, &r);
+        }
+        md_outbox_wake(now->outbox);
+    }
+    if (status != MD_OK) {
+        md_log(MD_LOG_ERROR, "failure_not_written", MD_LOG_TEXT("study", task->study->key),
+               MD_LOG_TEXT("reason", err.msg));
+    }
+    results_finish(&r);
+    now->analyser->finish(&analysis);
+}
+
+/* Analyse and hand on. MD_OK also when there is nothing to say about the study. */
+static md_status analyse(md_analyst *now, const md_claim *claim, const md_study_task *task,
                          md_error *err)
 {
     md_analysis analysis;
     memset(&analysis, 0, sizeof analysis);
     int64_t start_us = md_clock_monotonic_us();
-    md_status status =
-        now->analyser->analyse(now->analyser->context, files, &job->study, &analysis, err);
+    md_status status = now->analyser->analyse(now->analyser->context, task, &analysis, err);
     if (status == MD_NOT_FOUND) {
-        md_log(MD_LOG_INFO, "study_not_accepted", MD_LOG_TEXT("study", job->study.key),
+        md_log(MD_LOG_INFO, "study_not_accepted", MD_LOG_TEXT("study", task->study->key),
                MD_LOG_INT("images", analysis.n_not_accepted),
                MD_LOG_INT("unreadable", analysis.n_unreadable),
                MD_LOG_TEXT("reason", err->msg));
-        status = MD_OK;
+        status = hand_on(now, claim, task->study, &analysis, NULL, err);
     } else if (status == MD_OK) {
-        log_analysed(job, &analysis, start_us);
-    }
-    if (status == MD_OK && analysis.n_objects > 0) {
-        status = md_outbox_put(now->outbox, job->study.key, analysis.objects,
-                               analysis.n_objects, err);
+        log_analysed(task->study, &analysis, start_us);
+        status = hand_on(now, claim, task->study, &analysis, NULL, err);
+    } else if (!is_worth_retrying(status)) {
+        md_log(MD_LOG_ERROR, "study_failed", MD_LOG_TEXT("study", task->study->key),
+               MD_LOG_TEXT("status", md_status_name(status)), MD_LOG_TEXT("reason", err->msg),
+               MD_LOG_TEXT("then", "given up"));
+        char reason[MD_ERROR_MSG_BYTES];
+        memcpy(reason, err->msg, sizeof reason);
+        status = hand_on(now, claim, task->study, &analysis,
+                         reason[0] != '\0' ? reason : "it failed", err);
     }
     now->analyser->finish(&analysis);
     return status;
 }
 
-/* The study is given up. What can be said of that goes out like a result. */
-static void give_up(md_analyst *now, const md_job *job, const md_study_files *files,
-                    const char *reason)
+/* Where the files of the study are: one block of text, and pointers into it. */
+static md_status list_paths(md_analyst *now, const md_study *study, char **ret_text,
+                            const char ***ret_paths, size_t *ret_n, md_error *err)
 {
-    md_analysis analysis;
+    md_instance *list = NULL;
+    size_t n = 0;
+    MD_TRY(md_store_instances(now->store, study->id, true, &list, &n, err));
+    MD_AUTO(md_freep) md_instance *instances = list;
+    char longest[MD_SPOOL_PATH_BYTES];
+    MD_TRY(md_spool_path(now->spool, UINT64_MAX, longest, err));
+    size_t step = strlen(longest) + 1;
+    size_t size_bytes = 0;
+    if (!md_mul(n + 1, step, &size_bytes)) {
+        return md_fail(err, MD_LIMIT, "a study of %zu instances", n);
+    }
+    MD_AUTO(md_freep) char *text = md_malloc(size_bytes);
+    MD_AUTO(md_freep) const char **paths = md_calloc(n + 1, sizeof *paths);
+    if (text == NULL || paths == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for a study of %zu instances", n);
+    }
+    for (size_t i = 0; i < n; i++) {
+        MD_TRY(md_spool_path(now->spool, instances[i].file, longest, err));
+        snprintf(text + i * step, step, "%s", longest);
+        paths[i] = text + i * step;
+    }
+    *ret_text = MD_STEAL(text);
+    *ret_paths = MD_STEAL(paths);
+    *ret_n = n;
+    return MD_OK;
+}
+
+static void run_study(md_analyst *now, const md_claim *claim, const md_study *study)
+{
+    MD_AUTO(md_freep) char *text = NULL;
+    MD_AUTO(md_freep) const char **paths = NULL;
+    md_study_task task = {.study = study};
     md_error err = {0};
-    memset(&analysis, 0, sizeof analysis);
-    if (now->analyser->fail == NULL) {
+    md_status status = list_paths(now, study, &text, &paths, &task.n_paths, &err);
+    if (status == MD_OK) {
+        task.paths = paths;
+        status = analyse(now, claim, &task, &err);
+    }
+    if (status == MD_CANCELLED) {
+        md_log(MD_LOG_INFO, "analysis_void", MD_LOG_TEXT("study", study->key),
+               MD_LOG_TEXT("reason", err.msg));
         return;
     }
-    md_status status = now->analyser->fail(now->analyser->context, files, &job->study, reason,
-                                           &analysis, &err);
-    if (status == MD_OK && analysis.n_objects > 0) {
-        status = md_outbox_put(now->outbox, job->study.key, analysis.objects,
-                               analysis.n_objects, &err);
+    if (status == MD_OK) {
+        return;
     }
-    if (status != MD_OK) {
-        md_log(MD_LOG_ERROR, "failure_not_written", MD_LOG_TEXT("study", job->study.key),
-               MD_LOG_TEXT("reason", err.msg));
+    md_study_state state = MD_STUDY_ANALYSING;
+    md_error store_err = {0};
+    md_status counted =
+        md_store_attempt_failed(now->store, claim, err.msg, md_steady_ms(), &state, &store_err);
+    bool again = counted == MD_OK && state == MD_STUDY_COMPLETE;
+    md_log(again ? MD_LOG_WARN : MD_LOG_ERROR, "study_failed", MD_LOG_TEXT("study", study->key),
+           MD_LOG_TEXT("status", md_status_name(status)), MD_LOG_TEXT("reason", err.msg),
+           MD_LOG_INT("attempt", study->n_failures + 1),
+           MD_LOG_TEXT("then", again              ? "tried again"
+                               : counted == MD_OK ? "given up"
+                                                  : store_err.msg));
+    if (state == MD_STUDY_QUARANTINED) {
+        give_up(now, &task, err.msg);
     }
-    now->analyser->finish(&analysis);
 }
 
-/* One job from its list of files to its mark. *ret_again: another attempt is worth it. */
-static md_status run_job(md_analyst *now, const md_job *job, bool *ret_again, md_error *err)
+/* Wait so long, or until there is something new since *seen. False: stopping. */
+static bool wait_for_work(md_analyst *now, int64_t most_ms, unsigned *seen)
 {
-    md_study_files files = {0};
-    unsigned attempt = 0;
-    *ret_again = false;
-    MD_TRY(md_store_list(now->store, job->study.key, &files, err));
-    md_status status =
-        md_store_count_attempt(now->store, job->study.key, files.mark, &attempt, err);
-    if (status == MD_OK && attempt > MD_ANALYST_MAX_ATTEMPTS) {
-        status = md_fail(err, MD_PLUGIN, "%d attempts ended without a result",
-                         MD_ANALYST_MAX_ATTEMPTS);
-    } else if (status == MD_OK) {
-        status = analyse(now, job, &files, err);
-        *ret_again = is_worth_retrying(status) && attempt < MD_ANALYST_MAX_ATTEMPTS;
+    int64_t until_us = md_clock_monotonic_us() + most_ms * 1000;
+    const struct timespec until = {.tv_sec = until_us / 1000000,
+                                   .tv_nsec = until_us % 1000000 * 1000};
+    int over = 0;
+    pthread_mutex_lock(&now->mutex);
+    while (!now->stopping && now->n_wakes == *seen && most_ms > 0 && over != ETIMEDOUT) {
+        over = pthread_cond_timedwait(&now->changed, &now->mutex, &until);
     }
-    if (!*ret_again && is_worth_retrying(status)) {
-        give_up(now, job, &files, err->msg);
-    }
-    if (!*ret_again) {
-        md_error mark_err = {0};
-        if (md_store_set_mark(now->store, job->study.key, files.mark, &mark_err) != MD_OK) {
-            md_log(MD_LOG_ERROR, "store_failed", MD_LOG_TEXT("study", job->study.key),
-                   MD_LOG_TEXT("reason", mark_err.msg));
-        }
-    }
-    md_study_files_finish(&files);
-    return status;
+    *seen = now->n_wakes;
+    bool go_on = !now->stopping;
+    pthread_mutex_unlock(&now->mutex);
+    return go_on;
 }
 
 static void *analyst_thread(void *argument)
 {
     md_analyst *now = argument;
-    md_job job;
-    while (md_queue_take(now->queue, &job, NULL) == MD_OK) {
+    int64_t wait_ms = 0;
+    unsigned seen = 0;
+    while (wait_for_work(now, wait_ms, &seen)) {
+        md_claim claim;
+        md_study study;
         md_error err = {0};
-        bool again = false;
-        md_status status = run_job(now, &job, &again, &err);
-        if (status != MD_OK) {
-            md_log(again ? MD_LOG_WARN : MD_LOG_ERROR, "study_failed",
-                   MD_LOG_TEXT("study", job.study.key),
-                   MD_LOG_TEXT("status", md_status_name(status)),
-                   MD_LOG_TEXT("reason", err.msg), MD_LOG_INT("attempt", job.attempt),
-                   MD_LOG_TEXT("then", again ? "tried again" : "given up"));
-        }
-        md_status ended =
-            again ? md_queue_retry(now->queue, &job, &err)
-                  : md_queue_finish(now->queue, &job,
-                                    status == MD_OK ? MD_STUDY_DONE : MD_STUDY_FAILED, &err);
-        if (ended != MD_OK) {
-            md_log(MD_LOG_ERROR, "queue_failed", MD_LOG_TEXT("study", job.study.key),
-                   MD_LOG_TEXT("reason", err.msg));
+        md_status status = md_store_claim(now->store, "analyst", md_steady_ms(), LEASE_MS,
+                                          &claim, &study, &err);
+        wait_ms = status == MD_OK ? 0 : LOOK_EVERY_MS;
+        if (status == MD_OK) {
+            run_study(now, &claim, &study);
+        } else if (status != MD_NOT_FOUND) {
+            md_log(MD_LOG_ERROR, "store_failed", MD_LOG_TEXT("reason", err.msg));
+            wait_ms = AFTER_ERROR_MS;
         }
     }
     return NULL;
 }
 
-md_status md_analyst_start(const md_analyser *analyser, md_queue *queue, md_store *store,
-                           md_outbox *outbox, md_analyst **ret_analyst, md_error *err)
+md_status md_analyst_start(const md_analyser *analyser, const md_conf *conf, md_store *store,
+                           md_spool *spool, md_outbox *outbox, md_analyst **ret_analyst,
+                           md_error *err)
 {
     md_analyst *now = md_calloc(1, sizeof *now);
     if (now == NULL) {
         return md_fail(err, MD_NOMEM, "no memory for the analyst");
     }
     now->analyser = analyser;
-    now->queue = queue;
+    now->conf = conf;
     now->store = store;
+    now->spool = spool;
     now->outbox = outbox;
-    unsigned wanted = analyser->n_parallel == 0                       ? 1
-                      : analyser->n_parallel > MD_ANALYST_MAX_THREADS ? MD_ANALYST_MAX_THREADS
-                                                                      : analyser->n_parallel;
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_mutex_init(&now->mutex, NULL);
+    pthread_cond_init(&now->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    unsigned wanted = analyser->n_parallel == 0            ? 1
+                      : analyser->n_parallel > MAX_THREADS ? MAX_THREADS
+                                                           : analyser->n_parallel;
     while (now->n_threads < wanted) {
         int os_errno = pthread_create(&now->threads[now->n_threads], NULL, analyst_thread, now);
         if (os_errno != 0) {
-            md_queue_close(queue);
             md_analyst_stop(now);
             return md_fail_os(err, os_errno, "start an analyst's thread");
         }
@@ -176,12 +397,27 @@ md_status md_analyst_start(const md_analyser *analyser, md_queue *queue, md_stor
     return MD_OK;
 }
 
+void md_analyst_wake(md_analyst *analyst)
+{
+    pthread_mutex_lock(&analyst->mutex);
+    analyst->n_wakes++;
+    pthread_cond_broadcast(&analyst->changed);
+    pthread_mutex_unlock(&analyst->mutex);
+}
+
 void md_analyst_stop(md_analyst *analyst)
 {
-    if (analyst != NULL) {
-        for (unsigned i = 0; i < analyst->n_threads; i++) {
-            pthread_join(analyst->threads[i], NULL);
-        }
-        md_free(analyst);
+    if (analyst == NULL) {
+        return;
     }
+    pthread_mutex_lock(&analyst->mutex);
+    analyst->stopping = true;
+    pthread_cond_broadcast(&analyst->changed);
+    pthread_mutex_unlock(&analyst->mutex);
+    for (unsigned i = 0; i < analyst->n_threads; i++) {
+        pthread_join(analyst->threads[i], NULL);
+    }
+    pthread_mutex_destroy(&analyst->mutex);
+    pthread_cond_destroy(&analyst->changed);
+    md_free(analyst);
 }

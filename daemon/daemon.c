@@ -1,14 +1,16 @@
 #include "daemon/daemon.h"
 
-#include "base/clock.h"
 #include "base/log.h"
+#include "daemon/assembly.h"
 #include "daemon/listener.h"
+#include "daemon/steady.h"
 
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
@@ -17,20 +19,22 @@
 enum {
     STOP_GRACE_MS = 10000,
     SWEEP_EVERY_MS = 300000,
-    KEEP_MS = 24 * 3600 * 1000, /* received objects of finished studies, for late ones */
-    OTHER_FILES = 1536,         /* descriptors beside associations: pending clients, files */
+    SWEEP_STUDIES = 100, /* in one transaction */
+    OTHER_FILES = 1536,  /* descriptors beside associations: pending clients, files */
+    AFTER_ERROR_MS = 1000,
+    RETRY_WAIT_MS = 1000, /* before a study is analysed a second time */
+    MIB = 1024 * 1024
 };
 
 typedef struct daemon_state {
     const md_conf *conf;
     md_store *store;
-    md_assembly *assembly;
-    md_queue *queue;
+    md_spool *spool;
     md_outbox *outbox;
     md_analyst *analyst;
     md_listener *listener;
-    int stop_fd, wake_fd;  /* eventfds: a signal has come; look again */
-    int64_t next_sweep_ms; /* monotonic */
+    int stop_fd; /* an eventfd: a signal has come */
+    int64_t next_sweep_ms;
 } daemon_state;
 
 /* Each association needs a socket and a file; the soft limit of 1024 is for programs that use
@@ -49,54 +53,54 @@ static void raise_file_limit(const md_conf *conf)
     }
 }
 
-/* From the listener's threads: the next completion may be earlier than the loop thinks. */
-static void wake(void *context)
+/* Complete what is due; how long nothing else can be. */
+static int64_t complete_studies(daemon_state *now)
 {
-    const daemon_state *now = context;
-    const uint64_t one = 1;
-    (void)!write(now->wake_fd, &one, sizeof one);
-}
-
-static void take_unfinished(void *context, const char *study_key, const md_study_files *files)
-{
-    daemon_state *now = context;
+    const md_assembly_policy policy = {
+        .quiet_ms = now->conf->study.quiet_ms,
+        .deadline_ms = (int64_t)now->conf->study.deadline_s * 1000,
+    };
+    unsigned n_complete = 0;
+    int64_t wait_ms = 0;
     md_error err = {0};
-    const md_moment seen = {md_clock_monotonic_us() / 1000, files->last_ms};
-    md_log(MD_LOG_INFO, "study_found", MD_LOG_TEXT("study", study_key),
-           MD_LOG_INT("objects", files->n_paths));
-    if (md_assembly_add(now->assembly, study_key, seen, &err) != MD_OK) {
-        md_log(MD_LOG_ERROR, "study_not_opened", MD_LOG_TEXT("study", study_key),
-               MD_LOG_TEXT("reason", err.msg));
+    if (md_assembly_run(now->store, &policy, md_steady_ms(), &n_complete, &wait_ms, &err) !=
+        MD_OK) {
+        md_log(MD_LOG_ERROR, "store_failed", MD_LOG_TEXT("reason", err.msg));
+        wait_ms = AFTER_ERROR_MS;
     }
+    if (n_complete > 0) {
+        md_analyst_wake(now->analyst);
+    }
+    return wait_ms;
 }
 
-static void queue_complete(daemon_state *now)
-{
-    md_complete_study study;
-    while (md_assembly_take(now->assembly, md_moment_now(), &study)) {
-        md_error err = {0};
-        md_log(MD_LOG_INFO, "study_complete", MD_LOG_TEXT("study", study.key),
-               MD_LOG_INT("objects", study.n_objects),
-               MD_LOG_INT("receiving_ms", study.last_received_ms - study.first_received_ms));
-        if (md_queue_push(now->queue, &study, &err) != MD_OK) {
-            /* its objects are on disk: the next start finds it */
-            md_log(MD_LOG_ERROR, "queue_failed", MD_LOG_TEXT("study", study.key),
-                   MD_LOG_TEXT("reason", err.msg));
-        }
-    }
-}
-
+/* Studies that ended long ago, or that the quota has no room for. */
 static void sweep(daemon_state *now)
 {
-    unsigned n_removed = 0;
-    md_error err = {0};
-    int64_t now_ms = md_clock_monotonic_us() / 1000;
+    int64_t now_ms = md_steady_ms();
     if (now_ms < now->next_sweep_ms) {
         return;
     }
     now->next_sweep_ms = now_ms + SWEEP_EVERY_MS;
-    if (md_store_sweep(now->store, md_clock_wall_ms() - KEEP_MS, &n_removed, &err) != MD_OK) {
-        md_log(MD_LOG_ERROR, "store_failed", MD_LOG_TEXT("reason", err.msg));
+    const md_retention retention = {
+        .ended_before_ms = now_ms - (int64_t)now->conf->storage.keep_h * 3600000,
+        .max_bytes = (uint64_t)now->conf->storage.max_gib * 1024 * MIB,
+    };
+    size_t n_studies = SWEEP_STUDIES;
+    size_t n_removed = 0;
+    while (n_studies == SWEEP_STUDIES) {
+        uint64_t *files = NULL;
+        size_t n_files = 0;
+        md_error err = {0};
+        n_studies = 0;
+        if (md_store_retire(now->store, &retention, SWEEP_STUDIES, &files, &n_files, &n_studies,
+                            &err) != MD_OK) {
+            md_log(MD_LOG_ERROR, "store_failed", MD_LOG_TEXT("reason", err.msg));
+        } else {
+            md_spool_remove(now->spool, files, n_files);
+            md_free(files);
+        }
+        n_removed += n_studies;
     }
     if (n_removed > 0) {
         md_log(MD_LOG_INFO, "studies_removed", MD_LOG_INT("count", n_removed));
@@ -106,75 +110,104 @@ static void sweep(daemon_state *now)
 static md_status loop(daemon_state *now, md_error *err)
 {
     for (;;) {
-        queue_complete(now);
+        int64_t wait_ms = complete_studies(now);
         sweep(now);
-        int64_t wait_ms = md_assembly_wait_ms(now->assembly, md_moment_now());
-        if (wait_ms < 0 || wait_ms > SWEEP_EVERY_MS) {
-            wait_ms = SWEEP_EVERY_MS;
-        }
-        struct pollfd waiting[2] = {{now->stop_fd, POLLIN, 0}, {now->wake_fd, POLLIN, 0}};
-        if (poll(waiting, 2, (int)wait_ms + 1) < 0 && errno != EINTR) {
+        wait_ms = wait_ms > SWEEP_EVERY_MS ? SWEEP_EVERY_MS : wait_ms;
+        struct pollfd waiting = {now->stop_fd, POLLIN, 0};
+        if (poll(&waiting, 1, (int)wait_ms + 1) < 0 && errno != EINTR) {
             return md_fail_os(err, errno, "wait for work");
         }
-        if (waiting[0].revents != 0) {
+        if (waiting.revents != 0) {
             return MD_OK;
         }
-        if (waiting[1].revents != 0) {
-            uint64_t n = 0;
-            (void)!read(now->wake_fd, &n, sizeof n);
-        }
     }
+}
+
+static md_status open_store(daemon_state *now, md_error *err)
+{
+    static const md_conflict_policy conflicts[] = {
+        [MD_CONF_CONFLICT_LAST] = MD_CONFLICT_USE_LAST,
+        [MD_CONF_CONFLICT_FIRST] = MD_CONFLICT_USE_FIRST,
+        [MD_CONF_CONFLICT_REFUSE] = MD_CONFLICT_REFUSE,
+    };
+    const md_conf *conf = now->conf;
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/medaid.db", conf->storage.path);
+    MD_TRY(md_folder_create(conf->storage.path, err));
+    const md_store_options options = {
+        .path = path,
+        .conflict = conflicts[conf->study.conflict],
+        .late = conf->study.reopen_late ? MD_LATE_REOPEN : MD_LATE_KEEP,
+        .max_failures = MD_ANALYST_MAX_ATTEMPTS,
+        .max_interruptions = MD_ANALYST_MAX_INTERRUPTIONS,
+        .retry_wait_ms = RETRY_WAIT_MS,
+    };
+    MD_TRY(md_store_open(&options, &now->store, err));
+    md_recovery recovery;
+    MD_TRY(md_store_recover(now->store, md_steady_ms(), &recovery, err));
+    const md_spool_options spool_options = {
+        .folder = conf->storage.path,
+        .store = now->store,
+        .low_bytes = (uint64_t)conf->storage.min_free_mib * MIB,
+    };
+    md_spool_scan scan;
+    MD_TRY(md_spool_open(&spool_options, &now->spool, &scan, err));
+    md_log(scan.n_missing > 0 ? MD_LOG_ERROR : MD_LOG_INFO, "storage_opened",
+           MD_LOG_INT("files", scan.n_files), MD_LOG_INT("removed", scan.n_removed),
+           MD_LOG_INT("missing", scan.n_missing),
+           MD_LOG_INT("analysed_again", recovery.n_requeued),
+           MD_LOG_INT("sending", recovery.n_sending),
+           MD_LOG_INT("quarantined", recovery.n_quarantined + scan.n_quarantined));
+    return MD_OK;
 }
 
 static md_status start(daemon_state *now, const md_analyser *analyser, md_error *err)
 {
     const md_conf *conf = now->conf;
-    now->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (now->wake_fd < 0) {
-        return md_fail_os(err, errno, "eventfd");
-    }
     raise_file_limit(conf);
-    MD_TRY(md_store_open(conf->storage.path, &now->store, err));
-    MD_TRY(md_assembly_create(conf->study.quiet_ms, &now->assembly, err));
-    MD_TRY(md_queue_create_memory(&now->queue, err));
-    MD_TRY(md_store_find_unfinished(now->store, take_unfinished, now, err));
-    MD_TRY(md_outbox_start(conf, now->store, NULL, &now->outbox, err));
-    MD_TRY(md_analyst_start(analyser, now->queue, now->store, now->outbox, &now->analyst, err));
-    return md_listener_start(conf, now->store, now->assembly, wake, now, &now->listener, err);
+    MD_TRY(open_store(now, err));
+    MD_TRY(md_outbox_start(conf, now->store, now->spool, NULL, &now->outbox, err));
+    MD_TRY(md_analyst_start(analyser, conf, now->store, now->spool, now->outbox, &now->analyst,
+                            err));
+    return md_listener_start(conf, now->store, now->spool, &now->listener, err);
 }
 
 /* In the order in which data moves, so that each stage can still hand on what it holds. */
 static void stop(daemon_state *now)
 {
     md_listener_stop(now->listener, STOP_GRACE_MS);
-    if (now->queue != NULL) {
-        md_queue_close(now->queue);
-    }
     md_analyst_stop(now->analyst);
     md_outbox_stop(now->outbox);
-    md_queue_destroy(now->queue);
-    md_assembly_destroy(now->assembly);
+    md_spool_close(now->spool);
     md_store_close(now->store);
-    if (now->wake_fd >= 0) {
-        close(now->wake_fd);
+}
+
+/* One line with what the store holds. */
+static void log_state(const daemon_state *now, const char *event)
+{
+    md_store_counts counts;
+    if (md_store_count(now->store, &counts, NULL) == MD_OK) {
+        md_log(MD_LOG_INFO, event, MD_LOG_TEXT("ae_title", now->conf->ae.title),
+               MD_LOG_TEXT("bind", now->conf->ae.bind),
+               MD_LOG_INT("port", md_listener_port(now->listener)),
+               MD_LOG_INT("destinations", now->conf->n_destinations),
+               MD_LOG_INT("receiving", counts.studies[MD_STUDY_RECEIVING]),
+               MD_LOG_INT("waiting", counts.studies[MD_STUDY_COMPLETE]),
+               MD_LOG_INT("sending", counts.studies[MD_STUDY_SENDING]),
+               MD_LOG_INT("quarantined", counts.studies[MD_STUDY_QUARANTINED]),
+               MD_LOG_INT("undelivered", counts.outbox_dead));
     }
 }
 
 static md_status serve(const md_conf *conf, const md_analyser *analyser, int stop_fd,
                        md_error *err)
 {
-    daemon_state now = {.conf = conf, .stop_fd = stop_fd, .wake_fd = -1};
+    daemon_state now = {.conf = conf, .stop_fd = stop_fd};
     md_status status = start(&now, analyser, err);
     if (status == MD_OK) {
-        md_log(MD_LOG_INFO, "daemon_started", MD_LOG_TEXT("ae_title", conf->ae.title),
-               MD_LOG_TEXT("bind", conf->ae.bind),
-               MD_LOG_INT("port", md_listener_port(now.listener)),
-               MD_LOG_INT("destinations", conf->n_destinations),
-               MD_LOG_INT("unfinished_studies", md_assembly_n_open(now.assembly)));
+        log_state(&now, "daemon_started");
         status = loop(&now, err);
-        md_log(MD_LOG_INFO, "daemon_stopping",
-               MD_LOG_INT("open_studies", md_assembly_n_open(now.assembly)),
-               MD_LOG_INT("waiting_studies", md_queue_count(now.queue, MD_STUDY_COMPLETE)));
+        log_state(&now, "daemon_stopping");
     }
     stop(&now);
     return status;

@@ -2,25 +2,31 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "daemon/steady.h"
 #include "dicom/network/dimse.h"
+#include "dicom/network/part10.h"
 #include "dicom/network/scp.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
     MIB = 1024 * 1024,
-    MAX_LINES_PER_S = 20, /* about peers that misbehave; the rest is counted */
-    DIMSE_REPLACED = 0xb000,
+    MAX_LINES_PER_S = 20,     /* about peers that misbehave; the rest is counted */
+    DIMSE_CONFLICT = 0xb000,  /* a warning: stored, but not the only one of its name */
+    DIMSE_DUPLICATE = 0x0111, /* PS3.7 C.5.2, duplicate SOP instance */
 };
 
 struct md_listener {
     md_store *store;
-    md_assembly *assembly;
-    void (*on_object)(void *context);
-    void *context;
+    md_spool *spool;
     md_scp *scp;
+    atomic_bool was_low;
     pthread_mutex_t mutex; /* for the limit of log lines */
     int64_t second;
     unsigned n_lines, n_suppressed;
@@ -29,39 +35,102 @@ struct md_listener {
 /* Out of resources asks the sender to come again, so it stands for all that is our trouble. */
 static uint16_t dimse_status_of(md_status status)
 {
-    return status == MD_FORMAT || status == MD_UNSUPPORTED ? MD_DIMSE_CANNOT_UNDERSTAND
-                                                           : MD_DIMSE_OUT_OF_RESOURCES;
+    return status == MD_FORMAT || status == MD_UNSUPPORTED || status == MD_INVALID_ARG
+               ? MD_DIMSE_CANNOT_UNDERSTAND
+               : MD_DIMSE_OUT_OF_RESOURCES;
+}
+
+/* What came is the dataset; the head before it is our own. */
+static md_status find_dataset(const char *path, uint64_t *ret_offset_bytes, md_error *err)
+{
+    md_part10 head;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0) {
+        return md_fail_os(err, errno, "a received file");
+    }
+    md_status status = md_part10_read(fd, &head, err);
+    close(fd);
+    MD_TRY(status);
+    *ret_offset_bytes = head.dataset_offset_bytes;
+    return MD_OK;
+}
+
+static md_status accept_object(md_listener *listener, const md_scp_object *object,
+                               md_spool_outcome *ret_outcome, md_error *err)
+{
+    md_spool_arrival arrival = {
+        .path = object->path,
+        .study_uid = object->study_instance_uid,
+        .series_uid = object->series_instance_uid,
+        .sop_instance_uid = object->sop_instance_uid,
+        .sop_class_uid = object->sop_class_uid,
+        .transfer_syntax_uid = object->transfer_syntax_uid,
+        .source_ae = object->calling_ae,
+        .received_ms = md_steady_ms(),
+    };
+    md_status status = find_dataset(object->path, &arrival.dataset_offset_bytes, err);
+    if (status != MD_OK) {
+        (void)unlink(object->path);
+        return status;
+    }
+    return md_spool_accept(listener->spool, &arrival, ret_outcome, err);
+}
+
+/* Once when it begins and once when it is over, not for each object. */
+static void tell_disk(md_listener *listener, bool low)
+{
+    if (atomic_exchange(&listener->was_low, low) != low) {
+        md_log(low ? MD_LOG_ERROR : MD_LOG_INFO, low ? "disk_low" : "disk_recovered",
+               MD_LOG_INT("free_mib", md_spool_free_bytes(listener->spool) / MIB),
+               MD_LOG_TEXT("then", low ? "objects are refused as out of resources"
+                                       : "objects are accepted again"));
+    }
+}
+
+static uint16_t answer_of(const md_scp_object *object, const md_spool_outcome *outcome)
+{
+    const char *key = outcome->instance.study_key;
+    switch (outcome->kind) {
+    case MD_SPOOL_STORED:
+    case MD_SPOOL_SAME:
+        md_log(MD_LOG_DEBUG, "object_stored", MD_LOG_TEXT("study", key),
+               MD_LOG_TEXT("peer", object->peer_address),
+               MD_LOG_INT("again", outcome->kind == MD_SPOOL_SAME));
+        if (outcome->instance.reopened) {
+            md_log(MD_LOG_INFO, "study_reopened", MD_LOG_TEXT("study", key));
+        }
+        return MD_DIMSE_SUCCESS;
+    case MD_SPOOL_CONFLICT:
+        md_log(MD_LOG_WARN, "object_conflict", MD_LOG_TEXT("study", key),
+               MD_LOG_TEXT("peer", object->peer_address), MD_LOG_TEXT("then", "both kept"));
+        return DIMSE_CONFLICT;
+    case MD_SPOOL_REFUSED:
+        md_log(MD_LOG_WARN, "object_conflict", MD_LOG_TEXT("study", key),
+               MD_LOG_TEXT("peer", object->peer_address), MD_LOG_TEXT("then", "refused"));
+        return DIMSE_DUPLICATE;
+    case MD_SPOOL_DISK_LOW:
+        break;
+    }
+    return MD_DIMSE_OUT_OF_RESOURCES;
 }
 
 static uint16_t take_object(void *context, const md_scp_object *object)
 {
     md_listener *listener = context;
-    char key[MD_STUDY_KEY_BYTES];
     md_error err = {0};
-    md_store_outcome outcome = MD_STORE_NEW;
-    md_store_study_key(listener->store, object->study_instance_uid, key);
-    md_status status = md_store_take(listener->store, object->path, key,
-                                     object->sop_instance_uid, &outcome, &err);
-    if (status == MD_OK && outcome != MD_STORE_SAME) {
-        status = md_assembly_add(listener->assembly, key, md_moment_now(), &err);
+    md_spool_outcome outcome = {.kind = MD_SPOOL_DISK_LOW};
+    if (md_store_flag_is_set(listener->store, MD_STORE_DRAINING)) {
+        (void)unlink(object->path);
+        return MD_DIMSE_OUT_OF_RESOURCES;
     }
+    md_status status = accept_object(listener, object, &outcome, &err);
     if (status != MD_OK) {
-        md_log(MD_LOG_ERROR, "object_not_stored", MD_LOG_TEXT("study", key),
-               MD_LOG_TEXT("peer", object->peer_address), MD_LOG_TEXT("reason", err.msg));
+        md_log(MD_LOG_ERROR, "object_not_stored", MD_LOG_TEXT("peer", object->peer_address),
+               MD_LOG_TEXT("reason", err.msg));
         return dimse_status_of(status);
     }
-    if (outcome == MD_STORE_REPLACED) {
-        md_log(MD_LOG_WARN, "object_replaced", MD_LOG_TEXT("study", key),
-               MD_LOG_TEXT("peer", object->peer_address));
-    } else {
-        md_log(MD_LOG_DEBUG, "object_stored", MD_LOG_TEXT("study", key),
-               MD_LOG_TEXT("peer", object->peer_address),
-               MD_LOG_INT("again", outcome == MD_STORE_SAME));
-    }
-    if (outcome != MD_STORE_SAME) {
-        listener->on_object(listener->context);
-    }
-    return outcome == MD_STORE_REPLACED ? DIMSE_REPLACED : MD_DIMSE_SUCCESS;
+    tell_disk(listener, outcome.kind == MD_SPOOL_DISK_LOW);
+    return answer_of(object, &outcome);
 }
 
 /* A peer must not fill the disk with log lines. Returns how many lines were left out before
@@ -110,8 +179,7 @@ static void take_event(void *context, const char *event, const char *peer_addres
     }
 }
 
-md_status md_listener_start(const md_conf *conf, md_store *store, md_assembly *assembly,
-                            void (*on_object)(void *context), void *context,
+md_status md_listener_start(const md_conf *conf, md_store *store, md_spool *spool,
                             md_listener **ret_listener, md_error *err)
 {
     md_listener *listener = md_calloc(1, sizeof *listener);
@@ -120,14 +188,12 @@ md_status md_listener_start(const md_conf *conf, md_store *store, md_assembly *a
     }
     pthread_mutex_init(&listener->mutex, NULL);
     listener->store = store;
-    listener->assembly = assembly;
-    listener->on_object = on_object;
-    listener->context = context;
+    listener->spool = spool;
     const md_scp_options options = {
         .ae_title = conf->ae.title,
         .bind_address = conf->ae.bind[0] != '\0' ? conf->ae.bind : NULL,
         .port = conf->ae.port,
-        .spool_folder = md_store_spool(store),
+        .spool_folder = md_spool_incoming(spool),
         .max_associations = conf->ae.max_associations,
         .association_timeout_s = conf->ae.timeout_s,
         .max_pdu_bytes = conf->ae.max_pdu_bytes,

@@ -1,19 +1,18 @@
 #ifndef MEDAID_DAEMON_OUTBOX_H
 #define MEDAID_DAEMON_OUTBOX_H
 
-/* Results on their way to the destinations. What is put lies on disk until the destination has
- * answered each object with success; a thread for each destination sends, so that a dead one
- * delays no other. Below the storage path:
+/* Results on their way to the destinations. What is to be sent stands in the store, one row for
+ * each object and destination; a thread for each destination takes what is due, sends it, and
+ * writes down what became of it, so that a dead one delays no other.
  *
- *   outbox/<destination>/<time>-<counter>-<study>/<n>.dcm   one delivery, oldest first
- *   undelivered/<destination>/...                           given up, for a person to look at
- *   results/<time>-<counter>-<study>/<n>.dcm                when there is no destination
- *
- * A destination that cannot be reached or is busy is tried again for about a day, with pauses
- * that grow to five minutes; an object that it refuses, three times. */
+ * A row is sent when the destination has answered it with success or a warning. One that the
+ * destination cannot take now (no answer, out of resources) is tried again for about a day,
+ * with waits that double from one second to five minutes; one that it refuses, ten times. Then
+ * the row is dead, the study failed, and an operator may retry it. While a destination does not
+ * answer, one study at a time is tried, not all of them. */
 
 #include "conf/conf.h"
-#include "daemon/store.h"
+#include "daemon/spool/spool.h"
 #include "dicom/network/scu.h"
 #include "plugins/host/host.h"
 
@@ -24,17 +23,14 @@ typedef md_status (*md_outbox_send)(const md_conf_destination *destination, cons
                                     const char *const *paths, size_t n_paths,
                                     md_send_outcome *outcomes, md_error *err);
 
-/* Make the folders and start the threads; what is on disk from before is sent. `conf` and
- * `store` are borrowed until the stop. `send` NULL: C-STORE. */
-md_status md_outbox_start(const md_conf *conf, const md_store *store, md_outbox_send send,
-                          md_outbox **ret_outbox, md_error *err) MD_NODISCARD;
+/* Start the threads. Everything is borrowed until the stop. `send` NULL: C-STORE. */
+md_status md_outbox_start(const md_conf *conf, md_store *store, md_spool *spool,
+                          md_outbox_send send, md_outbox **ret_outbox, md_error *err)
+    MD_NODISCARD;
+/* There may be something new: look now. Any thread. */
+void md_outbox_wake(md_outbox *outbox);
 /* Let each destination's thread finish what it sends and try once what is new, then end.
  * Destroys. NULL is fine. */
 void md_outbox_stop(md_outbox *outbox);
-
-/* Put the objects of one study on disk for each destination that wants them. After MD_OK they
- * survive a power cut. Any thread. */
-md_status md_outbox_put(md_outbox *outbox, const char *study_key, const md_object *objects,
-                        size_t n_objects, md_error *err) MD_NODISCARD;
 
 #endif

@@ -14,7 +14,7 @@
 /* The reason names tags and numbers, never values; the path is made of hashes. */
 static void on_problem(void *context, const char *path, const md_error *reason)
 {
-    const md_complete_study *study = context;
+    const md_study *study = context;
     const char *slash = strrchr(path, '/');
     /* that no model wants an image is normal; a study of thousands would fill the log */
     md_log(reason->status == MD_NOT_FOUND ? MD_LOG_DEBUG : MD_LOG_WARN, "object_not_analysed",
@@ -24,26 +24,19 @@ static void on_problem(void *context, const char *path, const md_error *reason)
 }
 
 /* One attempt at a study, or, with a reason, its failure. */
-static md_status run(md_worker_pool *pool, const md_study_files *files,
-                     const md_complete_study *study, const char *reason,
+static md_status run(md_worker_pool *pool, const md_study_task *task, const char *reason,
                      md_analysis *ret_analysis, md_error *err)
 {
-    md_complete_study told = *study;
-    MD_AUTO(md_freep) const char **paths = md_calloc(files->n_paths + 1, sizeof *paths);
-    if (paths == NULL) {
-        return md_fail(err, MD_NOMEM, "no memory for the list of a study");
-    }
-    for (size_t i = 0; i < files->n_paths; i++) {
-        paths[i] = files->paths[i];
-    }
+    md_study told = *task->study;
     const md_worker_job job = {
-        .paths = paths,
-        .n_paths = files->n_paths,
-        .study_key = study->key,
+        .paths = task->paths,
+        .n_paths = task->n_paths,
+        .study_key = told.key,
+        .study_instance_uid = told.study_uid,
         .cancel_fd = -1,
-        .first_received_ms = study->first_received_ms,
-        .last_received_ms = study->last_received_ms,
-        .complete_ms = study->complete_ms,
+        .first_received_ms = told.clock.first_received_ms,
+        .last_received_ms = told.clock.last_received_ms,
+        .complete_ms = told.clock.complete_ms,
         .on_problem = reason == NULL ? on_problem : NULL,
         .context = &told,
     };
@@ -53,18 +46,16 @@ static md_status run(md_worker_pool *pool, const md_study_files *files,
                : md_worker_pool_fail(pool, &job, reason, ret_analysis, &outcome, err);
 }
 
-static md_status analyse(void *context, const md_study_files *files,
-                         const md_complete_study *study, md_analysis *ret_analysis,
+static md_status analyse(void *context, const md_study_task *task, md_analysis *ret_analysis,
                          md_error *err)
 {
-    return run(context, files, study, NULL, ret_analysis, err);
+    return run(context, task, NULL, ret_analysis, err);
 }
 
-static md_status fail(void *context, const md_study_files *files,
-                      const md_complete_study *study, const char *reason,
+static md_status fail(void *context, const md_study_task *task, const char *reason,
                       md_analysis *ret_analysis, md_error *err)
 {
-    return run(context, files, study, reason, ret_analysis, err);
+    return run(context, task, reason, ret_analysis, err);
 }
 
 static md_status start_pool(const md_conf *conf, md_worker_pool **ret_pool, md_error *err)

@@ -259,7 +259,7 @@ md_status md_store_set_notified(md_store *store, int64_t study, int64_t now_ms, 
     return store->backend->set_notified(store, study, now_ms, err);
 }
 
-md_status md_store_objects(md_store *store, int64_t study, md_object **ret_objects,
+md_status md_store_objects(md_store *store, int64_t study, md_stored_object **ret_objects,
                            size_t *ret_n, md_error *err)
 {
     return store->backend->objects(store, study, ret_objects, ret_n, err);

@@ -248,17 +248,17 @@ md_status md_store_add_objects(md_store *store, int64_t study, const md_object_n
 md_status md_store_set_notified(md_store *store, int64_t study, int64_t now_ms, md_error *err)
     MD_NODISCARD;
 
-typedef struct md_object {
+typedef struct md_stored_object {
     int64_t id, study;
     int generation;
     char kind[MD_STORE_NAME_BYTES];
     char sop_instance_uid[MD_STORE_UID_BYTES], sop_class_uid[MD_STORE_UID_BYTES];
     uint64_t file, size_bytes;
     int64_t created_ms;
-} md_object;
+} md_stored_object;
 
 /* All generations, oldest first. Caller frees with md_free; NULL when none. */
-md_status md_store_objects(md_store *store, int64_t study, md_object **ret_objects,
+md_status md_store_objects(md_store *store, int64_t study, md_stored_object **ret_objects,
                            size_t *ret_n, md_error *err) MD_NODISCARD;
 
 /* ---- outbox ---- */

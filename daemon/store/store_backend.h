@@ -35,8 +35,8 @@ typedef struct md_store_backend {
     md_status (*add_objects)(md_store *store, int64_t study, const md_object_new *objects,
                              size_t n, int64_t now_ms, md_error *err);
     md_status (*set_notified)(md_store *store, int64_t study, int64_t now_ms, md_error *err);
-    md_status (*objects)(md_store *store, int64_t study, md_object **ret_objects, size_t *ret_n,
-                         md_error *err);
+    md_status (*objects)(md_store *store, int64_t study, md_stored_object **ret_objects,
+                         size_t *ret_n, md_error *err);
     md_status (*outbox_claim)(md_store *store, const char *destination, int64_t now_ms,
                               int64_t lease_ms, size_t n_max, md_outbox_row *ret_rows,
                               size_t *ret_n, md_error *err);

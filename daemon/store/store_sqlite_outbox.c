@@ -62,13 +62,13 @@ md_status md_sqlite_add_objects(md_store *store, int64_t study_id, const md_obje
     return md_sqlite_commit(s, status, err);
 }
 
-static md_status load_objects(md_sqlite *c, int64_t study, md_object **ret_objects,
+static md_status load_objects(md_sqlite *c, int64_t study, md_stored_object **ret_objects,
                               size_t *ret_n, md_error *err)
 {
     int64_t n_rows = 0;
     MD_TRY(md_sqlite_int(c, "SELECT count(*) FROM object WHERE study = ?", &n_rows, err, "i",
                          study));
-    MD_AUTO(md_freep) md_object *list = md_calloc((size_t)n_rows + 1, sizeof *list);
+    MD_AUTO(md_freep) md_stored_object *list = md_calloc((size_t)n_rows + 1, sizeof *list);
     if (list == NULL) {
         return md_fail(err, MD_NOMEM, "no memory for %lld objects", (long long)n_rows);
     }
@@ -82,7 +82,7 @@ static md_status load_objects(md_sqlite *c, int64_t study, md_object **ret_objec
     MD_TRY(md_sqlite_step(c, row_of, &row, err));
     size_t n = 0;
     while (row) {
-        md_object *o = &list[n++];
+        md_stored_object *o = &list[n++];
         o->id = sqlite3_column_int64(row_of, 0);
         o->study = sqlite3_column_int64(row_of, 1);
         o->generation = sqlite3_column_int(row_of, 2);
@@ -100,7 +100,7 @@ static md_status load_objects(md_sqlite *c, int64_t study, md_object **ret_objec
     return MD_OK;
 }
 
-md_status md_sqlite_objects(md_store *store, int64_t study, md_object **ret_objects,
+md_status md_sqlite_objects(md_store *store, int64_t study, md_stored_object **ret_objects,
                             size_t *ret_n, md_error *err)
 {
     md_store_sqlite *s = (md_store_sqlite *)store;

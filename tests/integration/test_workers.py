@@ -183,12 +183,14 @@ def test_killed_daemon(medaid, rows):
     wait_for("the end of the worker", lambda: not running(worker))
     n_before = len(medaid.lines("study_analysed"))
     medaid.start()
-    wait_for("the study in the worker's folder", lambda: list(work.iterdir()))
-    os.kill(medaid.worker(), signal.SIGKILL)  # it would loop to the time limit again
-    wait_for("its third attempt", lambda: len(medaid.lines("worker_died")) and list(
-        work.iterdir()) and medaid.lines("study_failed")[-1]["then"] == "tried again")
-    time.sleep(0.2)
-    os.kill(medaid.worker(), signal.SIGKILL)
+    # the end of the daemon is no attempt of the study: it has all three
+    for attempt in range(1, 4):
+        wait_for("the study in the worker's folder", lambda: list(work.iterdir()))
+        time.sleep(0.2)
+        os.kill(medaid.worker(), signal.SIGKILL)  # it would loop to the time limit
+        wait_for("the attempt's end", lambda n=attempt: [
+            line["attempt"] for line in medaid.lines("study_failed")][-1:] == [n])
+    assert medaid.lines("study_failed")[-1]["then"] == "given up"
     medaid.send(rows["NONE"])
     medaid.analysed(n_before + 1)
 

@@ -52,15 +52,14 @@ static md_object make_result(const char *class_uid, const char *instance_uid)
 
 /* In the daemon's process. The order file says what to do: a letter. Each call is a line with
  * the number of files. */
-static md_status analyse(void *context, const md_study_files *files,
-                         const md_complete_study *study, md_analysis *ret_analysis,
+static md_status analyse(void *context, const md_study_task *task, md_analysis *ret_analysis,
                          md_error *err)
 {
     const server *now = context;
     uint8_t *order = NULL;
     size_t n = 0;
     FILE *calls = fopen(now->calls_path, "a");
-    fprintf(calls, "%zu %u\n", files->n_paths, study->n_objects);
+    fprintf(calls, "%zu %d\n", task->n_paths, task->study->generation);
     fclose(calls);
     char what = 'g';
     if (md_file_read(now->order_path, 16, &order, &n, NULL) == MD_OK && n > 0) {
@@ -69,7 +68,7 @@ static md_status analyse(void *context, const md_study_files *files,
     md_free(order);
     switch (what) {
     case 'n':
-        ret_analysis->n_not_accepted = files->n_paths;
+        ret_analysis->n_not_accepted = task->n_paths;
         return md_fail(err, MD_NOT_FOUND, "no model accepts it");
     case 'f':
         return md_fail(err, MD_PLUGIN, "the plugin has failed");
@@ -83,8 +82,12 @@ static md_status analyse(void *context, const md_study_files *files,
     }
     ret_analysis->objects = md_calloc(2, sizeof(md_object));
     ret_analysis->n_objects = 2;
-    ret_analysis->objects[0] = make_result(SR_CLASS, "1.2.3.4.5.100");
-    ret_analysis->objects[1] = make_result(PICTURE_CLASS, "1.2.3.4.5.101");
+    /* as derived UIDs do: the same for the same input, another for another */
+    char report[MD_UID_BYTES], picture[MD_UID_BYTES];
+    snprintf(report, sizeof report, "1.2.3.4.5.100.%d", task->study->generation);
+    snprintf(picture, sizeof picture, "1.2.3.4.5.101.%d", task->study->generation);
+    ret_analysis->objects[0] = make_result(SR_CLASS, report);
+    ret_analysis->objects[1] = make_result(PICTURE_CLASS, picture);
     return MD_OK;
 }
 
@@ -205,18 +208,24 @@ static void clean_up(const server *now)
     assert_int_equal(pclose(pipe), 0);
 }
 
-/* Send one object; returns its status. */
-static int send_object(const server *now, const char *instance, size_t n_pixel_bytes)
+/* Send one object of a study; returns its status. */
+static int send_object_of(const server *now, const char *study, const char *instance,
+                          size_t n_pixel_bytes)
 {
     test_dataset dataset;
     test_dataset_init(&dataset, MD_ENCODING_EXPLICIT_LITTLE, n_pixel_bytes + 4096);
-    test_dataset_fill(&dataset, TEST_CT_CLASS, instance, STUDY, n_pixel_bytes);
+    test_dataset_fill(&dataset, TEST_CT_CLASS, instance, study, n_pixel_bytes);
     int fd = test_connect(&now->scp);
     assert_int_equal(test_associate(fd, TEST_CT_CLASS, SYNTAX), 0);
     int status = test_store(fd, TEST_CT_CLASS, instance, dataset.bytes, dataset.used);
     close(fd);
     test_dataset_finish(&dataset);
     return status;
+}
+
+static int send_object(const server *now, const char *instance, size_t n_pixel_bytes)
+{
+    return send_object_of(now, STUDY, instance, n_pixel_bytes);
 }
 
 static void start_pacs(const server *now, test_scp *pacs)
@@ -253,17 +262,17 @@ static void test_study_goes_through(void **state)
     assert_int_equal(send_object(&now, "1.2.3.2", 1000), 0);
     wait_in_log(&now, "results_sent", 1);
     assert_int_equal(pacs.n_objects, 2);
-    assert_int_equal(count_in(now.calls_path, "2 2\n"), 1);
+    assert_int_equal(count_in(now.calls_path, "2 1\n"), 1);
     /* the same again is stored once and not analysed again; another version is */
     assert_int_equal(send_object(&now, "1.2.3.1", 1000), 0);
     assert_int_equal(send_object(&now, "1.2.3.1", 1002), 0xb000);
     wait_in_log(&now, "results_sent", 2);
     assert_int_equal(count_in(now.calls_path, "\n"), 2);
-    assert_int_equal(count_in(now.calls_path, "2 1\n"), 1);
+    assert_int_equal(count_in(now.calls_path, "2 2\n"), 1);
     /* a late one: the whole study again */
     assert_int_equal(send_object(&now, "1.2.3.3", 1000), 0);
     wait_in_log(&now, "results_sent", 3);
-    assert_int_equal(count_in(now.calls_path, "3 1\n"), 1);
+    assert_int_equal(count_in(now.calls_path, "3 3\n"), 1);
     terminate(&now);
     assert_int_equal(count_in(now.log_path, "daemon_stopped"), 1);
     assert_int_equal(count_in(now.log_path, "Marker"), 0);
@@ -367,16 +376,20 @@ static void test_analysis_crashes(void **state)
     launch(&now);
     assert_int_equal(send_object(&now, "1.2.3.1", 1000), 0);
     assert_int_not_equal(wait_for_exit(&now), 0);
-    for (int i = 1; i < MD_ANALYST_MAX_ATTEMPTS; i++) {
+    for (int i = 1; i < MD_ANALYST_MAX_INTERRUPTIONS; i++) {
         launch(&now); /* finds it, and dies of it */
         assert_int_not_equal(wait_for_exit(&now), 0);
     }
+    assert_int_equal(count_in(now.calls_path, "\n"), MD_ANALYST_MAX_INTERRUPTIONS);
     launch(&now);
-    wait_in_log(&now, "given up", 1);
+    assert_int_equal(count_in(now.log_path, "\"quarantined\":1"), 2); /* opened, started */
+    /* the next study is served, the bad one stays where it is, also when more of it comes */
     order(&now, "g");
     start_pacs(&now, &pacs);
     assert_int_equal(send_object(&now, "1.2.3.2", 1000), 0);
+    assert_int_equal(send_object_of(&now, STUDY ".6", "1.2.3.3", 1000), 0);
     wait_in_log(&now, "results_sent", 1);
+    assert_int_equal(count_in(now.calls_path, "\n"), MD_ANALYST_MAX_INTERRUPTIONS + 1);
     terminate(&now);
     test_scp_stop(&pacs);
     clean_up(&now);
@@ -410,10 +423,9 @@ static void test_stop_and_go_on(void **state)
     now.conf.study.quiet_ms = 300;
     launch(&now);
     start_pacs(&now, &pacs);
-    wait_in_log(&now, "study_found", 1);
     wait_in_log(&now, "results_sent", 2);
     terminate(&now);
-    assert_int_equal(count_in(now.calls_path, "2 1\n"), 1);
+    assert_int_equal(count_in(now.calls_path, "2 2\n"), 1);
     test_scp_stop(&pacs);
     clean_up(&now);
 }

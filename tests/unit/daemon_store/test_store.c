@@ -539,7 +539,7 @@ static void test_the_same_object_is_not_sent_twice(void **state)
     assert_int_equal(n, 0);
     assert_ok(md_store_outbox_claim(f->store, "second", 20000, 500, 4, rows, &n, err));
     assert_int_equal(n, 1);
-    md_object *objects = NULL;
+    md_stored_object *objects = NULL;
     assert_ok(md_store_objects(f->store, id, &objects, &n, err));
     assert_int_equal(n, 1);
     assert_int_equal(objects[0].file, 900001); /* the file that was sent stays */
