@@ -3,10 +3,11 @@ BUILD ?= build
 ASAN ?= build-asan
 DEMO ?= demo
 FUZZ_SECONDS ?= 3600
+SOAK_KILLS ?= 500
 MESON = /usr/bin/meson
 PROGRAMS = daemon/medaid
 
-.PHONY: all build demo check bench fuzz install clean format
+.PHONY: all build demo check bench soak fuzz install clean format
 
 all: build
 
@@ -28,6 +29,13 @@ bench:
 	@sh .ci/packages build demo check bench
 	@sh .ci/setup $(BUILD)
 	@$(MESON) test -C $(BUILD) --benchmark --verbose --num-processes 1
+
+# SIGKILL for the daemon and its workers, SOAK_KILLS times, under load from eight senders.
+soak:
+	@sh .ci/packages build demo check
+	@TARGETS="$(PROGRAMS) tests/support/medaid-phantom" sh .ci/setup $(BUILD)
+	@/usr/bin/python3 tests/integration/test_durability.py $(BUILD)/daemon/medaid \
+		$(BUILD)/tests/support/medaid-phantom . $(SOAK_KILLS) 8
 
 # Coverage-guided fuzzing of what reads a DICOM file, FUZZ_SECONDS long; a finding is left in build-fuzz.
 fuzz:
