@@ -483,6 +483,39 @@ static void test_gather_range(void **state)
     md_network_destroy(network);
 }
 
+static void test_tensor(void **state)
+{
+    (void)state;
+    static const int64_t good[] = {2, 3, 5}, negative[] = {2, -1},
+                         large[] = {(int64_t)1 << 16, (int64_t)1 << 16},
+                         overflow[] = {(int64_t)1 << 30, (int64_t)1 << 30, 16},
+                         nine[] = {1, 1, 1, 1, 1, 1, 1, 1, 1}, none[] = {4, 0};
+    md_tensor t;
+    md_error err = {0};
+    assert_int_equal(md_tensor_init(&t, MD_I64, 3, good, &err), MD_OK);
+    assert_int_equal(t.n_elements, 30);
+    assert_int_equal((uintptr_t)t.data % 64, 0);
+    ((int64_t *)t.data)[29] = 1;
+    md_tensor_finish(&t);
+    md_tensor_finish(&t);
+    assert_int_equal(md_tensor_init(&t, MD_U8, 0, NULL, &err), MD_OK);
+    assert_int_equal(t.n_elements, 1);
+    md_tensor_finish(&t);
+    assert_int_equal(md_tensor_init(&t, MD_F64, 2, none, &err), MD_OK);
+    assert_int_equal(t.n_elements, 0);
+    md_tensor_finish(&t);
+    assert_int_equal(md_tensor_init(&t, MD_F32, 2, negative, &err), MD_LIMIT);
+    assert_int_equal(md_tensor_init(&t, MD_F32, 2, large, &err), MD_LIMIT);
+    assert_int_equal(md_tensor_init(&t, MD_F32, 3, overflow, &err), MD_LIMIT);
+    assert_int_equal(md_tensor_init(&t, MD_F32, 9, nine, &err), MD_LIMIT);
+    assert_int_equal(md_tensor_init(&t, (md_dtype)99, 1, good, &err), MD_INVALID_ARG);
+    assert_string_equal(md_dtype_name(MD_BOOL), "bool");
+    assert_string_equal(md_dtype_name((md_dtype)99), "unknown");
+    md_memory_fail_at(1);
+    assert_int_equal(md_tensor_init(&t, MD_F32, 3, good, &err), MD_NOMEM);
+    md_memory_fail_at(0);
+}
+
 static void test_options(void **state)
 {
     (void)state;
@@ -524,6 +557,7 @@ int main(void)
         cmocka_unit_test(test_attributes),    cmocka_unit_test(test_weights),
         cmocka_unit_test(test_shapes),        cmocka_unit_test(test_dynamic_shape),
         cmocka_unit_test(test_gather_range),  cmocka_unit_test(test_options),
+        cmocka_unit_test(test_tensor),
     };
     return cmocka_run_group_tests_name("import", tests, NULL, NULL);
 }

@@ -1,0 +1,58 @@
+/* One ONNX file of any bytes: load it, and run it when it is small. For libFuzzer, and for
+ * mutate.c under plain meson test. On the reference kernels, where every element access is seen
+ * by the sanitizers. */
+
+#include "fuzz_dicom.h"
+
+#include "inference/network.h"
+
+#include <string.h>
+
+enum {
+    MAX_PORTS = 16,
+    MAX_ARENA_BYTES = 1 << 22
+};
+
+static bool is_small(const md_network *network)
+{
+    return md_network_n_inputs(network) <= MAX_PORTS &&
+           md_network_n_outputs(network) <= MAX_PORTS &&
+           md_network_arena_bytes(network) <= MAX_ARENA_BYTES;
+}
+
+static void run(md_network *network)
+{
+    md_tensor in[MAX_PORTS] = {{0}}, out[MAX_PORTS];
+    const unsigned n_in = md_network_n_inputs(network);
+    bool ready = true;
+    md_error err;
+    for (unsigned i = 0; i < n_in && ready; i++) {
+        const md_network_port *port = md_network_input(network, i);
+        ready = md_tensor_init(&in[i], port->dtype, port->n_dims, port->dims, &err) == MD_OK;
+        if (ready) {
+            memset(in[i].data, 1, in[i].n_elements * md_dtype_bytes(port->dtype));
+        }
+    }
+    if (ready) {
+        (void)!md_network_run(network, in, n_in, out, md_network_n_outputs(network), &err);
+    }
+    for (unsigned i = 0; i < n_in; i++) {
+        md_tensor_finish(&in[i]);
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size_bytes)
+{
+    md_error err;
+    for (int rewriting = 0; rewriting < 2; rewriting++) {
+        const md_network_options options = {
+            .backend = MD_BACKEND_OPENBLAS, .n_threads = 1, .no_rewriting = rewriting == 0};
+        md_network *network = NULL;
+        if (md_network_load(bytes, size_bytes, &options, &network, &err) == MD_OK &&
+            is_small(network)) {
+            run(network);
+        }
+        md_network_destroy(network);
+    }
+    return 0;
+}
