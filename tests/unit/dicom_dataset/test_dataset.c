@@ -6,6 +6,7 @@
 #include "dicom/report/result.h"
 
 #include <fcntl.h>
+#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -32,17 +33,23 @@ static int make_folder(void **state)
         fprintf(stderr, "%s\n", err.msg);
         return 1;
     }
-    strcpy(folder, "/tmp/medaid-test-XXXXXX");
+    snprintf(folder, sizeof folder, "/tmp/medaid-test-XXXXXX");
     return mkdtemp(folder) == NULL;
+}
+
+static int remove_entry(const char *path, const struct stat *info, int kind, struct FTW *at)
+{
+    (void)info;
+    (void)kind;
+    (void)at;
+    return remove(path);
 }
 
 static int remove_folder(void **state)
 {
     (void)state;
-    char command[128];
-    snprintf(command, sizeof command, "rm -r '%s'", folder);
     md_dicom_finish();
-    return system(command);
+    return nftw(folder, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
 }
 
 static const char *put(const char *name, const void *bytes, size_t size_bytes)
