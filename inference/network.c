@@ -234,7 +234,9 @@ static md_status load_graph(md_network *network, md_graph *graph, const uint8_t 
     MD_TRY(
         make_ports(network, graph, graph->outputs, graph->n_outputs, &network->outputs, err));
     MD_TRY(choose_backend(network, options->backend, err));
-    const unsigned n_threads = options->n_threads == 0 ? count_cores() : options->n_threads;
+    unsigned n_threads = options->n_threads == 0 ? count_cores() : options->n_threads;
+    /* OpenMP ends the process when it cannot start as many threads as it was told to */
+    n_threads = n_threads > MD_NETWORK_MAX_THREADS ? MD_NETWORK_MAX_THREADS : n_threads;
     MD_TRY(network->api->create(n_threads, graph, &network->backend_state, err));
     return build_plan(network, graph, err);
 }

@@ -22,7 +22,8 @@ typedef enum md_backend {
 } md_backend;
 
 enum {
-    MD_NETWORK_MAX_EXTRA_OUTPUTS = 8
+    MD_NETWORK_MAX_EXTRA_OUTPUTS = 8,
+    MD_NETWORK_MAX_THREADS = 64
 };
 /* The largest ONNX file. */
 #define MD_NETWORK_MAX_ONNX_BYTES ((size_t)1 << 30)
@@ -36,7 +37,9 @@ typedef struct md_binding {
 
 typedef struct md_network_options {
     md_backend backend;
-    unsigned n_threads; /* 0: all cores of the process's affinity mask */
+    unsigned
+        n_threads; /* 0: all cores of the thread's affinity mask; at most
+                      MD_NETWORK_MAX_THREADS are used. One thread takes the least CPU time */
     /* Inner tensors that are to be readable after a run, besides the graph's outputs. */
     const char *extra_outputs[MD_NETWORK_MAX_EXTRA_OUTPUTS];
     unsigned n_extra_outputs;

@@ -312,6 +312,14 @@ static void destroy(void *state)
             (void)dnnl_engine_destroy(d->engine);
         }
         md_pool_finish(&d->pool);
+        if (d->n_threads > 1) {
+            /* end the threads that this one's runs started, they come back with the next run:
+             * nothing of ours shall sleep in a process that has no network any more */
+            enum {
+                PAUSE_SOFT = 1 /* omp_pause_soft of omp.h */
+            };
+            (void)md_dnnl_table.omp_pause_resource_all(PAUSE_SOFT);
+        }
         md_free(d);
     }
 }

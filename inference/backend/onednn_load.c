@@ -39,6 +39,8 @@ static void load(void)
     MD_DNNL_FUNCTIONS(FIND)
     find(openmp, "omp_set_num_threads", &md_dnnl_table.omp_set_num_threads,
          sizeof md_dnnl_table.omp_set_num_threads);
+    find(openmp, "omp_pause_resource_all", &md_dnnl_table.omp_pause_resource_all,
+         sizeof md_dnnl_table.omp_pause_resource_all);
     /* never closed: code and threads of theirs may be in use until the process ends */
 }
 

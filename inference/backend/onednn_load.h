@@ -54,6 +54,7 @@ typedef struct md_dnnl_functions {
     MD_DNNL_FUNCTIONS(MD_DNNL_MEMBER)
 #undef MD_DNNL_MEMBER
     void (*omp_set_num_threads)(int n);
+    int (*omp_pause_resource_all)(int kind);
 } md_dnnl_functions;
 
 /* All set once md_dnnl_load has returned MD_OK; any thread. */
