@@ -616,8 +616,11 @@ static md_status get_analysis(md_wire_reader *in, const md_worker_expectation *e
     for (uint32_t i = 0; i < n && in->bad == NULL; i++) {
         status = get_result(in, expected, &analysis->results[i]);
         for (uint32_t j = 0; j < i && in->bad == NULL; j++) {
-            if (strcmp(analysis->results[i].model.id, analysis->results[j].model.id) == 0) {
+            const md_result *a = &analysis->results[i], *b = &analysis->results[j];
+            if (strcmp(a->model.id, b->model.id) == 0) {
                 md_wire_refuse(in, "two results of one model");
+            } else if (strcmp(a->study_instance_uid, b->study_instance_uid) != 0) {
+                md_wire_refuse(in, "results of two studies");
             }
         }
     }

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "daemon/worker/files.h"
 #include "daemon/worker/landlock.h"
+#include "daemon/worker/object_check.h"
 #include "daemon/worker/relay.h"
 #include "daemon/worker/sandbox.h"
 
@@ -422,7 +423,8 @@ static md_status receive_analysis(md_worker_slot *slot, const md_worker_entry *e
         .n_files = entry->job->n_paths,
         .host_may_speak = entry->fail_reason != NULL,
     };
-    return md_worker_decode_analysis(copy, size_bytes, &expected, ret_analysis, err);
+    MD_TRY(md_worker_decode_analysis(copy, size_bytes, &expected, ret_analysis, err));
+    return md_worker_check_objects(ret_analysis, err);
 }
 
 /* False: the worker broke a rule, err says which. */
@@ -434,6 +436,8 @@ static bool take_result(md_worker_slot *slot, md_worker_entry *entry,
         status = receive_analysis(slot, entry, (size_t)packet->bytes, &entry->analysis, err);
     }
     if (status == MD_NOMEM || status == MD_IO) {
+        md_analysis_finish(&entry->analysis);
+        memset(&entry->analysis, 0, sizeof entry->analysis);
         entry->status = status; /* main's own trouble, not the worker's */
         entry->err = *err;
         entry->outcome = MD_WORKER_OUTCOME_NOT_RUN;
@@ -624,6 +628,9 @@ static void ping(md_worker_slot *slot)
             got = EVENT_BROKEN;
             (void)md_fail(&err, MD_FORMAT, "packet of kind %d for a ping", (int)packet.kind);
         }
+    }
+    if (got == EVENT_PACKET && over_memory(slot)) {
+        got = EVENT_MEMORY;
     }
     if (got != EVENT_PACKET && got != EVENT_STOP) {
         md_worker_outcome outcome;

@@ -107,7 +107,7 @@ workers: {{count: 1, study_timeout_s: 60, memory_mib: 1024}}
 
     def reports(self):
         """All reports, as dcmdump shows them."""
-        found = (self.folder / "store" / "results").rglob("*.dcm")
+        found = (self.folder / "store" / "results").glob("[!.]*/*.dcm")  # .name: not whole yet
         return [subprocess.run(["dcmdump", path], capture_output=True, check=True).stdout.decode(
             errors="replace") for path in found]
 
@@ -137,7 +137,7 @@ def test_killed_worker(medaid, rows):
     assert len(failed) == 1 and failed[0]["then"] == "tried again", failed
     assert "worker died, signal 9" in failed[0]["reason"], failed
     assert medaid.lines("study_analysed")[-1]["failed_results"] == 0
-    assert len(medaid.reports()) == 2
+    wait_for("two reports", lambda: len(medaid.reports()) == 2)
 
 
 def test_crashing_study(medaid, rows):
@@ -166,8 +166,10 @@ def test_forbidden(medaid, rows):
     medaid.analysed(5)
     assert medaid.lines("worker_refused"), "a file opened to write is not in the log"
     # score 1 would be "present": it could read or write
-    answers = [r for r in medaid.reports() if "PARTIAL" not in r]
-    assert answers and all("52101004" not in r for r in answers)
+    answers = wait_for("five reports of five answers", lambda: [
+        found for found in [[r for r in medaid.reports() if "PARTIAL" not in r]]
+        if len(found) == 5])[0]
+    assert all("52101004" not in r for r in answers)
 
 
 def test_killed_daemon(medaid, rows):

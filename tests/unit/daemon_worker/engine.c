@@ -5,6 +5,8 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "dicom/network/part10.h"
+#include "dicom/network/sop.h"
 
 #include <dlfcn.h>
 #include <math.h>
@@ -77,6 +79,19 @@ static const md_model_identity *model(void *context, size_t index)
     return index == 0 ? &loaded.model : NULL;
 }
 
+static size_t put_element(uint8_t *to, unsigned group, unsigned element, const char *vr,
+                          const char *value)
+{
+    size_t length = strlen(value), padded = length + length % 2;
+    const uint8_t header[8] = {(uint8_t)group,          (uint8_t)(group >> 8), (uint8_t)element,
+                               (uint8_t)(element >> 8), (uint8_t)vr[0],        (uint8_t)vr[1],
+                               (uint8_t)padded,         (uint8_t)(padded >> 8)};
+    memcpy(to, header, sizeof header);
+    memset(to + sizeof header, 0, padded);
+    memcpy(to + sizeof header, value, length);
+    return sizeof header + padded;
+}
+
 static md_status add_object(md_analysis *analysis)
 {
     enum {
@@ -90,11 +105,18 @@ static md_status add_object(md_analysis *analysis)
         md_free(bytes);
         return MD_NOMEM;
     }
-    memcpy(bytes + 128, "DICM", 4);
     snprintf(object->sop_class_uid, MD_UID_BYTES, "1.2.840.10008.5.1.4.1.1.88.34");
     md_uid_derive(parts, 2, object->sop_instance_uid);
+    md_part10 head = {.transfer_syntax_uid = MD_UID_EXPLICIT_LITTLE};
+    memcpy(head.sop_class_uid, object->sop_class_uid, MD_UID_BYTES);
+    memcpy(head.sop_instance_uid, object->sop_instance_uid, MD_UID_BYTES);
+    size_t used = md_part10_write(&head, "", bytes);
+    used += put_element(bytes + used, 0x0008, 0x0016, "UI", object->sop_class_uid);
+    used += put_element(bytes + used, 0x0008, 0x0018, "UI", object->sop_instance_uid);
+    used += put_element(bytes + used, 0x0020, 0x000d, "UI", TEST_STUDY_UID);
+    used += put_element(bytes + used, 0x0020, 0x000e, "UI", object->sop_instance_uid);
     object->bytes = bytes;
-    object->size_bytes = OBJECT_BYTES;
+    object->size_bytes = used;
     analysis->objects = object;
     analysis->n_objects = 1;
     return MD_OK;

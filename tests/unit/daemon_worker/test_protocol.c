@@ -8,6 +8,7 @@
 
 #include "engine.h"
 
+#include "daemon/worker/object_check.h"
 #include "daemon/worker/wire.h"
 
 #include <math.h>
@@ -219,6 +220,64 @@ static void test_rules(void **state)
         sent.results[0].n_findings = n_findings;
         md_analysis_finish(&sent);
     }
+}
+
+static char *find(md_object *object, const char *text)
+{
+    char *at = memmem(object->bytes, object->size_bytes, text, strlen(text));
+    assert_non_null(at);
+    return at;
+}
+
+/* The objects' own bytes must agree with what the worker says of them. */
+static void test_objects(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *instead, *reason; /* the first one in the object's bytes */
+    } rows[] = {
+        {TEST_STUDY_UID, "1.2.3.5", "an object of another study"},
+        {"1.2.840.10008.5.1.4.1.1.88.34", "1.2.840.10008.5.1.4.1.1.88.33",
+         "an object that is not what its worker says"},
+        {"1.2.840.10008.1.2.1", "1.2.840.10008.1.2.5",
+         "an object in a syntax that medaid does not write"},
+        {"DICM", "DICX", ""},
+    };
+    md_error err = {0};
+    md_analysis good = honest();
+    assert_int_equal(md_worker_check_objects(&good, &err), MD_OK);
+    /* cut short, at every byte */
+    md_object *object = &good.objects[0];
+    size_t size_bytes = object->size_bytes;
+    while (--object->size_bytes > 0) {
+        assert_int_equal(md_worker_check_objects(&good, &err), MD_FORMAT);
+    }
+    object->size_bytes = size_bytes;
+    good.n_results = 0;
+    assert_int_equal(md_worker_check_objects(&good, &err), MD_FORMAT);
+    good.n_results = 1;
+    md_analysis_finish(&good);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        md_analysis bad = honest();
+        memcpy(find(&bad.objects[0], rows[i].text), rows[i].instead, strlen(rows[i].instead));
+        md_status status = md_worker_check_objects(&bad, &err);
+        if (status != MD_FORMAT || strstr(err.msg, rows[i].reason) == NULL) {
+            fail_msg("%s: '%s'", rows[i].text, err.msg);
+        }
+        md_analysis_finish(&bad);
+    }
+    /* a series of somebody else, whose UID has the same length */
+    md_analysis bad = honest();
+    char *last = (char *)bad.objects[0].bytes + bad.objects[0].size_bytes;
+    char uid[MD_UID_BYTES + 1] = {0};
+    size_t padded = strlen(bad.objects[0].sop_instance_uid);
+    padded += padded % 2;
+    memcpy(uid, last - padded, padded);
+    assert_string_equal(uid, bad.objects[0].sop_instance_uid);
+    memcpy(last - padded, "1.25", 4);
+    assert_int_equal(md_worker_check_objects(&bad, &err), MD_FORMAT);
+    assert_non_null(strstr(err.msg, "a series that medaid did not derive"));
+    md_analysis_finish(&bad);
 }
 
 static void test_dirty_text(void **state)
@@ -443,10 +502,15 @@ static void test_bad_packets(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_rules),
-        cmocka_unit_test(test_dirty_text),    cmocka_unit_test(test_truncated),
-        cmocka_unit_test(test_mutated),       cmocka_unit_test(test_counts_allocate_nothing),
-        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_packets),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_rules),
+        cmocka_unit_test(test_objects),
+        cmocka_unit_test(test_dirty_text),
+        cmocka_unit_test(test_truncated),
+        cmocka_unit_test(test_mutated),
+        cmocka_unit_test(test_counts_allocate_nothing),
+        cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_packets),
         cmocka_unit_test(test_bad_packets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
