@@ -162,7 +162,8 @@ static void link_results(md_analyst *now, const md_study *study, const results *
 /* Results on disk, then the study and its outbox in one transaction. A failure of every model
  * is the failure of the study; its report goes out all the same. */
 static md_status hand_on(md_analyst *now, const md_claim *claim, const md_study *study,
-                         const md_analysis *analysis, const char *failed, md_error *err)
+                         const md_analysis *analysis, const char *failed, bool *ret_ours,
+                         md_error *err)
 {
     results r = {0};
     size_t n_failed = 0;
@@ -183,9 +184,12 @@ static md_status hand_on(md_analyst *now, const md_claim *claim, const md_study 
         status = md_store_finish(now->store, claim, r.objects, r.n, failed, md_steady_ms(),
                                  &state, err);
     }
-    if (status != MD_OK) {
-        results_remove(now, &r);
-    } else if (state == MD_STUDY_SENDING) {
+    *ret_ours =
+        status == MD_IO || status == MD_LIMIT || status == MD_BUSY || status == MD_NOMEM;
+    if (status != MD_OK && status != MD_IO) {
+        results_remove(now,
+                       &r); /* after MD_IO the rows may be there: the next start compares */
+    } else if (status == MD_OK && state == MD_STUDY_SENDING) {
         md_outbox_wake(now->outbox);
     }
     if (status == MD_OK && now->conf->n_destinations == 0 && r.n > 0) {
@@ -230,7 +234,7 @@ static void give_up(md_analyst *now, const md_study_task *task, const char *reas
 
 /* Analyse and hand on. MD_OK also when there is nothing to say about the study. */
 static md_status analyse(md_analyst *now, const md_claim *claim, const md_study_task *task,
-                         md_error *err)
+                         bool *ret_ours, md_error *err)
 {
     md_analysis analysis;
     memset(&analysis, 0, sizeof analysis);
@@ -241,10 +245,10 @@ static md_status analyse(md_analyst *now, const md_claim *claim, const md_study_
                MD_LOG_INT("images", analysis.n_not_accepted),
                MD_LOG_INT("unreadable", analysis.n_unreadable),
                MD_LOG_TEXT("reason", err->msg));
-        status = hand_on(now, claim, task->study, &analysis, NULL, err);
+        status = hand_on(now, claim, task->study, &analysis, NULL, ret_ours, err);
     } else if (status == MD_OK) {
         log_analysed(task->study, &analysis, start_us);
-        status = hand_on(now, claim, task->study, &analysis, NULL, err);
+        status = hand_on(now, claim, task->study, &analysis, NULL, ret_ours, err);
     } else if (!is_worth_retrying(status)) {
         md_log(MD_LOG_ERROR, "study_failed", MD_LOG_TEXT("study", task->study->key),
                MD_LOG_TEXT("status", md_status_name(status)), MD_LOG_TEXT("reason", err->msg),
@@ -252,7 +256,7 @@ static md_status analyse(md_analyst *now, const md_claim *claim, const md_study_
         char reason[MD_ERROR_MSG_BYTES];
         memcpy(reason, err->msg, sizeof reason);
         status = hand_on(now, claim, task->study, &analysis,
-                         reason[0] != '\0' ? reason : "it failed", err);
+                         reason[0] != '\0' ? reason : "it failed", ret_ours, err);
     }
     now->analyser->finish(&analysis);
     return status;
@@ -289,41 +293,6 @@ static md_status list_paths(md_analyst *now, const md_study *study, char **ret_t
     return MD_OK;
 }
 
-static void run_study(md_analyst *now, const md_claim *claim, const md_study *study)
-{
-    MD_AUTO(md_freep) char *text = NULL;
-    MD_AUTO(md_freep) const char **paths = NULL;
-    md_study_task task = {.study = study};
-    md_error err = {0};
-    md_status status = list_paths(now, study, &text, &paths, &task.n_paths, &err);
-    if (status == MD_OK) {
-        task.paths = paths;
-        status = analyse(now, claim, &task, &err);
-    }
-    if (status == MD_CANCELLED) {
-        md_log(MD_LOG_INFO, "analysis_void", MD_LOG_TEXT("study", study->key),
-               MD_LOG_TEXT("reason", err.msg));
-        return;
-    }
-    if (status == MD_OK) {
-        return;
-    }
-    md_study_state state = MD_STUDY_ANALYSING;
-    md_error store_err = {0};
-    md_status counted =
-        md_store_attempt_failed(now->store, claim, err.msg, md_steady_ms(), &state, &store_err);
-    bool again = counted == MD_OK && state == MD_STUDY_COMPLETE;
-    md_log(again ? MD_LOG_WARN : MD_LOG_ERROR, "study_failed", MD_LOG_TEXT("study", study->key),
-           MD_LOG_TEXT("status", md_status_name(status)), MD_LOG_TEXT("reason", err.msg),
-           MD_LOG_INT("attempt", study->n_failures + 1),
-           MD_LOG_TEXT("then", again              ? "tried again"
-                               : counted == MD_OK ? "given up"
-                                                  : store_err.msg));
-    if (state == MD_STUDY_QUARANTINED) {
-        give_up(now, &task, err.msg);
-    }
-}
-
 /* Wait so long, or until there is something new since *seen. False: stopping. */
 static bool wait_for_work(md_analyst *now, int64_t most_ms, unsigned *seen)
 {
@@ -339,6 +308,75 @@ static bool wait_for_work(md_analyst *now, int64_t most_ms, unsigned *seen)
     bool go_on = !now->stopping;
     pthread_mutex_unlock(&now->mutex);
     return go_on;
+}
+
+/* Give the study back uncounted. When the store does not even take that, again until it does: a
+ * claim that nobody works on would keep its study until the next start. */
+static void give_back(md_analyst *now, const md_claim *claim, const md_study *study,
+                      const md_error *why)
+{
+    md_status status = MD_IO;
+    md_error err = *why;
+    do {
+        md_log(MD_LOG_ERROR, "storage_failed", MD_LOG_TEXT("study", study->key),
+               MD_LOG_TEXT("reason", err.msg), MD_LOG_TEXT("then", "tried again"));
+        pthread_mutex_lock(&now->mutex);
+        unsigned seen = now->n_wakes;
+        pthread_mutex_unlock(&now->mutex);
+        if (!wait_for_work(now, AFTER_ERROR_MS, &seen)) {
+            return;
+        }
+        status = md_store_release(now->store, claim, &err);
+    } while (status != MD_OK && status != MD_CANCELLED);
+}
+
+/* Count a failed attempt. *ret_state is what becomes of the study. */
+static md_status count_attempt(md_analyst *now, const md_claim *claim, const md_study *study,
+                               md_status failed, const md_error *why, md_study_state *ret_state,
+                               md_error *err)
+{
+    MD_TRY(
+        md_store_attempt_failed(now->store, claim, why->msg, md_steady_ms(), ret_state, err));
+    bool again = *ret_state == MD_STUDY_COMPLETE;
+    md_log(again ? MD_LOG_WARN : MD_LOG_ERROR, "study_failed", MD_LOG_TEXT("study", study->key),
+           MD_LOG_TEXT("status", md_status_name(failed)), MD_LOG_TEXT("reason", why->msg),
+           MD_LOG_INT("attempt", study->n_failures + 1),
+           MD_LOG_TEXT("then", again ? "tried again" : "given up"));
+    return MD_OK;
+}
+
+static void run_study(md_analyst *now, const md_claim *claim, const md_study *study)
+{
+    MD_AUTO(md_freep) char *text = NULL;
+    MD_AUTO(md_freep) const char **paths = NULL;
+    md_study_task task = {.study = study};
+    md_error err = {0};
+    md_error store_err = {0};
+    bool ours = true;
+    md_status status = list_paths(now, study, &text, &paths, &task.n_paths, &err);
+    if (status == MD_OK) {
+        ours = false;
+        task.paths = paths;
+        status = analyse(now, claim, &task, &ours, &err);
+    }
+    if (status == MD_OK) {
+        return;
+    }
+    md_study_state state = MD_STUDY_ANALYSING;
+    if (status != MD_CANCELLED && !ours) {
+        md_status counted = count_attempt(now, claim, study, status, &err, &state, &store_err);
+        ours = counted != MD_OK;
+        err = ours ? store_err : err;
+        status = counted == MD_CANCELLED ? MD_CANCELLED : status;
+    }
+    if (status == MD_CANCELLED) {
+        md_log(MD_LOG_INFO, "analysis_void", MD_LOG_TEXT("study", study->key),
+               MD_LOG_TEXT("reason", err.msg));
+    } else if (ours) {
+        give_back(now, claim, study, &err);
+    } else if (state == MD_STUDY_QUARANTINED) {
+        give_up(now, &task, err.msg);
+    }
 }
 
 static void *analyst_thread(void *argument)

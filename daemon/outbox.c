@@ -131,6 +131,25 @@ static void log_round(const sender *to, const md_outbox_row *rows,
     }
 }
 
+/* What was sent was sent: when the store does not take that now, again until it does. Given up
+ * only at the end of the program; the next start sends the rows again, as the same objects. */
+static void write_down(md_outbox *outbox, const md_outbox_result *results, size_t n,
+                       int64_t now_ms)
+{
+    md_error err = {0};
+    bool stopping = false;
+    while (md_store_outbox_finish(outbox->store, results, n, now_ms, NULL, &err) != MD_OK &&
+           !stopping) {
+        md_log(MD_LOG_ERROR, "storage_failed", MD_LOG_TEXT("reason", err.msg),
+               MD_LOG_TEXT("then", "tried again"));
+        const struct timespec pause = {.tv_sec = AFTER_ERROR_MS / 1000};
+        (void)nanosleep(&pause, NULL);
+        pthread_mutex_lock(&outbox->mutex);
+        stopping = outbox->stopping;
+        pthread_mutex_unlock(&outbox->mutex);
+    }
+}
+
 /* Send claimed rows, all of one study, and write down what became of them. */
 static round_result send_rows(sender *to, const md_outbox_row *rows, size_t n)
 {
@@ -165,12 +184,7 @@ static round_result send_rows(sender *to, const md_outbox_row *rows, size_t n)
         }
     }
     log_round(to, rows, results, n, &err);
-    md_error store_err = {0};
-    if (md_store_outbox_finish(outbox->store, results, n, now_ms, NULL, &store_err) != MD_OK) {
-        /* the rows stay leased; the next start sends them again, as the same objects */
-        md_log(MD_LOG_ERROR, "store_failed", MD_LOG_TEXT("reason", store_err.msg));
-        return ROUND_BROKEN;
-    }
+    write_down(outbox, results, n, now_ms);
     return worst;
 }
 

@@ -10,7 +10,7 @@ enum {
     DEFAULT_BUSY_TIMEOUT_MS = 10000,
     MAX_PRIORITY = 100,
     MAX_DESTINATIONS = 64,
-    MAX_OBJECTS = 64
+    MAX_OBJECTS = 65536
 };
 
 static const char *const state_names[MD_STUDY_N_STATES] = {
@@ -217,7 +217,8 @@ md_status md_store_release(md_store *store, const md_claim *claim, md_error *err
 static md_status check_objects(const md_object_new *objects, size_t n, md_error *err)
 {
     if (n > MAX_OBJECTS) {
-        return md_fail(err, MD_LIMIT, "%zu objects of one study, at most %d", n, MAX_OBJECTS);
+        return md_fail(err, MD_INVALID_ARG, "%zu objects of one study, at most %d", n,
+                       MAX_OBJECTS);
     }
     for (size_t i = 0; i < n; i++) {
         const md_object_new *object = &objects[i];

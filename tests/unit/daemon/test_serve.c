@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "daemon/daemon.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -11,6 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -50,6 +53,20 @@ static md_object make_result(const char *class_uid, const char *instance_uid)
     return object;
 }
 
+/* Leave no byte free where the daemon stores. */
+static void fill_disk(const server *now)
+{
+    static const char zeros[4096];
+    char path[96];
+    snprintf(path, sizeof path, "%s/store/filler", now->storage);
+    int fd = open(path, O_WRONLY | O_CREAT, 0600);
+    size_t n = sizeof zeros;
+    while (n > 0) {
+        n = write(fd, zeros, n) == (ssize_t)n ? n : n / 2;
+    }
+    close(fd);
+}
+
 /* In the daemon's process. The order file says what to do: a letter. Each call is a line with
  * the number of files. */
 static md_status analyse(void *context, const md_study_task *task, md_analysis *ret_analysis,
@@ -76,6 +93,9 @@ static md_status analyse(void *context, const md_study_task *task, md_analysis *
         abort();
     case 's':
         sleep(2);
+        break;
+    case 'd':
+        fill_disk(now);
         break;
     default:
         break;
@@ -430,6 +450,65 @@ static void test_stop_and_go_on(void **state)
     clean_up(&now);
 }
 
+/* The disk is full when the results are there: that is not the study's fault, and it goes
+ * through when there is room again. Needs the right to mount a small disk. */
+static void test_disk_is_full(void **state)
+{
+    server now;
+    test_scp pacs;
+    (void)state;
+    prepare(&now);
+    now.conf.storage.min_free_mib = 0;
+    assert_int_equal(mkdir(now.conf.storage.path, 0700), 0);
+    if (mount("tmpfs", now.conf.storage.path, "tmpfs", 0, "size=12m,mode=0700") != 0) {
+        assert_int_equal(errno, EPERM);
+        clean_up(&now);
+        skip();
+    }
+    order(&now, "d");
+    launch(&now);
+    start_pacs(&now, &pacs);
+    assert_int_equal(send_object(&now, "1.2.3.1", 1000), 0);
+    wait_in_log(&now, "storage_failed", 2);
+    assert_int_equal(send_object_of(&now, STUDY ".6", "1.2.3.2", 500000), 0xa700);
+    order(&now, "g");
+    char path[96];
+    snprintf(path, sizeof path, "%s/store/filler", now.storage);
+    for (int i = 0; i < 3; i++) { /* an analysis may still be filling it again */
+        unlink(path);
+        sleep(1);
+    }
+    wait_in_log(&now, "results_sent", 1);
+    assert_int_equal(count_in(now.log_path, "study_failed"), 0);
+    assert_int_equal(send_object_of(&now, STUDY ".6", "1.2.3.2", 1000), 0);
+    wait_in_log(&now, "results_sent", 2);
+    terminate(&now);
+    assert_int_equal(pacs.n_objects, 4);
+    test_scp_stop(&pacs);
+    assert_int_equal(umount(now.conf.storage.path), 0);
+    clean_up(&now);
+}
+
+/* Below the watermark objects are refused as out of resources, and C-ECHO and the rest live on.
+ */
+static void test_disk_is_low(void **state)
+{
+    server now;
+    (void)state;
+    prepare(&now);
+    now.conf.storage.min_free_mib = 1U << 30;
+    launch(&now);
+    assert_int_equal(send_object(&now, "1.2.3.1", 1000), 0xa700);
+    assert_int_equal(send_object(&now, "1.2.3.2", 1000), 0xa700);
+    assert_int_equal(count_in(now.log_path, "disk_low"), 1);
+    terminate(&now);
+    now.conf.storage.min_free_mib = 0;
+    launch(&now);
+    assert_int_equal(send_object(&now, "1.2.3.1", 1000), 0);
+    terminate(&now);
+    clean_up(&now);
+}
+
 static void test_start_fails(void **state)
 {
     server now;
@@ -455,6 +534,7 @@ int main(void)
         cmocka_unit_test(test_pacs_refuses),       cmocka_unit_test(test_nothing_for_it),
         cmocka_unit_test(test_analysis_fails),     cmocka_unit_test(test_analysis_crashes),
         cmocka_unit_test(test_stop_and_go_on),     cmocka_unit_test(test_start_fails),
+        cmocka_unit_test(test_disk_is_full),       cmocka_unit_test(test_disk_is_low),
     };
     return cmocka_run_group_tests_name("daemon_serve", tests, NULL, NULL);
 }
