@@ -53,12 +53,12 @@ def inverted(tool, root):
     if not os.path.isdir(folder):
         print("ok 1 # SKIP no ../shared/data\nok 2 # SKIP no ../shared/data")
         return True
-    films = b""
+    films = []
     for kind in ("NORMAL", "PNEUMONIA"):
         for name in sorted(os.listdir(os.path.join(folder, kind))):
             if name.endswith(".jpeg"):
-                films += pack(np.asarray(Image.open(os.path.join(folder, kind, name)).convert("L")))
-    lines = subprocess.run([tool, "inverted"], input=films, stdout=subprocess.PIPE, check=True).stdout.split()
+                films.append(pack(np.asarray(Image.open(os.path.join(folder, kind, name)).convert("L"))))
+    lines = subprocess.run([tool, "inverted"], input=b"".join(films), stdout=subprocess.PIPE, check=True).stdout.split()
     counts = np.array(lines, int).reshape(-1, 2)
     alarms, found, n = int(counts[:, 0].sum()), int(counts[:, 1].sum()), len(counts)
     print(f"{'ok' if n > 0 and alarms == 0 else 'not ok'} 1 - {alarms} of {n} films called inverted as they are")
