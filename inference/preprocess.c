@@ -35,8 +35,10 @@ static md_status check_options(const md_raster *raster, const md_preprocess_opti
         return md_fail(err, MD_INVALID_ARG, "raster of %u x %u with %u channels", raster->width,
                        raster->height, raster->n_channels);
     }
-    if (!(raster->pixel_width_mm > 0.0) || !(raster->pixel_height_mm > 0.0) ||
-        !isfinite(raster->pixel_width_mm) || !isfinite(raster->pixel_height_mm)) {
+    /* wider than any picture of anything; keeps every quotient below finite */
+    const double least_mm = 1e-6, most_mm = 1e6;
+    if (!(raster->pixel_width_mm >= least_mm) || !(raster->pixel_height_mm >= least_mm) ||
+        !(raster->pixel_width_mm <= most_mm) || !(raster->pixel_height_mm <= most_mm)) {
         return md_fail(err, MD_INVALID_ARG, "pixel size %g x %g mm", raster->pixel_width_mm,
                        raster->pixel_height_mm);
     }
@@ -173,8 +175,7 @@ static md_status make_table(filter_table *table, md_filter filter, uint32_t n_ta
     const double reach = filter == MD_FILTER_TRIANGLE ? support : scale / 2.0;
     const double last = (double)start + (double)length - 1.0;
     table->n_targets = n_targets;
-    table->stride = (uint32_t)(2.0 * reach) + 3;
-    table->stride = table->stride > length ? length : table->stride;
+    table->stride = 2.0 * reach + 3.0 < length ? (uint32_t)(2.0 * reach) + 3 : length;
     table->first = md_calloc(n_targets, sizeof *table->first);
     table->n = md_calloc(n_targets, sizeof *table->n);
     table->weights = md_calloc((size_t)n_targets * table->stride, sizeof *table->weights);

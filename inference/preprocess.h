@@ -55,7 +55,7 @@ typedef struct md_placement {
  *             means when shrinking, nearest when growing by whole numbers.
  * Both axes are independent; sums are float32, so two correct programs differ by about 1e-6 of
  * the largest value. ret_tensor is [1, n_channels, height, width] float32; caller finishes.
- * MD_INVALID_ARG for options out of range. */
+ * MD_INVALID_ARG for options out of range or a pixel size not in 1e-6..1e6 mm. */
 md_status md_preprocess(const md_raster *raster, const md_preprocess_options *options,
                         md_tensor *ret_tensor, md_placement *ret_placement, md_steps *steps,
                         md_error *err) MD_NOEXCEPT MD_NODISCARD;

@@ -21,7 +21,7 @@
  *                               as it is         inverted
  *   5,216 images, 224 x 224     0                 5,200 (99.7%)
  *     100 images, original      0                100 (100%)
- * tests/unit/inference/test_quality.c repeats the second line. */
+ * tests/unit/inference/check_preprocess.py repeats the second line. */
 
 #include "inference/preprocess.h"
 

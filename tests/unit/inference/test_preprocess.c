@@ -209,7 +209,24 @@ static void test_wrong_options(void **state)
     o = good;
     grey.pixel_width_mm = 0.0;
     assert_int_equal(md_preprocess(&grey, &o, &t, &at, NULL, NULL), MD_INVALID_ARG);
-    grey.pixel_width_mm = 1.0;
+    grey.pixel_width_mm = 1e300;
+    assert_int_equal(md_preprocess(&grey, &o, &t, &at, NULL, NULL), MD_INVALID_ARG);
+    grey.pixel_width_mm = (double)NAN;
+    assert_int_equal(md_preprocess(&grey, &o, &t, &at, NULL, NULL), MD_INVALID_ARG);
+    /* the ends of what is allowed: a sliver of a picture in a large pad */
+    o.fit = MD_FIT_LETTERBOX;
+    for (int i = 0; i < 4; i++) {
+        grey.pixel_width_mm = i % 2 == 0 ? 1e-6 : 1e6;
+        grey.pixel_height_mm = i % 2 == 0 ? 1e6 : 1e-6;
+        o.filter = i < 2 ? MD_FILTER_TRIANGLE : MD_FILTER_AREA;
+        assert_int_equal(md_preprocess(&grey, &o, &t, &at, NULL, NULL), MD_OK);
+        for (size_t j = 0; j < t.n_elements; j++) {
+            assert_true(isfinite(((const float *)t.data)[j]));
+        }
+        md_tensor_finish(&t);
+    }
+    o = good;
+    grey.pixel_width_mm = grey.pixel_height_mm = 1.0;
     md_status status = MD_NOMEM;
     for (size_t nth = 1; status != MD_OK; nth++) {
         md_memory_fail_at(nth);
