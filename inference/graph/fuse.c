@@ -293,10 +293,29 @@ static bool fold_residual(fusion *f, md_node *add)
     return true;
 }
 
+/* Those that oneDNN takes as a post-operation. With another one in it, the whole convolution
+ * would be left to the reference. */
+static bool is_fusable(md_unary function)
+{
+    static const md_unary list[] = {
+        MD_UNARY_RELU, MD_UNARY_LEAKY_RELU,   MD_UNARY_SIGMOID,    MD_UNARY_TANH,
+        MD_UNARY_CLIP, MD_UNARY_HARD_SIGMOID, MD_UNARY_HARD_SWISH, MD_UNARY_SWISH,
+        MD_UNARY_ELU,  MD_UNARY_ABS};
+    for (unsigned i = 0; i < sizeof list / sizeof *list; i++) {
+        if (list[i] == function) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool fold_activation(fusion *f, md_node *unary)
 {
     static const md_op ops[] = {MD_OP_CONV, MD_OP_BATCH_NORM, MD_OP_GEMM, MD_OP_BINARY};
     const md_activation activation = unary->p.unary;
+    if (!is_fusable(activation.function)) {
+        return false;
+    }
     for (unsigned i = 0; i < sizeof ops / sizeof *ops; i++) {
         md_node *node = private_maker(f, unary->inputs[0], ops[i]);
         if (node == NULL || md_node_out(f->graph, unary, 0)->dtype != MD_F32 ||

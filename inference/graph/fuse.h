@@ -10,7 +10,7 @@
  *   Mul(x, Sigmoid(x))               -> Swish; Mul(x, HardSigmoid(x; 1/6, 1/2)) -> HardSwish
  *   Cast to float(Greater(x, 0))     -> Heaviside
  *   Conv, Add                        -> Conv with residual
- *   Conv | BatchNorm | Gemm | Add, activation -> with activation
+ *   Conv | BatchNorm | Gemm | Add, activation -> with activation (those that oneDNN takes too)
  *   nodes whose result nobody reads  -> nothing
  *
  * Identity, Dropout, shape arithmetic and constant subgraphs are gone since the import. */
