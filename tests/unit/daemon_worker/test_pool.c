@@ -9,11 +9,14 @@
 
 #include "pool_fixture.h"
 
+#include "base/file.h"
+
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static fixture f;
@@ -91,6 +94,44 @@ static void test_models_and_problems(void **state)
     assert_int_equal(outcome, MD_WORKER_OUTCOME_BROKEN);
     assert_non_null(strstr(err.msg, "a result of another study"));
     fixture_assert_serves(&f);
+}
+
+/* A large study, and one whose file lies on another file system, where it cannot be linked. */
+static void test_large_and_far(void **state)
+{
+    (void)state;
+    enum {
+        N = 3000
+    };
+    static const char *paths[N];
+    fixture_start(&f);
+    paths[0] = fixture_file(&f, HOSTILE_NONE);
+    for (size_t i = 1; i < N; i++) {
+        paths[i] = paths[0];
+    }
+    md_worker_job job = fixture_job(paths, N);
+    md_analysis analysis;
+    md_worker_outcome outcome;
+    md_error err = {0};
+    assert_int_equal(md_worker_pool_analyse(f.pool, &job, &analysis, &outcome, &err), MD_OK);
+    assert_int_equal(analysis.results[0].n_instances, N);
+    md_analysis_finish(&analysis);
+    char far[64];
+    snprintf(far, sizeof far, "/dev/shm/medaid-far-%d", (int)getpid());
+    struct stat here, there;
+    assert_int_equal(md_file_write(far, MD_FILE_NEW, "deed 0\n", 7, NULL), MD_OK);
+    assert_int_equal(stat(far, &there), 0);
+    assert_int_equal(stat(f.folder, &here), 0);
+    print_message("# %s file system\n", here.st_dev == there.st_dev ? "the same" : "another");
+    paths[0] = far;
+    job.n_paths = 1;
+    md_status status = md_worker_pool_analyse(f.pool, &job, &analysis, &outcome, &err);
+    unlink(far);
+    assert_int_equal(status, MD_OK);
+    md_analysis_finish(&analysis);
+    char folder[400];
+    snprintf(folder, sizeof folder, "%s/work/0", f.folder);
+    assert_int_equal(count_entries(folder), 0);
 }
 
 static void test_recycle(void **state)
@@ -309,6 +350,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_models_and_problems, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_large_and_far, setup, teardown),
         cmocka_unit_test_setup_teardown(test_recycle, setup, teardown),
         cmocka_unit_test_setup_teardown(test_ping, setup, teardown),
         cmocka_unit_test_setup_teardown(test_many, setup, teardown),
