@@ -318,6 +318,9 @@ void md_scp_stop(md_scp *scp, unsigned grace_ms)
     struct timespec deadline = {0};
     (void)!write(scp->stop_fd, &one, sizeof one);
     pthread_join(scp->gate_thread, NULL);
+    /* who has connected and was not accepted must not wait for the grace to end */
+    close(scp->listen_fd);
+    scp->listen_fd = -1;
     int64_t until_us = md_clock_monotonic_us() + (int64_t)grace_ms * 1000;
     deadline.tv_sec = until_us / 1000000;
     deadline.tv_nsec = until_us % 1000000 * 1000;

@@ -218,7 +218,7 @@ static void test_silent_clients_do_not_matter(void **state)
     test_scp scp;
     int silent[N_SILENT];
     md_scp_options options = common_options();
-    options.association_timeout_s = 2;
+    options.association_timeout_s = 4;
     options.max_associations = 4;
     (void)state;
     test_scp_start(&scp, &options);
@@ -230,10 +230,9 @@ static void test_silent_clients_do_not_matter(void **state)
     for (int i = 0; i < 20; i++) {
         assert_echo(&scp);
     }
-    assert_int_equal(scp.n_refused_connections, 0);
     /* and then their time is over, one line each */
     wait_until(&scp.n_refused_connections, N_SILENT);
-    wait_for_event(&scp, "no association request within 2 s");
+    wait_for_event(&scp, "no association request within 4 s");
     for (int i = 0; i < N_SILENT; i++) {
         uint8_t byte;
         assert_int_equal(test_read(silent[i], &byte, 1), 0);
@@ -478,11 +477,18 @@ static void test_association_limit(void **state)
     assert_int_equal(test_read(fd, answer, sizeof answer), sizeof answer);
     assert_memory_equal(answer, expected, sizeof expected);
     close(fd);
-    assert_int_equal(scp.n_rejected, 1);
+    wait_until(&scp.n_rejected, 1);
     close(held[1]);
     wait_until(&scp.n_done, 1);
-    usleep(20000); /* the slot is given back just after the event */
-    assert_echo(&scp);
+    /* the slot is given back some time after the event */
+    int result = -1;
+    for (int i = 0; i < 6000 && result != 0; i++) {
+        fd = test_connect(&scp);
+        result = test_associate(fd, MD_UID_VERIFICATION, MD_UID_IMPLICIT_LITTLE);
+        close(fd);
+        usleep(10000);
+    }
+    assert_int_equal(result, 0);
     close(held[0]);
     close(held[2]);
     test_scp_stop(&scp);
