@@ -11,6 +11,7 @@
 #pragma GCC diagnostic ignored "-Wshadow"
 #pragma GCC diagnostic ignored "-Wundef"
 #include "dcmtk/dcmdata/dcistrmb.h"
+#include "dcmtk/dcmdata/dcistrmf.h"
 #pragma GCC diagnostic pop
 
 #include <cerrno>
@@ -31,6 +32,9 @@ namespace
 constexpr Uint32 max_eager_bytes = 4096;
 /* No text that is asked for is longer; the rest of a longer one would be cut anyway. */
 constexpr Uint32 max_text_bytes = 1u << 20;
+
+/* Group 0002 holds a dozen short values. */
+constexpr size_t max_meta_bytes = 1u << 20;
 
 struct Descriptor {
     int fd;
@@ -122,6 +126,40 @@ md_status parse_deflated(const uint8_t *bytes, size_t size_bytes, md_scan *scan,
     return MD_OK;
 }
 
+/* What DCMTK is told. It must not look for itself: in odd bytes it sees another encoding than
+ * the walk that vouches for them. Syntaxes that DCMTK 3.6.7 does not know, such as those of
+ * HTJ2K, are built like JPEG 2000. */
+E_TransferSyntax syntax_to_read(const md_scan &scan)
+{
+    const E_TransferSyntax known = DcmXfer(scan.transfer_syntax).getXfer();
+    if (!scan.is_inspected) {
+        return known == EXS_Unknown ? EXS_JPEG2000 : known;
+    }
+    if (!scan.is_explicit) {
+        return EXS_LittleEndianImplicit;
+    }
+    return scan.is_big_endian ? EXS_BigEndianExplicit : EXS_LittleEndianExplicit;
+}
+
+/* The dataset behind the meta header; values that are long stay in the file. */
+md_status read_dataset(const char *path, const md_scan &scan, DcmFileFormat *ret_file,
+                       md_error *err)
+{
+    /* Skipped and not opened at the offset: DCMTK counts from where it opened when it comes
+     * back for a long value. */
+    const offile_off_t offset = static_cast<offile_off_t>(scan.dataset_offset);
+    DcmInputFileStream stream{OFFilename(path)};
+    if (!stream.good() || stream.skip(offset) != offset) {
+        return md_fail(err, MD_IO, "cannot read");
+    }
+    DcmDataset *dataset = ret_file->getDataset();
+    dataset->transferInit();
+    const OFCondition condition =
+        dataset->read(stream, syntax_to_read(scan), EGL_noChange, max_eager_bytes);
+    dataset->transferEnd();
+    return read_condition(condition, err);
+}
+
 md_status write_all(int fd, const uint8_t *bytes, size_t size_bytes, md_error *err)
 {
     size_t done = 0;
@@ -137,8 +175,8 @@ md_status write_all(int fd, const uint8_t *bytes, size_t size_bytes, md_error *e
 
 /* Where the walk could not follow, a length may claim gigabytes. From a buffer DCMTK allocates
  * by it before it looks whether the bytes are there; from a file it looks first. */
-md_status parse_odd(const uint8_t *bytes, size_t size_bytes, DcmFileFormat *ret_file,
-                    md_error *err)
+md_status parse_odd(const uint8_t *bytes, size_t size_bytes, const md_scan &scan,
+                    DcmFileFormat *ret_file, md_error *err)
 {
     const Descriptor memory(memfd_create("medaid-dataset", MFD_CLOEXEC));
     if (memory.fd < 0) {
@@ -147,9 +185,7 @@ md_status parse_odd(const uint8_t *bytes, size_t size_bytes, DcmFileFormat *ret_
     MD_TRY(write_all(memory.fd, bytes, size_bytes, err));
     char path[32];
     snprintf(path, sizeof path, "/proc/self/fd/%d", memory.fd);
-    MD_TRY(read_condition(ret_file->loadFile(OFFilename(path), EXS_Unknown, EGL_noChange,
-                                             max_eager_bytes, ERM_autoDetect),
-                          err));
+    MD_TRY(read_dataset(path, scan, ret_file, err));
     return read_condition(ret_file->loadAllDataIntoMemory(), err);
 }
 
@@ -164,10 +200,15 @@ md_status parse_bytes(const uint8_t *bytes, size_t size_bytes, md_dataset **ret_
         return parse_deflated(bytes, size_bytes, &scan, ret_dataset, err);
     }
     auto dataset = std::make_unique<md_dataset>();
+    const size_t offset = static_cast<size_t>(scan.dataset_offset);
+    if (scan.has_meta) {
+        MD_TRY(read_stream(dataset->file.getMetaInfo(), bytes, offset, EXS_Unknown, err));
+    }
     if (scan.is_odd) {
-        MD_TRY(parse_odd(bytes, size_bytes, &dataset->file, err));
+        MD_TRY(parse_odd(bytes, size_bytes, scan, &dataset->file, err));
     } else {
-        MD_TRY(read_stream(&dataset->file, bytes, size_bytes, EXS_Unknown, err));
+        MD_TRY(read_stream(dataset->file.getDataset(), bytes + offset, size_bytes - offset,
+                           syntax_to_read(scan), err));
     }
     finish_open(std::move(dataset), scan, ret_dataset);
     return MD_OK;
@@ -244,9 +285,16 @@ md_status open_file(const char *path, md_dataset **ret_dataset, md_error *err)
         return parse_deflated(bytes.get(), size_bytes, &scan, ret_dataset, err);
     }
     auto dataset = std::make_unique<md_dataset>();
-    MD_TRY(read_condition(dataset->file.loadFile(OFFilename(path), EXS_Unknown, EGL_noChange,
-                                                 max_eager_bytes, ERM_autoDetect),
-                          err));
+    if (scan.has_meta) {
+        if (scan.dataset_offset > max_meta_bytes) {
+            return md_fail(err, MD_LIMIT, "meta header of more than %zu bytes", max_meta_bytes);
+        }
+        const size_t offset = static_cast<size_t>(scan.dataset_offset);
+        Bytes head;
+        MD_TRY(read_whole(file.fd, offset, head, err));
+        MD_TRY(read_stream(dataset->file.getMetaInfo(), head.get(), offset, EXS_Unknown, err));
+    }
+    MD_TRY(read_dataset(path, scan, &dataset->file, err));
     finish_open(std::move(dataset), scan, ret_dataset);
     return MD_OK;
 }

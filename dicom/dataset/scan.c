@@ -544,7 +544,8 @@ md_status md_scan_file(md_scan_source *source, md_scan *ret_scan, md_error *err)
     if (scan.dataset_offset == source->total_bytes) {
         return md_fail(err, MD_FORMAT, "cut short: no dataset after the meta header");
     }
-    if (!encoding_of_syntax(&scan)) {
+    scan.is_inspected = !encoding_of_syntax(&scan);
+    if (scan.is_inspected) {
         scan.is_odd = !is_first_element(source, scan.dataset_offset, &scan);
     } else if (scan.is_explicit && !scan.is_deflated &&
                !is_explicit_element(source, scan.dataset_offset)) {

@@ -39,6 +39,7 @@ void md_scan_source_bytes(md_scan_source *source, const uint8_t *bytes, size_t s
 typedef struct md_scan {
     bool has_meta;
     bool is_explicit, is_big_endian, is_deflated;
+    bool is_inspected; /* there is no transfer syntax that says so: found by looking */
     /* The walk met something that the standard does not allow and stopped following; what DCMTK
      * makes of it decides. */
     bool is_odd;

@@ -239,6 +239,29 @@ static void test_odd_structure(void **state)
     }
 }
 
+/* A transfer syntax that is none: what the walk finds by looking is what DCMTK must read by, or
+ * the walk would vouch for other elements than DCMTK sees. */
+static void test_one_encoding_for_both(void **state)
+{
+    (void)state;
+    static const char *const syntaxes[] = {
+        "1.2.840.10008.1.2.2                                                 ", "", "1.2.3",
+        "\0"
+        "1.2.840.10008.1.2.2"};
+    for (size_t i = 0; i < sizeof syntaxes / sizeof *syntaxes; i++) {
+        build_file file = {0};
+        build_begin(&file, syntaxes[i]);
+        build_text(&file, MD_TAG(8, 0x60), "CS", "DX");
+        expect_bytes(file.bytes, file.size_bytes, MD_OK, NULL);
+        md_dataset *dataset = build_parse(&file);
+        char text[17];
+        assert_true(md_dataset_get_text(dataset, MD_TAG(8, 0x60), 0, text, sizeof text));
+        assert_string_equal(text, "DX");
+        md_dataset_destroy(dataset);
+        build_finish(&file);
+    }
+}
+
 static void test_unclosed(void **state)
 {
     (void)state;
@@ -533,6 +556,7 @@ int main(void)
         cmocka_unit_test(test_nesting),
         cmocka_unit_test(test_nesting_behind_garbage),
         cmocka_unit_test(test_odd_structure),
+        cmocka_unit_test(test_one_encoding_for_both),
         cmocka_unit_test(test_unclosed),
         cmocka_unit_test(test_numbers),
         cmocka_unit_test(test_text),

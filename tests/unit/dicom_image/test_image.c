@@ -188,6 +188,29 @@ static void test_refused_syntax(void **state)
     }
 }
 
+/* DCMTK 3.6.7 does not know these syntaxes; the message must all the same be the right one. */
+static void test_refused_encapsulated(void **state)
+{
+    (void)state;
+    build_file file = {0};
+    build_begin(&file, "1.2.840.10008.1.2.4.201");
+    for (size_t k = 0; k < N_STANDARD; k++) {
+        put_attribute(&file, &standard[k]);
+    }
+    build_header(&file, MD_TAG(0x7fe0, 0x10), "OB", 0xffffffff);
+    build_marker(&file, BUILD_ITEM, 0);
+    build_marker(&file, BUILD_ITEM, 4);
+    build_raw(&file, "\xff\x4f\xff\x51", 4);
+    build_marker(&file, BUILD_SEQUENCE_END, 0);
+    md_dataset *dataset = build_parse(&file);
+    md_image image;
+    md_error err = {0};
+    assert_int_equal(md_image_decode(dataset, 0, &image, &err), MD_UNSUPPORTED);
+    assert_non_null(strstr(err.msg, "1.2.840.10008.1.2.4.201 (HTJ2K Lossless) is not read"));
+    md_dataset_destroy(dataset);
+    build_finish(&file);
+}
+
 static void test_no_pixels(void **state)
 {
     (void)state;
@@ -452,6 +475,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_refused_syntax),
+        cmocka_unit_test(test_refused_encapsulated),
         cmocka_unit_test(test_no_pixels),
         cmocka_unit_test(test_lut_descriptors),
         cmocka_unit_test(test_zero_window_width_is_ignored),
