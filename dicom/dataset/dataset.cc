@@ -100,32 +100,6 @@ md_status read_stream(DcmObject *object, const uint8_t *bytes, size_t size_bytes
     return read_condition(condition, err);
 }
 
-/* A deflated dataset is inflated here, with a limit and a look at its structure, which DCMTK
- * would do without. */
-md_status parse_deflated(const uint8_t *bytes, size_t size_bytes, md_scan *scan,
-                         md_dataset **ret_dataset, md_error *err)
-{
-    const size_t offset = static_cast<size_t>(scan->dataset_offset);
-    uint8_t *inflated = nullptr;
-    size_t inflated_bytes = 0;
-    MD_TRY(md_inflate(bytes + offset, size_bytes - offset, &inflated, &inflated_bytes, err));
-    const Bytes owner(inflated);
-    auto source = std::make_unique<md_scan_source>();
-    md_scan_source_bytes(source.get(), inflated, inflated_bytes);
-    md_scan inner = {};
-    inner.is_explicit = true;
-    md_status status = md_scan_dataset(source.get(), &inner, err);
-    if (status != MD_OK) {
-        return md_error_prefix(err, status, "inflated");
-    }
-    auto dataset = std::make_unique<md_dataset>();
-    MD_TRY(read_stream(dataset->file.getMetaInfo(), bytes, offset, EXS_Unknown, err));
-    MD_TRY(read_stream(dataset->file.getDataset(), inflated, inflated_bytes,
-                       EXS_LittleEndianExplicit, err));
-    finish_open(std::move(dataset), *scan, ret_dataset);
-    return MD_OK;
-}
-
 /* What DCMTK is told. It must not look for itself: in odd bytes it sees another encoding than
  * the walk that vouches for them. Syntaxes that DCMTK 3.6.7 does not know, such as those of
  * HTJ2K, are built like JPEG 2000. */
@@ -187,6 +161,37 @@ md_status parse_odd(const uint8_t *bytes, size_t size_bytes, const md_scan &scan
     snprintf(path, sizeof path, "/proc/self/fd/%d", memory.fd);
     MD_TRY(read_dataset(path, scan, ret_file, err));
     return read_condition(ret_file->loadAllDataIntoMemory(), err);
+}
+
+/* A deflated dataset is inflated here, with a limit and a look at its structure, which DCMTK
+ * would do without. */
+md_status parse_deflated(const uint8_t *bytes, size_t size_bytes, md_scan *scan,
+                         md_dataset **ret_dataset, md_error *err)
+{
+    const size_t offset = static_cast<size_t>(scan->dataset_offset);
+    uint8_t *inflated = nullptr;
+    size_t inflated_bytes = 0;
+    MD_TRY(md_inflate(bytes + offset, size_bytes - offset, &inflated, &inflated_bytes, err));
+    const Bytes owner(inflated);
+    auto source = std::make_unique<md_scan_source>();
+    md_scan_source_bytes(source.get(), inflated, inflated_bytes);
+    md_scan inner = {};
+    inner.is_explicit = true;
+    inner.is_inspected = true; /* explicit VR little endian, whatever the file says */
+    md_status status = md_scan_dataset(source.get(), &inner, err);
+    if (status != MD_OK) {
+        return md_error_prefix(err, status, "inflated");
+    }
+    auto dataset = std::make_unique<md_dataset>();
+    MD_TRY(read_stream(dataset->file.getMetaInfo(), bytes, offset, EXS_Unknown, err));
+    if (inner.is_odd) {
+        MD_TRY(parse_odd(inflated, inflated_bytes, inner, &dataset->file, err));
+    } else {
+        MD_TRY(read_stream(dataset->file.getDataset(), inflated, inflated_bytes,
+                           EXS_LittleEndianExplicit, err));
+    }
+    finish_open(std::move(dataset), *scan, ret_dataset);
+    return MD_OK;
 }
 
 md_status parse_bytes(const uint8_t *bytes, size_t size_bytes, md_dataset **ret_dataset,
