@@ -55,10 +55,23 @@ static void count_up(int fd)
     (void)written; /* it fails only at 2^64 - 2 */
 }
 
+/* Under the lock, which the caller takes before it looks: the lock orders what was written to
+ * the entry before what the caller reads of it, and keeps the entry until the last touch here.
+ */
 void md_worker_pool_done(md_worker_pool *pool, md_worker_entry *entry)
 {
-    (void)pool;
-    count_up(entry->done_fd); /* from here on the entry may be gone */
+    pthread_mutex_lock(&pool->lock);
+    entry->done = true;
+    count_up(entry->done_fd);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+static bool is_done(md_worker_pool *pool, const md_worker_entry *entry)
+{
+    pthread_mutex_lock(&pool->lock);
+    bool done = entry->done;
+    pthread_mutex_unlock(&pool->lock);
+    return done;
 }
 
 void md_worker_pool_report_start(md_worker_pool *pool, md_worker_slot *slot,
@@ -143,7 +156,7 @@ static void await(md_worker_pool *pool, md_worker_entry *entry)
             {.fd = may_withdraw ? entry->job->cancel_fd : -1, .events = POLLIN},
         };
         (void)poll(fds, 3, -1);
-        if (fds[0].revents != 0) {
+        if (is_done(pool, entry)) {
             return;
         }
         if (fds[1].revents != 0 || fds[2].revents != 0) {

@@ -22,6 +22,7 @@ typedef struct md_worker_entry {
     md_worker_outcome outcome;
     md_error err;
     int done_fd;  /* an eventfd, written when all of the above stands */
+    bool done;    /* the same; under the pool's lock */
     bool running; /* taken by a slot; under the pool's lock */
     struct md_worker_entry *next;
 } md_worker_entry;
