@@ -6,7 +6,11 @@
  *
  * Threads: md_dicom_init once, before all else, in one thread. A dataset belongs to one thread
  * at a time (DCMTK moves its cursor even while reading); different datasets may be used in
- * parallel. */
+ * parallel.
+ *
+ * Sandboxes: beyond md_dicom_init and the file itself, iconv loads the table of a character set
+ * when a text first needs it, and bytes of odd structure go through memfd_create and
+ * /proc/self/fd. */
 
 #include "base/memory.h"
 
