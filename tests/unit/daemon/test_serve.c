@@ -170,6 +170,19 @@ static void wait_in_log(const server *now, const char *text, unsigned n)
     }
 }
 
+/* Started, or ended already: a study that kills it may do so before the line is written. */
+static void wait_for_start(const server *now, unsigned n)
+{
+    siginfo_t ended = {0};
+    for (int i = 0; i < 6000 && count_in(now->log_path, "daemon_started") < n; i++) {
+        if (waitid(P_PID, (id_t)now->pid, &ended, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+            ended.si_pid == now->pid) {
+            return;
+        }
+        usleep(10000);
+    }
+}
+
 static void *sleep_for_ever(void *argument)
 {
     for (;;) {
@@ -197,7 +210,7 @@ static void launch(server *now)
         }
         _exit(status == MD_OK ? 0 : 1);
     }
-    wait_in_log(now, "daemon_started", n_before + 1);
+    wait_for_start(now, n_before + 1);
 }
 
 static void order(const server *now, const char *what)
