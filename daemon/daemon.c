@@ -161,14 +161,12 @@ static md_status open_store(daemon_state *now, md_error *err)
     return MD_OK;
 }
 
-static md_status start(daemon_state *now, const md_analyser *analyser, md_error *err)
+static md_status start(daemon_state *now, md_error *err)
 {
     const md_conf *conf = now->conf;
     raise_file_limit(conf);
     MD_TRY(open_store(now, err));
     MD_TRY(md_outbox_start(conf, now->store, now->spool, NULL, &now->outbox, err));
-    MD_TRY(md_analyst_start(analyser, conf, now->store, now->spool, now->outbox, &now->analyst,
-                            err));
     return md_listener_start(conf, now->store, now->spool, &now->listener, err);
 }
 
@@ -203,9 +201,15 @@ static md_status serve(const md_conf *conf, const md_analyser *analyser, int sto
                        md_error *err)
 {
     daemon_state now = {.conf = conf, .stop_fd = stop_fd};
-    md_status status = start(&now, analyser, err);
+    md_status status = start(&now, err);
     if (status == MD_OK) {
+        /* Said before the first study is touched, so that the log shows what was when one of
+         * those that wait ends the program. */
         log_state(&now, "daemon_started");
+        status = md_analyst_start(analyser, conf, now.store, now.spool, now.outbox,
+                                  &now.analyst, err);
+    }
+    if (status == MD_OK) {
         status = loop(&now, err);
         log_state(&now, "daemon_stopping");
     }
