@@ -185,6 +185,8 @@ static const struct {
     {"481.22", "RT Treatment Preparation"},
 };
 
+/* What dicom/image can decode, and no more: a peer whose proposal is refused may offer another.
+ */
 static const struct {
     const char *uid, *name;
     md_encoding encoding;
@@ -201,9 +203,6 @@ static const struct {
     {"1.2.840.10008.1.2.4.81", "JPEG-LS Near-Lossless", MD_ENCODING_EXPLICIT_LITTLE},
     {"1.2.840.10008.1.2.4.90", "JPEG 2000 Lossless Only", MD_ENCODING_EXPLICIT_LITTLE},
     {"1.2.840.10008.1.2.4.91", "JPEG 2000", MD_ENCODING_EXPLICIT_LITTLE},
-    {"1.2.840.10008.1.2.4.201", "HTJ2K Lossless Only", MD_ENCODING_EXPLICIT_LITTLE},
-    {"1.2.840.10008.1.2.4.202", "HTJ2K Lossless RPCL", MD_ENCODING_EXPLICIT_LITTLE},
-    {"1.2.840.10008.1.2.4.203", "HTJ2K", MD_ENCODING_EXPLICIT_LITTLE},
     {"1.2.840.10008.1.2.5", "RLE Lossless", MD_ENCODING_EXPLICIT_LITTLE},
 };
 
