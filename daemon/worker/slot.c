@@ -21,7 +21,7 @@
 enum {
     DEFAULT_START_MS = 120000,
     DEFAULT_PING_MS = 10000,
-    PONG_MS = 5000,
+    PONG_MS = 15000,
     BYE_MS = 2000,
     EXIT_GRACE_MS = 1000, /* between a closed channel and the end of the process */
     WATCH_MS = 100,       /* how often memory is looked at while a worker works */

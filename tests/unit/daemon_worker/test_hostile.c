@@ -76,9 +76,9 @@ static const row rows[] = {
 };
 
 static const row endless_rows[] = {
-    {"loops", HOSTILE_LOOP, MD_WORKER_OUTCOME_HUNG, "no answer within 3 s", 0},
+    {"loops", HOSTILE_LOOP, MD_WORKER_OUTCOME_HUNG, "no answer within 5 s", 0},
     {"loops with signals blocked", HOSTILE_DEAF_LOOP, MD_WORKER_OUTCOME_HUNG,
-     "no answer within 3 s", 0},
+     "no answer within 5 s", 0},
 };
 
 static long own_rss_kib(void)
@@ -215,7 +215,7 @@ static int start_brisk(void **state)
 {
     (void)state;
     fixture_init(&brisk, "endless");
-    brisk.options.study_timeout_ms = 3000;
+    brisk.options.study_timeout_ms = 5000;
     fixture_start(&brisk);
     return 0;
 }

@@ -157,6 +157,9 @@ static void test_ping(void **state)
     assert_int_equal(fixture_log_count(&f, "\"event\":\"worker_killed\""), 0);
     /* an idle worker that dies is replaced, and no study pays for it */
     assert_int_equal(kill((pid_t)fixture_log_number(&f, "\"pid\":"), SIGKILL), 0);
+    while (fixture_log_count(&f, "\"event\":\"worker_died\"") < 1) {
+        usleep(1000);
+    }
     fixture_assert_serves(&f);
     while (fixture_log_count(&f, "\"event\":\"worker_started\"") < 2) {
         usleep(10000);
