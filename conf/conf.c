@@ -153,9 +153,9 @@ static const md_schema_field study_fields[] = {
      .type = MD_SCHEMA_BOOL,
      MD_SCHEMA_AT(md_conf, study.reopen_late),
      .fallback = "true",
-     .help =
-         "true: a late object has its study analysed again, with all that is there, and the "
-         "new report names the one that it replaces. false: it is kept and no more."},
+     .help = "true: a late object has its study analysed again, with all that is there, which "
+             "gives "
+             "a new report. false: it is kept and no more."},
     {.key = "conflict",
      .type = MD_SCHEMA_ENUM,
      MD_SCHEMA_AT(md_conf, study.conflict),

@@ -23,6 +23,9 @@ typedef struct md_study_task {
 /* From a study's files to its results. Called on at most n_parallel threads at a time. */
 typedef struct md_analyser {
     void *context;
+    /* Called once, when the storage is locked for this daemon and before anything listens. May
+     * be NULL. */
+    md_status (*start)(void *context, md_error *err);
     /* As md_host_analyse: `ret_analysis` is filled, and must be finished, whatever the status.
      */
     md_status (*analyse)(void *context, const md_study_task *task, md_analysis *ret_analysis,

@@ -161,11 +161,14 @@ static md_status open_store(daemon_state *now, md_error *err)
     return MD_OK;
 }
 
-static md_status start(daemon_state *now, md_error *err)
+static md_status start(daemon_state *now, const md_analyser *analyser, md_error *err)
 {
     const md_conf *conf = now->conf;
     raise_file_limit(conf);
     MD_TRY(open_store(now, err));
+    if (analyser->start != NULL) {
+        MD_TRY(analyser->start(analyser->context, err));
+    }
     MD_TRY(md_outbox_start(conf, now->store, now->spool, NULL, &now->outbox, err));
     return md_listener_start(conf, now->store, now->spool, &now->listener, err);
 }
@@ -201,7 +204,7 @@ static md_status serve(const md_conf *conf, const md_analyser *analyser, int sto
                        md_error *err)
 {
     daemon_state now = {.conf = conf, .stop_fd = stop_fd};
-    md_status status = start(&now, err);
+    md_status status = start(&now, analyser, err);
     if (status == MD_OK) {
         /* Said before the first study is touched, so that the log shows what was when one of
          * those that wait ends the program. */

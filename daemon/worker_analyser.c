@@ -11,6 +11,11 @@
 /* The analyser of the daemon: a pool of worker processes. Nothing of a study but its bytes on
  * disk is touched in this process. */
 
+typedef struct worker_analyser {
+    const md_conf *conf;
+    md_worker_pool *pool; /* NULL before the start */
+} worker_analyser;
+
 /* The reason names tags and numbers, never values; the path is made of hashes. */
 static void on_problem(void *context, const char *path, const md_error *reason)
 {
@@ -49,13 +54,13 @@ static md_status run(md_worker_pool *pool, const md_study_task *task, const char
 static md_status analyse(void *context, const md_study_task *task, md_analysis *ret_analysis,
                          md_error *err)
 {
-    return run(context, task, NULL, ret_analysis, err);
+    return run(((const worker_analyser *)context)->pool, task, NULL, ret_analysis, err);
 }
 
 static md_status fail(void *context, const md_study_task *task, const char *reason,
                       md_analysis *ret_analysis, md_error *err)
 {
-    return run(context, task, reason, ret_analysis, err);
+    return run(((const worker_analyser *)context)->pool, task, reason, ret_analysis, err);
 }
 
 static md_status start_pool(const md_conf *conf, md_worker_pool **ret_pool, md_error *err)
@@ -75,19 +80,30 @@ static md_status start_pool(const md_conf *conf, md_worker_pool **ret_pool, md_e
         ret_pool, err);
 }
 
-md_status md_daemon_run(const md_conf *conf, md_error *err)
+/* Not before the storage is locked: the pool empties the workers' folders, which would pull the
+ * files from under the workers of another daemon. */
+static md_status start(void *context, md_error *err)
 {
-    MD_AUTO(md_worker_pool_stopp) md_worker_pool *pool = NULL;
-    MD_TRY(start_pool(conf, &pool, err));
-    for (size_t i = 0; i < md_worker_pool_n_models(pool); i++) {
-        const md_model_identity *model = md_worker_pool_model(pool, i);
+    worker_analyser *now = context;
+    MD_TRY(start_pool(now->conf, &now->pool, err));
+    for (size_t i = 0; i < md_worker_pool_n_models(now->pool); i++) {
+        const md_model_identity *model = md_worker_pool_model(now->pool, i);
         md_log(MD_LOG_INFO, "model_loaded", MD_LOG_TEXT("model", model->id),
                MD_LOG_TEXT("version", model->version), MD_LOG_TEXT("sha256", model->sha256));
     }
-    const md_analyser analyser = {.context = pool,
+    return MD_OK;
+}
+
+md_status md_daemon_run(const md_conf *conf, md_error *err)
+{
+    worker_analyser now = {.conf = conf};
+    const md_analyser analyser = {.context = &now,
+                                  .start = start,
                                   .analyse = analyse,
                                   .finish = md_analysis_finish,
                                   .fail = fail,
                                   .n_parallel = conf->workers.count};
-    return md_daemon_serve(conf, &analyser, err);
+    md_status status = md_daemon_serve(conf, &analyser, err);
+    md_worker_pool_stop(now.pool);
+    return status;
 }

@@ -124,7 +124,7 @@ destinations:
 study: {{quiet_ms: 1500}}
 plugins: {{paths: ["{ROOT / 'plugins'}"]}}
 results: {{kind: sr}}
-storage: {{path: "{folder / 'store'}"}}
+storage: {{path: "{folder / 'store'}", min_free_mib: 10}}
 """, encoding="utf-8")
 
     def log(self):

@@ -145,7 +145,7 @@ destinations:
   - {{name: pacs, ae_title: ORTHANC, host: 127.0.0.1, port: {orthanc_port}, timeout_s: 60}}
 study: {{quiet_ms: 500}}
 plugins: {{paths: ["{ROOT / 'plugins'}"]}}
-storage: {{path: "{folder / 'store'}"}}
+storage: {{path: "{folder / 'store'}", min_free_mib: 10}}
 log: {{level: debug}}
 """, encoding="utf-8")
 

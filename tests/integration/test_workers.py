@@ -57,7 +57,7 @@ class Medaid:
 ae: {{port: {self.port}}}
 study: {{quiet_ms: 200}}
 plugins: {{paths: [plugins]}}
-storage: {{path: store}}
+storage: {{path: store, min_free_mib: 10}}
 results: {{kind: sr, write_failures: true}}
 workers: {{count: 1, study_timeout_s: 60, memory_mib: 1024}}
 """, encoding="ascii")
@@ -140,6 +140,23 @@ def test_killed_worker(medaid, rows):
     wait_for("two reports", lambda: len(medaid.reports()) == 2)
 
 
+def test_second_daemon(medaid, rows):
+    """A second daemon on the same storage ends at once and takes nothing from the first."""
+    work = medaid.folder / "store" / "workers" / "0"
+    n_before = len(medaid.lines("study_analysed"))
+    medaid.send(rows["SLOW"])
+    wait_for("the study in the worker's folder", lambda: list(work.iterdir()))
+    config = medaid.folder / "second.yaml"
+    config.write_text((medaid.folder / "medaid.yaml").read_text(encoding="ascii").replace(
+        str(medaid.port), str(medaid.port + 1)), encoding="ascii")
+    second = subprocess.run([MEDAID, "--daemon", "--config", config], capture_output=True,
+                            text=True, timeout=PATIENCE_S, check=False)
+    assert second.returncode != 0 and "in use by another medaid" in second.stderr, second.stderr
+    assert list(work.iterdir()), "the second daemon has emptied the worker's folder"
+    medaid.analysed(n_before + 1)
+    assert not medaid.lines("study_failed")
+
+
 def test_crashing_study(medaid, rows):
     """Three attempts, a failure report, and the next study."""
     medaid.send(rows["SEGFAULT"])
@@ -197,19 +214,15 @@ def test_killed_daemon(medaid, rows):
     medaid.analysed(n_before + 1)
 
 
-def main():
-    """All of it, in one folder."""
-    rows = deeds()
-    # a crash of a sanitized worker is to be a crash, too
-    os.environ["ASAN_OPTIONS"] = os.environ.get("ASAN_OPTIONS", "") + ":handle_segv=0"
+def run(rows, *tests):
+    """The tests one after the other on one daemon and one folder."""
     with tempfile.TemporaryDirectory() as name:
         medaid = Medaid(pathlib.Path(name))
         try:
             medaid.start()
             medaid.send(rows["NONE"])
             medaid.analysed(1)
-            for test in (test_killed_worker, test_crashing_study, test_forbidden,
-                         test_killed_daemon):
+            for test in tests:
                 test(medaid, rows)
                 print(f"{test.__name__}: good")
             worker = medaid.worker()
@@ -225,6 +238,15 @@ def main():
             if medaid.process is not None and medaid.process.poll() is None:
                 medaid.process.kill()
                 medaid.process.wait()
+
+
+def main():
+    """All of it, in two folders."""
+    rows = deeds()
+    # a crash of a sanitized worker is to be a crash, too
+    os.environ["ASAN_OPTIONS"] = os.environ.get("ASAN_OPTIONS", "") + ":handle_segv=0"
+    run(rows, test_second_daemon)
+    run(rows, test_killed_worker, test_crashing_study, test_forbidden, test_killed_daemon)
 
 
 main()
