@@ -336,12 +336,19 @@ static md_status negotiate(association *now, bool *ret_established, md_error *er
         strcmp(now->peer->called_ae, now->options->ae_title) != 0) {
         reject = MD_REJECT_CALLED_AE;
     }
+    const char *refusal =
+        md_callers_refusal(now->options->allowed_callers, now->options->n_allowed_callers,
+                           now->peer->calling_ae, setup->peer_address);
+    if (reject == MD_REJECT_NONE && refusal != NULL) {
+        reject = MD_REJECT_CALLING_AE;
+    }
     *ret_established = reject == MD_REJECT_NONE;
     if (reject != MD_REJECT_NONE) {
         uint8_t bytes[MD_PDU_SHORT_BYTES];
         md_pdu_write_reject(reject, bytes);
         tell(now, "association_rejected",
-             reject == MD_REJECT_CALLED_AE ? "called AE title not recognised"
+             reject == MD_REJECT_CALLING_AE  ? refusal
+             : reject == MD_REJECT_CALLED_AE ? "called AE title not recognised"
              : reject == MD_REJECT_APPLICATION_CONTEXT
                  ? "application context name not supported"
                  : "protocol version not supported");

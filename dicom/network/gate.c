@@ -22,11 +22,14 @@ enum {
     FIRST_BUFFER_BYTES = 4096,
     US_PER_S = 1000000,
     PAUSE_MS = 50,
+    TLS_HANDSHAKE_RECORD = 0x16, /* RFC 8446 section 5.1 */
 };
 
 /* A connection that has not asked yet; a list in the order of their deadlines. */
 typedef struct pending {
-    md_gate_client client; /* request grows as bytes come */
+    md_gate_client client; /* request grows as bytes come; tls is made with the first byte */
+    bool is_secured;       /* the TLS handshake is done */
+    uint32_t events;       /* that epoll looks for */
     uint8_t header[MD_PDU_HEADER_BYTES];
     size_t used_bytes;     /* header and request */
     size_t capacity_bytes; /* of client.request */
@@ -57,7 +60,9 @@ static void forget(gate_state *now, pending *each, bool close_it)
     *(each->newer != NULL ? &each->newer->older : &now->newest) = each->older;
     now->n_pending--;
     now->buffered_bytes -= each->capacity_bytes;
+    now->buffered_bytes -= each->client.tls != NULL ? MD_GATE_TLS_BYTES : 0;
     if (close_it) {
+        md_tls_session_destroy(each->client.tls);
         close(each->client.fd);
         md_free(each->client.request);
     }
@@ -110,6 +115,7 @@ static void add_client(gate_state *now, int fd, const struct sockaddr_storage *a
         return;
     }
     each->client.fd = fd;
+    each->events = EPOLLIN;
     format_address(address, each->client.peer_address);
     each->deadline_us = md_clock_monotonic_us() + (int64_t)now->gate->timeout_s * US_PER_S;
     each->older = now->newest;
@@ -149,7 +155,7 @@ static const char *guess_protocol(const uint8_t *bytes, size_t n)
 {
     static const char *const methods[] = {"GET ", "HEAD", "POST", "PUT ", "DELE",
                                           "OPTI", "CONN", "PATC", "PRI "};
-    if (n >= 2 && bytes[0] == 0x16 && bytes[1] == 3) {
+    if (n >= 2 && bytes[0] == TLS_HANDSHAKE_RECORD && bytes[1] == 3) {
         return "a TLS hello on the port without TLS";
     }
     for (size_t i = 0; n >= 4 && i < sizeof methods / sizeof methods[0]; i++) {
@@ -165,7 +171,15 @@ static void answer_and_turn_away(gate_state *now, pending *each,
                                  const uint8_t bytes[MD_PDU_SHORT_BYTES], const char *event,
                                  const char *detail)
 {
-    (void)!send(each->client.fd, bytes, MD_PDU_SHORT_BYTES, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (each->client.tls != NULL) {
+        size_t n = 0;
+        if (md_tls_write(each->client.tls, bytes, MD_PDU_SHORT_BYTES, &n, NULL) ==
+            MD_TLS_DONE) {
+            md_tls_close(each->client.tls);
+        }
+    } else {
+        (void)!send(each->client.fd, bytes, MD_PDU_SHORT_BYTES, MSG_NOSIGNAL | MSG_DONTWAIT);
+    }
     tell(now, event, each->client.peer_address, detail);
     forget(now, each, true);
 }
@@ -236,33 +250,137 @@ static bool make_room(gate_state *now, pending *each)
     return true;
 }
 
+/* Have epoll look for what the client's TLS wants next. */
+static void watch_for(gate_state *now, pending *each, uint32_t events)
+{
+    struct epoll_event event = {.events = events, .data.ptr = each};
+    if (events != each->events &&
+        epoll_ctl(now->epoll_fd, EPOLL_CTL_MOD, each->client.fd, &event) == 0) {
+        each->events = events;
+    }
+}
+
+static void close_quietly(gate_state *now, pending *each)
+{
+    bool is_silent = each->used_bytes == 0;
+    tell(now, is_silent ? "connection_probed" : "connection_refused", each->client.peer_address,
+         is_silent ? "closed without a word" : "closed within its association request");
+    forget(now, each, true);
+}
+
+/* The first byte on the TLS port: only a TLS hello gets a session. False: turned away, or it is
+ * not there after all. */
+static bool begin_tls(gate_state *now, pending *each)
+{
+    uint8_t first[4] = {0};
+    md_error err = {0};
+    ssize_t n = recv(each->client.fd, first, sizeof first, MSG_PEEK);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+        return false;
+    }
+    if (n <= 0) {
+        close_quietly(now, each);
+        return false;
+    }
+    if (first[0] == MD_PDU_ASSOCIATE_RQ) {
+        abort_client(now, each, MD_ABORT_UNSPECIFIED,
+                     "an association without TLS on the port with TLS");
+        return false;
+    }
+    if (first[0] != TLS_HANDSHAKE_RECORD) {
+        turn_away(now, each, guess_protocol(first, (size_t)n));
+        return false;
+    }
+    while (now->buffered_bytes + MD_GATE_TLS_BYTES > MD_GATE_MAX_BUFFERED_BYTES &&
+           now->oldest != each) {
+        turn_away(now, now->oldest, "too many unfinished TLS handshakes");
+    }
+    if (md_tls_session_create(now->gate->tls, each->client.fd, NULL, &each->client.tls, &err) !=
+        MD_OK) {
+        turn_away(now, each, err.msg);
+        return false;
+    }
+    now->buffered_bytes += MD_GATE_TLS_BYTES;
+    return true;
+}
+
+/* One step of the handshake. False: it is not done yet, or the client is turned away. */
+static bool secure(gate_state *now, pending *each)
+{
+    md_error err = {0};
+    if (each->client.tls == NULL && !begin_tls(now, each)) {
+        return false;
+    }
+    switch (md_tls_handshake(each->client.tls, &err)) {
+    case MD_TLS_DONE:
+        each->is_secured = true;
+        watch_for(now, each, EPOLLIN);
+        return true;
+    case MD_TLS_WANTS_READ:
+        watch_for(now, each, EPOLLIN);
+        return false;
+    case MD_TLS_WANTS_WRITE:
+        watch_for(now, each, EPOLLOUT);
+        return false;
+    case MD_TLS_CLOSED:
+        turn_away(now, each, "closed within the TLS handshake");
+        return false;
+    case MD_TLS_FAILED:
+        break;
+    }
+    turn_away(now, each, err.msg);
+    return false;
+}
+
+/* Some bytes; false: none now, or the client is gone. */
+static bool receive(gate_state *now, pending *each, uint8_t *to, size_t wanted, size_t *ret_n)
+{
+    if (each->client.tls != NULL) {
+        md_error err = {0};
+        md_tls_progress progress = md_tls_read(each->client.tls, to, wanted, ret_n, &err);
+        if (progress == MD_TLS_CLOSED) {
+            close_quietly(now, each);
+        } else if (progress == MD_TLS_FAILED) {
+            turn_away(now, each, err.msg);
+        } else if (progress != MD_TLS_DONE) {
+            watch_for(now, each, progress == MD_TLS_WANTS_WRITE ? EPOLLOUT : EPOLLIN);
+        }
+        return progress == MD_TLS_DONE;
+    }
+    ssize_t n = 0;
+    do {
+        n = recv(each->client.fd, to, wanted, 0);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0 && errno == EAGAIN) {
+        return false;
+    }
+    if (n <= 0) {
+        close_quietly(now, each);
+        return false;
+    }
+    *ret_n = (size_t)n;
+    return true;
+}
+
 /* Read what is there, but nothing beyond the request. */
 static void read_client(gate_state *now, pending *each)
 {
+    if (now->gate->tls != NULL && !each->is_secured && !secure(now, each)) {
+        return;
+    }
     for (;;) {
         uint8_t *to = each->header + each->used_bytes;
         size_t wanted = MD_PDU_HEADER_BYTES - each->used_bytes;
+        size_t n = 0;
         if (each->used_bytes >= MD_PDU_HEADER_BYTES) {
             size_t have = each->used_bytes - MD_PDU_HEADER_BYTES;
             to = each->client.request + have;
             wanted = each->capacity_bytes - have;
         }
-        ssize_t n = recv(each->client.fd, to, wanted, 0);
-        if (n < 0 && (errno == EAGAIN)) {
+        if (!receive(now, each, to, wanted, &n)) {
             return;
         }
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n <= 0) {
-            bool is_silent = each->used_bytes == 0;
-            tell(now, is_silent ? "connection_probed" : "connection_refused",
-                 each->client.peer_address,
-                 is_silent ? "closed without a word" : "closed within its association request");
-            forget(now, each, true);
-            return;
-        }
-        each->used_bytes += (size_t)n;
+        each->used_bytes += n;
         if (!make_room(now, each)) {
             return;
         }
@@ -284,8 +402,10 @@ static int expire(gate_state *now)
             return left_ms > INT_MAX ? INT_MAX : (int)left_ms;
         }
         char detail[96];
-        snprintf(detail, sizeof detail, "no association request within %u s (%zu bytes came)",
-                 now->gate->timeout_s, now->oldest->used_bytes);
+        bool in_handshake = now->gate->tls != NULL && !now->oldest->is_secured;
+        snprintf(detail, sizeof detail, "no %s within %u s (%zu bytes came)",
+                 in_handshake ? "TLS handshake" : "association request", now->gate->timeout_s,
+                 now->oldest->used_bytes);
         turn_away(now, now->oldest, detail);
     }
     return -1;

@@ -1,9 +1,10 @@
 #ifndef MEDAID_DICOM_NETWORK_GATE_H
 #define MEDAID_DICOM_NETWORK_GATE_H
 
-/* The door of the SCP: one thread that accepts connections and collects each one's whole
- * A-ASSOCIATE-RQ without ever waiting for a single client, so that only who has asked properly
- * gets a pool thread. Silent clients, HTTP, TLS and garbage end here. */
+/* The door of the SCP: one thread that accepts connections, goes through each one's TLS
+ * handshake where there is TLS, and collects its whole A-ASSOCIATE-RQ without ever waiting for
+ * a single client, so that only who has asked properly gets a pool thread. Silent clients,
+ * HTTP, TLS on the plain port, plain associations on the TLS port and garbage end here. */
 
 #include "dicom/network/scp.h"
 
@@ -14,20 +15,23 @@ extern "C" {
 enum {
     MD_GATE_MAX_PENDING = 1024,                    /* connections that have not asked yet */
     MD_GATE_MAX_BUFFERED_BYTES = 16 * 1024 * 1024, /* of their unfinished requests together */
+    MD_GATE_TLS_BYTES = 24 * 1024, /* what one TLS session counts as among these */
     MD_PEER_ADDRESS_BYTES = 64,
 };
 
 /* A connection that has asked for an association. */
 typedef struct md_gate_client {
-    int fd; /* owned */
+    int fd;              /* owned */
+    md_tls_session *tls; /* owned, after its handshake; NULL: plain */
     char peer_address[MD_PEER_ADDRESS_BYTES];
     uint8_t *request; /* owned: the body of the A-ASSOCIATE-RQ */
     size_t request_bytes;
 } md_gate_client;
 
 typedef struct md_gate {
-    int listen_fd; /* borrowed, does not block */
-    int stop_fd;   /* borrowed, readable: end */
+    int listen_fd;     /* borrowed, does not block */
+    int stop_fd;       /* borrowed, readable: end */
+    const md_tls *tls; /* borrowed; NULL: plain */
     unsigned timeout_s;
     /* Takes over what `client` owns and returns true; false: no association is free. */
     bool (*on_client)(void *context, const md_gate_client *client);

@@ -28,6 +28,8 @@ struct md_scp {
     md_scp_options options; /* texts point to the copies below */
     char ae_title[MD_AE_BYTES];
     char spool_folder[SPOOL_PATH_BYTES];
+    md_caller *callers;
+    md_tls *tls;
     md_gate gate;
     int listen_fd, stop_fd;
     uint16_t port;
@@ -57,6 +59,7 @@ static void serve(md_scp *scp, unsigned index, md_gate_client *client)
     md_wire wire;
     md_error err = {0};
     if (md_wire_init(&wire, client->fd, scp->options.association_timeout_s, &err) != MD_OK) {
+        md_tls_session_destroy(client->tls);
         close(client->fd);
         md_free(client->request);
         if (scp->options.on_event != NULL) {
@@ -65,6 +68,7 @@ static void serve(md_scp *scp, unsigned index, md_gate_client *client)
         }
         return;
     }
+    wire.tls = client->tls;
     const md_association_setup setup = {
         .options = &scp->options,
         .stop_fd = scp->stop_fd,
@@ -207,6 +211,25 @@ static md_status check_options(const md_scp_options *options, md_error *err)
     return MD_OK;
 }
 
+/* Who may call and how connections are secured: our own copies. */
+static md_status prepare_security(md_scp *scp, const md_scp_options *options, md_error *err)
+{
+    unsigned n = options->n_allowed_callers;
+    for (unsigned i = 0; i < n; i++) {
+        MD_TRY(md_caller_check(&options->allowed_callers[i], err));
+    }
+    if (n > 0) {
+        scp->callers = md_calloc(n, sizeof *scp->callers);
+        if (scp->callers == NULL) {
+            return md_fail(err, MD_NOMEM, "no memory for %u allowed callers", n);
+        }
+        memcpy(scp->callers, options->allowed_callers, n * sizeof *scp->callers);
+    }
+    scp->options.allowed_callers = scp->callers;
+    scp->options.tls = NULL; /* not used after the start */
+    return options->tls != NULL ? md_tls_create_server(options->tls, &scp->tls, err) : MD_OK;
+}
+
 /* Memory and descriptors, none of them started. A failure is undone by release. */
 static md_status prepare(md_scp *scp, const md_scp_options *options, md_error *err)
 {
@@ -228,6 +251,7 @@ static md_status prepare(md_scp *scp, const md_scp_options *options, md_error *e
     for (unsigned i = 0; i < n; i++) {
         scp->sockets[i] = -1;
     }
+    MD_TRY(prepare_security(scp, options, err));
     scp->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (scp->stop_fd < 0) {
         return md_fail_os(err, errno, "eventfd");
@@ -237,6 +261,7 @@ static md_status prepare(md_scp *scp, const md_scp_options *options, md_error *e
     scp->gate = (md_gate){
         .listen_fd = scp->listen_fd,
         .stop_fd = scp->stop_fd,
+        .tls = scp->tls,
         .timeout_s = options->association_timeout_s,
         .on_client = take_client,
         .client_context = scp,
@@ -257,6 +282,8 @@ static void release(md_scp *scp)
     pthread_cond_destroy(&scp->work);
     pthread_cond_destroy(&scp->rest);
     pthread_mutex_destroy(&scp->mutex);
+    md_tls_destroy(scp->tls);
+    md_free(scp->callers);
     md_free(scp->threads);
     md_free(scp->sockets);
     md_free(scp->line);

@@ -16,7 +16,8 @@
  * (too large, or the disk is full), 0x0117, 0x0120 or 0x0122, its file is removed, and the
  * association goes on. */
 
-#include "dicom/dataset/dataset.h"
+#include "dicom/network/callers.h"
+#include "dicom/network/tls.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -46,6 +47,11 @@ typedef struct md_scp_options {
     unsigned max_pdu_bytes;
     uint64_t max_object_bytes;
     bool check_called_ae; /* reject another called AE title */
+    /* Others are rejected: permanent, service user, calling AE title not recognised. None: all
+     * may call. */
+    const md_caller *allowed_callers;
+    unsigned n_allowed_callers;
+    const md_tls_options *tls; /* NULL: plain. The files are read at the start */
     /* Called on a pool thread, several at once. Returns the DIMSE status of the C-STORE-RSP; it
      * is sent only after the return. PS3.7 C, PS3.4 B.2.3. */
     uint16_t (*on_object)(void *context, const md_scp_object *object);
@@ -59,7 +65,7 @@ typedef struct md_scp_options {
 } md_scp_options;
 
 /* Bind, listen and start the threads. The options are copied. MD_NETWORK when the port is
- * taken. */
+ * taken; MD_INVALID_ARG for a caller's address that is none; what md_tls_create_server says. */
 md_status md_scp_start(const md_scp_options *options, md_scp **ret_scp, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;
 uint16_t md_scp_port(const md_scp *scp) MD_NOEXCEPT;

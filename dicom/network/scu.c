@@ -108,6 +108,16 @@ static md_status open_association(session *now, md_error *err)
     return MD_OK;
 }
 
+static md_status secure(session *now, const md_peer *peer, const md_tls *tls, md_error *err)
+{
+    md_status status = md_wire_secure(&now->wire, tls, peer->host, err);
+    if (status != MD_OK) {
+        return md_error_prefix(err, status, "host %s port %u", peer->host,
+                               (unsigned)peer->port);
+    }
+    return MD_OK;
+}
+
 /* Connect with the contexts that now->own holds. */
 static md_status open_session(session *now, const md_peer *peer, md_error *err)
 {
@@ -118,8 +128,20 @@ static md_status open_session(session *now, const md_peer *peer, md_error *err)
     snprintf(now->own.called_ae, sizeof now->own.called_ae, "%s", peer->ae_title);
     snprintf(now->own.calling_ae, sizeof now->own.calling_ae, "%s", peer->own_ae_title);
     now->own.max_pdu_bytes = OWN_MAX_PDU_BYTES;
-    MD_TRY(md_wire_connect(&now->wire, peer->host, peer->port, peer->timeout_s, err));
-    return open_association(now, err);
+    md_tls *tls = NULL;
+    if (peer->tls != NULL && md_tls_create_client(peer->tls, &tls, err) != MD_OK) {
+        if (err != NULL) {
+            err->status = MD_IO;
+        }
+        return MD_IO;
+    }
+    md_status status =
+        md_wire_connect(&now->wire, peer->host, peer->port, peer->timeout_s, err);
+    if (status == MD_OK && tls != NULL) {
+        status = secure(now, peer, tls, err);
+    }
+    md_tls_destroy(tls);
+    return status == MD_OK ? open_association(now, err) : status;
 }
 
 /* End it: with a release when all went well, with an abort when not. */

@@ -4,6 +4,8 @@
 /* Storage and Verification SCU. One association per call. Any thread; each call is independent.
  */
 
+#include "dicom/network/tls.h"
+
 #include "dicom/dataset/dataset.h"
 
 #ifdef __cplusplus
@@ -16,10 +18,14 @@ typedef struct md_peer {
     uint16_t port;
     char own_ae_title[MD_AE_BYTES]; /* how we call ourselves */
     unsigned timeout_s;             /* connect, association and each response */
+    /* NULL: plain. Borrowed for the call; the files are read anew for each association, so that
+     * a renewed certificate needs no restart. The peer's certificate must be for `host`. When
+     * the files are of no use the status is MD_IO: it is no fault of the objects. */
+    const md_tls_options *tls;
 } md_peer;
 
 /* Parse "AE@HOST:PORT", "AE@[IPv6]:PORT"; MD_INVALID_ARG says what is wrong. Leaves
- * own_ae_title and timeout_s alone. */
+ * own_ae_title, timeout_s and tls alone. */
 md_status md_peer_parse(const char *text, md_peer *ret_peer, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;
 

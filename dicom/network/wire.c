@@ -51,6 +51,8 @@ md_status md_wire_init(md_wire *wire, int fd, unsigned timeout_s, md_error *err)
 
 void md_wire_finish(md_wire *wire)
 {
+    md_tls_session_destroy(wire->tls);
+    wire->tls = NULL;
     if (wire->fd >= 0) {
         close(wire->fd);
     }
@@ -98,37 +100,64 @@ static md_status wait_for(int fd, short events, int64_t until_us, int wake_fd, m
 
 md_status md_wire_wait(md_wire *wire, int64_t until_us, int wake_fd, md_error *err)
 {
-    if (wire->begin < wire->end) {
+    if (wire->begin < wire->end || (wire->tls != NULL && md_tls_has_pending(wire->tls))) {
         return MD_OK;
     }
     return wait_for(wire->fd, POLLIN, until_us, wake_fd, err);
 }
 
+static md_status fail_network(int os_errno, const char *action, md_error *err)
+{
+    (void)md_fail_os(err, os_errno, "%s", action);
+    if (err != NULL) {
+        err->status = MD_NETWORK;
+    }
+    return MD_NETWORK;
+}
+
+/* A TLS call could not go on: wait for what it wants, or pass its error on. */
+static md_status wait_for_tls(const md_wire *wire, md_tls_progress progress, md_error *err)
+{
+    if (progress == MD_TLS_CLOSED || progress == MD_TLS_FAILED) {
+        return MD_NETWORK;
+    }
+    short events = progress == MD_TLS_WANTS_WRITE ? POLLOUT : POLLIN;
+    return wait_for(wire->fd, events, wire->deadline_us, -1, err);
+}
+
+/* One try; *ret_n stays 0 when it was in vain and waited for the next. */
+static md_status try_receive(md_wire *wire, size_t *ret_n, md_error *err)
+{
+    if (wire->tls != NULL) {
+        md_tls_progress progress =
+            md_tls_read(wire->tls, wire->buffer, MD_WIRE_BUFFER_BYTES, ret_n, err);
+        return progress == MD_TLS_DONE ? MD_OK : wait_for_tls(wire, progress, err);
+    }
+    ssize_t n = recv(wire->fd, wire->buffer, MD_WIRE_BUFFER_BYTES, 0);
+    if (n == 0) {
+        return md_fail(err, MD_NETWORK, "the peer closed the connection");
+    }
+    if (n < 0 && errno == EAGAIN) {
+        return wait_for(wire->fd, POLLIN, wire->deadline_us, -1, err);
+    }
+    if (n < 0 && errno != EINTR) {
+        return fail_network(errno, "receive from the peer", err);
+    }
+    *ret_n = n > 0 ? (size_t)n : 0;
+    return MD_OK;
+}
+
 static md_status receive(md_wire *wire, md_error *err)
 {
+    size_t n = 0;
     wire->begin = 0;
     wire->end = 0;
-    for (;;) {
-        ssize_t n = recv(wire->fd, wire->buffer, MD_WIRE_BUFFER_BYTES, 0);
-        if (n > 0) {
-            wire->end = (size_t)n;
-            credit(wire, (size_t)n);
-            return MD_OK;
-        }
-        if (n == 0) {
-            return md_fail(err, MD_NETWORK, "the peer closed the connection");
-        }
-        if (errno == EAGAIN) {
-            MD_TRY(wait_for(wire->fd, POLLIN, wire->deadline_us, -1, err));
-        } else if (errno != EINTR) {
-            int os_errno = errno;
-            (void)md_fail_os(err, os_errno, "receive from the peer");
-            if (err != NULL) {
-                err->status = MD_NETWORK;
-            }
-            return MD_NETWORK;
-        }
+    while (n == 0) {
+        MD_TRY(try_receive(wire, &n, err));
     }
+    wire->end = n;
+    credit(wire, n);
+    return MD_OK;
 }
 
 md_status md_wire_take(md_wire *wire, size_t max_bytes, const uint8_t **ret_bytes,
@@ -159,25 +188,34 @@ md_status md_wire_read(md_wire *wire, void *ret_bytes, size_t n, md_error *err)
     return MD_OK;
 }
 
+/* As try_receive. */
+static md_status try_send(md_wire *wire, const uint8_t *from, size_t n, size_t *ret_n,
+                          md_error *err)
+{
+    if (wire->tls != NULL) {
+        md_tls_progress progress = md_tls_write(wire->tls, from, n, ret_n, err);
+        return progress == MD_TLS_DONE ? MD_OK : wait_for_tls(wire, progress, err);
+    }
+    ssize_t sent = send(wire->fd, from, n, MSG_NOSIGNAL);
+    if (sent < 0 && errno == EAGAIN) {
+        return wait_for(wire->fd, POLLOUT, wire->deadline_us, -1, err);
+    }
+    if (sent < 0 && errno != EINTR) {
+        return fail_network(errno, "send to the peer", err);
+    }
+    *ret_n = sent > 0 ? (size_t)sent : 0;
+    return MD_OK;
+}
+
 md_status md_wire_write(md_wire *wire, const void *bytes, size_t n, md_error *err)
 {
     const uint8_t *from = bytes;
     while (n > 0) {
-        ssize_t sent = send(wire->fd, from, n, MSG_NOSIGNAL);
-        if (sent >= 0) {
-            from += sent;
-            n -= (size_t)sent;
-            credit(wire, (size_t)sent);
-        } else if (errno == EAGAIN) {
-            MD_TRY(wait_for(wire->fd, POLLOUT, wire->deadline_us, -1, err));
-        } else if (errno != EINTR) {
-            int os_errno = errno;
-            (void)md_fail_os(err, os_errno, "send to the peer");
-            if (err != NULL) {
-                err->status = MD_NETWORK;
-            }
-            return MD_NETWORK;
-        }
+        size_t sent = 0;
+        MD_TRY(try_send(wire, from, n, &sent, err));
+        from += sent;
+        n -= sent;
+        credit(wire, sent);
     }
     return MD_OK;
 }
@@ -209,6 +247,9 @@ md_status md_wire_write_command(md_wire *wire, uint8_t context_id, const uint8_t
 void md_wire_linger(md_wire *wire, unsigned linger_ms)
 {
     int64_t until_us = md_clock_monotonic_us() + (int64_t)linger_ms * US_PER_MS;
+    if (wire->tls != NULL) {
+        md_tls_close(wire->tls);
+    }
     if (wire->fd >= 0 && shutdown(wire->fd, SHUT_WR) == 0) {
         while (md_clock_monotonic_us() < until_us &&
                wait_for(wire->fd, POLLIN, until_us, -1, NULL) == MD_OK) {
@@ -286,5 +327,20 @@ md_status md_wire_connect(md_wire *wire, const char *host, uint16_t port, unsign
     if (status != MD_OK) {
         close(fd);
     }
+    return status;
+}
+
+md_status md_wire_secure(md_wire *wire, const md_tls *tls, const char *host, md_error *err)
+{
+    md_status status = md_tls_session_create(tls, wire->fd, host, &wire->tls, err);
+    md_wire_begin(wire);
+    while (status == MD_OK) {
+        md_tls_progress progress = md_tls_handshake(wire->tls, err);
+        if (progress == MD_TLS_DONE) {
+            return MD_OK;
+        }
+        status = wait_for_tls(wire, progress, err);
+    }
+    md_wire_finish(wire);
     return status;
 }

@@ -7,9 +7,12 @@
  *
  * The deadline: md_wire_begin gives a message `timeout`; each received or sent byte pushes it
  * on as if the line had MD_WIRE_MIN_BYTES_PER_S, never further than `timeout` from now. So a
- * slow line is served and one byte a second is not. A wire belongs to one thread. */
+ * slow line is served and one byte a second is not. A wire belongs to one thread.
+ *
+ * With TLS the same holds: the bytes that count are those within, so that a peer cannot buy
+ * time with records that carry nothing. */
 
-#include "base/memory.h"
+#include "dicom/network/tls.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -21,7 +24,8 @@ enum {
 };
 
 typedef struct md_wire {
-    int fd; /* owned, -1: none */
+    int fd;              /* owned, -1: none */
+    md_tls_session *tls; /* owned; NULL: plain */
     int64_t timeout_us, deadline_us;
     uint8_t *buffer; /* owned, MD_WIRE_BUFFER_BYTES; [begin, end) was received, not yet taken */
     size_t begin, end;
@@ -35,6 +39,11 @@ md_status md_wire_init(md_wire *wire, int fd, unsigned timeout_s, md_error *err)
 /* Connect to a host name or address. MD_NETWORK, MD_TIMEOUT. */
 md_status md_wire_connect(md_wire *wire, const char *host, uint16_t port, unsigned timeout_s,
                           md_error *err) MD_NOEXCEPT MD_NODISCARD;
+/* Speak TLS from here on, as client: the handshake, within one timeout, with a peer whose
+ * certificate is for this host. On failure the wire is finished: neither plain nor secured
+ * bytes may follow. MD_NETWORK, MD_TIMEOUT, MD_NOMEM. */
+md_status md_wire_secure(md_wire *wire, const md_tls *tls, const char *host, md_error *err)
+    MD_NOEXCEPT MD_NODISCARD;
 /* Close. A wire of fd -1 is fine. */
 void md_wire_finish(md_wire *wire) MD_NOEXCEPT;
 /* Before closing, so that what was written last still reaches a peer that is sending: end our
