@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const md_schema_choice results_kinds[] = {
@@ -18,6 +19,12 @@ static const md_schema_choice conflicts[] = {
     {"last", MD_CONF_CONFLICT_LAST},
     {"first", MD_CONF_CONFLICT_FIRST},
     {"refuse", MD_CONF_CONFLICT_REFUSE},
+    {NULL, 0},
+};
+static const md_schema_choice verifies[] = {
+    {"required", MD_CONF_VERIFY_REQUIRED},
+    {"optional", MD_CONF_VERIFY_OPTIONAL},
+    {"none", MD_CONF_VERIFY_NONE},
     {NULL, 0},
 };
 static const md_schema_choice backends[] = {
@@ -54,6 +61,45 @@ static const char *check_address(const char *text)
     return fine ? NULL : "an IP address, such as 127.0.0.1, 0.0.0.0 or ::";
 }
 
+/* An address, or the first address of a network and how many of its bits count. */
+static const char *check_network(const char *text)
+{
+    static const char expected[] =
+        "an IP address or a network, such as 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32 (bits "
+        "beyond the prefix are zero)";
+    unsigned char bytes[sizeof(struct in6_addr)];
+    char address[64];
+    size_t length = strcspn(text, "/");
+    if (length >= sizeof address) {
+        return expected;
+    }
+    memcpy(address, text, length);
+    address[length] = '\0';
+    bool is_v6 = strchr(address, ':') != NULL;
+    if (inet_pton(is_v6 ? AF_INET6 : AF_INET, address, bytes) != 1) {
+        return expected;
+    }
+    unsigned n_bits = is_v6 ? 128 : 32;
+    unsigned n_prefix = n_bits;
+    if (text[length] == '/') {
+        const char *digits = text + length + 1;
+        size_t n_digits = strlen(digits);
+        if (n_digits == 0 || n_digits > 3 || strspn(digits, "0123456789") != n_digits) {
+            return expected;
+        }
+        n_prefix = (unsigned)strtoul(digits, NULL, 10);
+        if (n_prefix > n_bits) {
+            return expected;
+        }
+    }
+    for (unsigned i = n_prefix; i < n_bits; i++) {
+        if ((bytes[i / 8] & (0x80U >> i % 8)) != 0) {
+            return expected;
+        }
+    }
+    return NULL;
+}
+
 static const char *check_host(const char *text)
 {
     static const char allowed[] =
@@ -62,6 +108,72 @@ static const char *check_host(const char *text)
     bool fine = length > 0 && text[0] != '-' && strspn(text, allowed) == length;
     return fine ? NULL : "a host name or an IP address";
 }
+
+static const md_schema_field caller_fields[] = {
+    {.key = "ae_title",
+     .type = MD_SCHEMA_TEXT,
+     MD_SCHEMA_AT(md_conf_caller, ae_title),
+     .required = true,
+     .least = 1,
+     .check = check_ae_title,
+     .example = "CT01",
+     .help = "How it calls itself."},
+    {.key = "address",
+     .type = MD_SCHEMA_TEXT,
+     MD_SCHEMA_AT(md_conf_caller, address),
+     .least = 1,
+     .check = check_network,
+     .example = "192.0.2.0/24",
+     .help = "The address or the network that it calls from; without this key: any."},
+    {.key = NULL},
+};
+static const md_schema_field caller_item = {
+    .key = "caller", .type = MD_SCHEMA_MAP, .fields = caller_fields};
+
+/* The keys of a certificate; `at` is the md_conf_tls within the struct. */
+#define TLS_OWN_FIELDS(type_, at)                                                              \
+    {.key = "certificate",                                                                     \
+     .type = MD_SCHEMA_TEXT,                                                                   \
+     MD_SCHEMA_AT(type_, at.certificate),                                                      \
+     .required = true,                                                                         \
+     .least = 1,                                                                               \
+     .example = "tls/medaid.crt",                                                              \
+     .help = "medaid's certificate in PEM form, then the intermediate ones, if any; relative " \
+             "paths count from this file's folder."},                                          \
+    {                                                                                          \
+        .key = "private_key", .type = MD_SCHEMA_TEXT, MD_SCHEMA_AT(type_, at.private_key),     \
+        .required = true, .least = 1, .example = "tls/medaid.key",                             \
+        .help = "Its key in PEM form, without password; mode 0600."                            \
+    }
+
+static const md_schema_field ae_tls_fields[] = {
+    TLS_OWN_FIELDS(md_conf, ae.tls),
+    {.key = "ca",
+     .type = MD_SCHEMA_TEXT,
+     MD_SCHEMA_AT(md_conf, ae.tls.ca),
+     .least = 1,
+     .example = "tls/ca.crt",
+     .help = "Who signs the certificates of those who call, in PEM form."},
+    {.key = "verify",
+     .type = MD_SCHEMA_ENUM,
+     MD_SCHEMA_AT(md_conf, ae.tls.verify),
+     .choices = verifies,
+     .fallback = "required",
+     .help = "required: who has no certificate of the CA is refused. optional: who shows one, "
+             "must have it from the CA. none: no certificate is asked for."},
+    {.key = NULL},
+};
+static const md_schema_field destination_tls_fields[] = {
+    TLS_OWN_FIELDS(md_conf_destination, tls),
+    {.key = "ca",
+     .type = MD_SCHEMA_TEXT,
+     MD_SCHEMA_AT(md_conf_destination, tls.ca),
+     .required = true,
+     .least = 1,
+     .example = "tls/ca.crt",
+     .help = "Who signs the destination's certificate, which must be for `host`."},
+    {.key = NULL},
+};
 
 static const md_schema_field ae_fields[] = {
     {.key = "title",
@@ -125,6 +237,25 @@ static const md_schema_field ae_fields[] = {
      MD_SCHEMA_AT(md_conf, ae.check_called_ae),
      .fallback = "false",
      .help = "true: reject associations that call another AE title than ours."},
+    {.key = "allowed_callers",
+     .type = MD_SCHEMA_LIST,
+     MD_SCHEMA_AT(md_conf, ae.allowed_callers),
+     .item = &caller_item,
+     .max_items = MD_CONF_MAX_CALLERS,
+     .n_offset = offsetof(md_conf, ae.n_allowed_callers),
+     .is_off = true,
+     .help =
+         "Who may open associations; without this key or with an empty list: anyone. Others "
+         "are rejected, calling AE title not recognised."},
+    {.key = "tls",
+     .type = MD_SCHEMA_MAP,
+     .fields = ae_tls_fields,
+     .has_offset = offsetof(md_conf, ae.has_tls),
+     .line_offset = offsetof(md_conf, ae.tls.line),
+     .is_off = true,
+     .help =
+         "With this key the port speaks TLS 1.2 and 1.3 and nothing else. docs/tls.md makes "
+         "the files."},
     {.key = NULL},
 };
 
@@ -375,6 +506,13 @@ static const md_schema_field destination_fields[] = {
      .choices = results_kinds,
      .fallback = "both",
      .help = "What this destination gets of what results.kind makes."},
+    {.key = "tls",
+     .type = MD_SCHEMA_MAP,
+     .fields = destination_tls_fields,
+     .has_offset = offsetof(md_conf_destination, has_tls),
+     .line_offset = offsetof(md_conf_destination, tls.line),
+     .is_off = true,
+     .help = "With this key results go to it by TLS."},
     {.key = NULL},
 };
 static const md_schema_field destination_item = {.key = "destination",
@@ -458,6 +596,42 @@ static md_status resolve(const char *file, const char *key, char *text, md_error
     return MD_OK;
 }
 
+static md_status resolve_tls(const char *file, const char *where, md_conf_tls *tls,
+                             md_error *err)
+{
+    char key[64];
+    snprintf(key, sizeof key, "%s.certificate", where);
+    MD_TRY(resolve(file, key, tls->certificate, err));
+    snprintf(key, sizeof key, "%s.private_key", where);
+    MD_TRY(resolve(file, key, tls->private_key, err));
+    snprintf(key, sizeof key, "%s.ca", where);
+    return resolve(file, key, tls->ca, err);
+}
+
+static md_status check_tls(const char *path, md_conf *conf, md_error *err)
+{
+    const md_conf_tls *own = &conf->ae.tls;
+    if (conf->ae.has_tls && own->verify != MD_CONF_VERIFY_NONE && own->ca[0] == '\0') {
+        return md_fail(err, MD_FORMAT,
+                       "%s:%u: key 'ae.tls.ca': is missing, expected the CA file, or verify: "
+                       "none",
+                       path, own->line);
+    }
+    if (conf->ae.has_tls && own->verify == MD_CONF_VERIFY_NONE && own->ca[0] != '\0') {
+        return md_fail(err, MD_FORMAT,
+                       "%s:%u: key 'ae.tls.ca': got a CA file, expected none, because with "
+                       "verify: none nothing is checked",
+                       path, own->line);
+    }
+    MD_TRY(resolve_tls(path, "ae.tls", &conf->ae.tls, err));
+    for (unsigned i = 0; i < conf->n_destinations; i++) {
+        char where[40];
+        snprintf(where, sizeof where, "destinations[%u].tls", i);
+        MD_TRY(resolve_tls(path, where, &conf->destinations[i].tls, err));
+    }
+    return MD_OK;
+}
+
 /* What one key alone cannot show. */
 static md_status check_whole(const char *path, md_conf *conf, md_error *err)
 {
@@ -472,6 +646,7 @@ static md_status check_whole(const char *path, md_conf *conf, md_error *err)
             }
         }
     }
+    MD_TRY(check_tls(path, conf, err));
     for (unsigned i = 0; i < conf->plugins.n_paths; i++) {
         MD_TRY(resolve(path, "plugins.paths", conf->plugins.paths[i], err));
     }

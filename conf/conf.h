@@ -15,6 +15,7 @@ extern "C" {
 enum {
     MD_CONF_MAX_PATHS = 16,
     MD_CONF_MAX_DESTINATIONS = 32,
+    MD_CONF_MAX_CALLERS = 256,
     MD_CONF_TEXT_BYTES = 257,
 };
 
@@ -31,6 +32,26 @@ typedef enum md_conf_conflict {
     MD_CONF_CONFLICT_REFUSE
 } md_conf_conflict;
 
+/* Whether medaid asks its clients for a certificate. */
+typedef enum md_conf_verify {
+    MD_CONF_VERIFY_REQUIRED,
+    MD_CONF_VERIFY_OPTIONAL,
+    MD_CONF_VERIFY_NONE
+} md_conf_verify;
+
+typedef struct md_conf_tls {
+    char certificate[MD_CONF_TEXT_BYTES];
+    char private_key[MD_CONF_TEXT_BYTES];
+    char ca[MD_CONF_TEXT_BYTES]; /* "" only with verify: none */
+    md_conf_verify verify;       /* ae.tls */
+    unsigned line;
+} md_conf_tls;
+
+typedef struct md_conf_caller {
+    char ae_title[17];
+    char address[51]; /* "192.0.2.7", "192.0.2.0/24", "2001:db8::/32"; "": from anywhere */
+} md_conf_caller;
+
 typedef struct md_conf_destination {
     char name[65];
     char ae_title[17];
@@ -38,7 +59,9 @@ typedef struct md_conf_destination {
     uint16_t port;
     unsigned timeout_s;
     md_results_kind results; /* what this destination gets */
-    unsigned line;           /* where its entry begins in the file, for messages */
+    bool has_tls;
+    md_conf_tls tls;
+    unsigned line; /* where its entry begins in the file, for messages */
 } md_conf_destination;
 
 typedef struct md_conf {
@@ -51,6 +74,10 @@ typedef struct md_conf {
         unsigned max_pdu_bytes;
         unsigned max_object_mib;
         bool check_called_ae;
+        md_conf_caller allowed_callers[MD_CONF_MAX_CALLERS];
+        unsigned n_allowed_callers; /* 0: anyone may call */
+        bool has_tls;
+        md_conf_tls tls;
     } ae;
     struct {
         unsigned quiet_ms;   /* a study is complete when nothing came for so long */

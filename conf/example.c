@@ -8,7 +8,18 @@ enum {
     WIDTH = 92
 };
 
-static void print_comment(FILE *out, unsigned indent, const char *text)
+/* Where a line of the example begins. What is switched off stands behind a '#' in the column of
+ * the outermost key that is off; off_indent is that column, -1: nothing is off. */
+static void print_indent(FILE *out, unsigned indent, int off_indent)
+{
+    if (off_indent < 0) {
+        fprintf(out, "%*s", (int)indent, "");
+    } else {
+        fprintf(out, "%*s# %*s", off_indent, "", (int)indent - off_indent, "");
+    }
+}
+
+static void print_comment(FILE *out, unsigned indent, int off_indent, const char *text)
 {
     size_t room = WIDTH - 2 - indent;
     while (*text != '\0') {
@@ -21,7 +32,8 @@ static void print_comment(FILE *out, unsigned indent, const char *text)
             }
             cut = cut == 0 ? room : cut;
         }
-        fprintf(out, "%*s# %.*s\n", (int)indent, "", (int)cut, text);
+        print_indent(out, indent, off_indent);
+        fprintf(out, "# %.*s\n", (int)cut, text);
         text += cut;
         text += *text == ' ';
     }
@@ -44,7 +56,8 @@ static void describe(const md_schema_field *f, char *text, size_t size_bytes)
     }
 }
 
-static void print_fields(const md_schema_field *fields, FILE *out, unsigned indent, bool item)
+static void print_fields(const md_schema_field *fields, FILE *out, unsigned indent, bool item,
+                         int outer_off)
 {
     for (const md_schema_field *f = fields; f->key != NULL; f++) {
         char comment[1024];
@@ -55,18 +68,19 @@ static void print_fields(const md_schema_field *fields, FILE *out, unsigned inde
         if (indent == 0) {
             fputc('\n', out);
         }
-        print_comment(out, indent, comment);
-        fprintf(out, "%*s%s%s:", (int)indent - (first_of_item ? 2 : 0), "",
-                first_of_item ? "- " : "", f->key);
+        print_comment(out, indent, outer_off, comment);
+        int off = outer_off < 0 && f->is_off ? (int)indent : outer_off;
+        print_indent(out, indent - (first_of_item ? 2 : 0), off);
+        fprintf(out, "%s%s:", first_of_item ? "- " : "", f->key);
         const char *value = f->example != NULL ? f->example : f->fallback;
         bool quote = f->type == MD_SCHEMA_TEXT && value != NULL &&
                      (value[0] == '\0' || strchr(value, ':') != NULL);
         if (f->type == MD_SCHEMA_MAP) {
             fputc('\n', out);
-            print_fields(f->fields, out, indent + 2, false);
+            print_fields(f->fields, out, indent + 2, false, off);
         } else if (f->type == MD_SCHEMA_LIST && f->item->type == MD_SCHEMA_MAP) {
             fputc('\n', out);
-            print_fields(f->item->fields, out, indent + 4, true);
+            print_fields(f->item->fields, out, indent + 4, true, off);
         } else {
             fprintf(out, quote ? " \"%s\"\n" : " %s\n", value != NULL ? value : "\"\"");
         }
@@ -75,5 +89,5 @@ static void print_fields(const md_schema_field *fields, FILE *out, unsigned inde
 
 void md_schema_print_example(const md_schema_field *fields, FILE *out)
 {
-    print_fields(fields, out, 0, false);
+    print_fields(fields, out, 0, false, -1);
 }

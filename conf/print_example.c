@@ -8,11 +8,14 @@ int main(void)
 {
     puts("# The configuration of medaid. Every key is here; where no entry is asked for, the "
          "value");
-    puts("# is the default, and a key may be left out. Reading is strict: an unknown key or a "
-         "value");
-    puts("# out of range is an error that names the line. Written from the table in "
-         "conf/conf.c by");
-    puts("# medaid-conf-example: change it there.");
+    puts("# is the default, and a key may be left out; what stands behind a # is off until you "
+         "take");
+    puts("# the # away. Reading is strict: an unknown key or a value out of range is an error "
+         "that");
+    puts("# names the line. Written from the table in conf/conf.c by medaid-conf-example: "
+         "change "
+         "it");
+    puts("# there.");
     md_schema_print_example(md_conf_fields(), stdout);
     return fflush(stdout) == 0 ? 0 : 1;
 }

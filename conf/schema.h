@@ -58,6 +58,7 @@ struct md_schema_field {
     const char *fallback; /* the default, in the words of the file; NULL: zero, or required */
     const char *example;  /* for the commented example where there is no default */
     const char *help;     /* one or two sentences for the commented example */
+    bool is_off;          /* in the example the key and all below stand behind a '#' */
     const md_schema_choice *choices;
     const md_schema_field *fields; /* MAP */
     const md_schema_field *item;   /* LIST, DICT; its offset counts from the element's start */

@@ -111,6 +111,34 @@ static const bad_row bad_rows[] = {
     {"destinations:\n- {name: a, ae_title: X, host: 'h h'}\n", MD_FORMAT,
      "key 'destinations[0].host': got \"h h\", expected a host name"},
     {"destinations:\n- {name: 'A b', ae_title: X, host: h}\n", MD_FORMAT, "small letters"},
+    {"ae:\n  tls: {certificate: c, ca: a}\n", MD_FORMAT,
+     "c.yaml:2: key 'ae.tls.private_key': is missing"},
+    {"ae:\n  tls: {certificate: c, private_key: k}\n", MD_FORMAT,
+     "c.yaml:2: key 'ae.tls.ca': is missing, expected the CA file, or verify: none"},
+    {"ae:\n  tls: {certificate: c, private_key: k, ca: a, verify: none}\n", MD_FORMAT,
+     "c.yaml:2: key 'ae.tls.ca': got a CA file, expected none"},
+    {"ae:\n  tls: {certificate: c, private_key: k, ca: a, verify: maybe}\n", MD_FORMAT,
+     "got maybe, expected required, optional or none"},
+    {"ae:\n  tls: true\n", MD_FORMAT, "key 'ae.tls': got true, expected a map"},
+    {"ae:\n  tls: {certificate: ''}\n", MD_FORMAT, "key 'ae.tls.certificate': got \"\""},
+    {"destinations:\n- {name: a, ae_title: X, host: h, tls: {certificate: c, private_key: "
+     "k}}\n",
+     MD_FORMAT, "c.yaml:2: key 'destinations[0].tls.ca': is missing"},
+    {"destinations:\n- {name: a, ae_title: X, host: h, tls: {verify: none}}\n", MD_FORMAT,
+     "key 'destinations[0].tls.verify': unknown key"},
+    {"ae: {allowed_callers: [CT01]}\n", MD_FORMAT,
+     "key 'ae.allowed_callers[0]': got CT01, expected a map"},
+    {"ae: {allowed_callers: [{address: 10.0.0.1}]}\n", MD_FORMAT,
+     "key 'ae.allowed_callers[0].ae_title': is missing"},
+    {"ae: {allowed_callers: [{ae_title: A, address: 10.0.0.1/24}]}\n", MD_FORMAT,
+     "c.yaml:1: key 'ae.allowed_callers[0].address': got 10.0.0.1/24, expected an IP address "
+     "or "
+     "a network"},
+    {"ae: {allowed_callers: [{ae_title: A, address: 10.0.0.0/33}]}\n", MD_FORMAT,
+     "or a network"},
+    {"ae: {allowed_callers: [{ae_title: A, address: pacs}]}\n", MD_FORMAT, "or a network"},
+    {"ae: {allowed_callers: [{ae_title: A, address: '2001:db8::/129'}]}\n", MD_FORMAT,
+     "or a network"},
     {"ae: &a {port: 1}\nstudy: *a\n", MD_FORMAT, "c.yaml:1: key 'ae': anchors and aliases"},
     {"a: &a [x,x,x]\nb: &b [*a,*a,*a]\nc: &c [*b,*b,*b]\n", MD_FORMAT, "unknown key"},
     {"plugins:\n  paths: [*a, *a]\n", MD_FORMAT, "c.yaml:2: key 'plugins.paths': anchors"},
@@ -267,6 +295,90 @@ static void test_good_files(void **state)
     assert_string_equal(conf.plugins.paths[1], expected);
     snprintf(expected, sizeof expected, "%s/data", scratch);
     assert_string_equal(conf.storage.path, expected);
+}
+
+static void test_tls_and_callers(void **state)
+{
+    (void)state;
+    md_conf conf;
+    md_error err = {0};
+    static const char text[] =
+        "ae:\n"
+        "  tls: {certificate: tls/c.crt, private_key: /k, ca: ca.crt, verify: optional}\n"
+        "  allowed_callers:\n"
+        "  - {ae_title: CT01, address: 192.0.2.0/24}\n"
+        "  - {ae_title: MR}\n"
+        "  - {ae_title: V6, address: '2001:db8::/32'}\n"
+        "destinations:\n"
+        "- {name: a, ae_title: A, host: h}\n"
+        "- name: b\n  ae_title: B\n  host: h\n"
+        "  tls: {certificate: c, private_key: k, ca: a}\n";
+    if (load_bytes(text, sizeof text - 1, &conf, &err) != MD_OK) {
+        fail_msg("%s", err.msg);
+    }
+    char expected[64];
+    assert_true(conf.ae.has_tls);
+    assert_int_equal(conf.ae.tls.verify, MD_CONF_VERIFY_OPTIONAL);
+    snprintf(expected, sizeof expected, "%s/tls/c.crt", scratch);
+    assert_string_equal(conf.ae.tls.certificate, expected);
+    assert_string_equal(conf.ae.tls.private_key, "/k");
+    snprintf(expected, sizeof expected, "%s/ca.crt", scratch);
+    assert_string_equal(conf.ae.tls.ca, expected);
+    assert_int_equal(conf.ae.n_allowed_callers, 3);
+    assert_string_equal(conf.ae.allowed_callers[0].ae_title, "CT01");
+    assert_string_equal(conf.ae.allowed_callers[0].address, "192.0.2.0/24");
+    assert_string_equal(conf.ae.allowed_callers[1].address, "");
+    assert_false(conf.destinations[0].has_tls);
+    assert_true(conf.destinations[1].has_tls);
+    snprintf(expected, sizeof expected, "%s/k", scratch);
+    assert_string_equal(conf.destinations[1].tls.private_key, expected);
+
+    static const char open[] = "ae: {tls: {certificate: c, private_key: k, verify: none}}\n";
+    assert_int_equal(load_bytes(open, sizeof open - 1, &conf, &err), MD_OK);
+    assert_string_equal(conf.ae.tls.ca, ""); /* stays empty: no path is made of nothing */
+    static const char plain[] = "ae: {tls: {certificate: c, private_key: k, ca: a}}\n";
+    assert_int_equal(load_bytes(plain, sizeof plain - 1, &conf, &err), MD_OK);
+    assert_int_equal(conf.ae.tls.verify, MD_CONF_VERIFY_REQUIRED);
+}
+
+/* What the shipped file has behind '#' is a valid entry once the '#' is taken away. */
+static void test_example_switched_on(void **state)
+{
+    static const char *const keys[] = {"allowed_callers:", "tls:",    "- ae_title: CT01",
+                                       "address: ",        "ca: ",    "certificate: ",
+                                       "private_key: ",    "verify: "};
+    (void)state;
+    char path[4096], line[256];
+    char *text = NULL;
+    size_t text_bytes = 0;
+    unsigned n_switched = 0;
+    FILE *in = fopen(source_file("conf/medaid.yaml", path), "r");
+    FILE *out = open_memstream(&text, &text_bytes);
+    assert_true(in != NULL && out != NULL);
+    while (fgets(line, sizeof line, in) != NULL) {
+        size_t indent = strspn(line, " ");
+        size_t word = indent + strspn(line + indent, "# ");
+        for (size_t i = 0; line[indent] == '#' && i < sizeof keys / sizeof keys[0]; i++) {
+            if (strncmp(line + word, keys[i], strlen(keys[i])) == 0) {
+                memmove(line + indent, line + indent + 2, strlen(line + indent + 2) + 1);
+                n_switched++;
+                break;
+            }
+        }
+        fputs(line, out);
+    }
+    fclose(in);
+    assert_int_equal(fclose(out), 0);
+    assert_int_equal(n_switched, 12);
+    md_conf conf;
+    md_error err = {0};
+    if (load_bytes(text, text_bytes, &conf, &err) != MD_OK) {
+        fail_msg("%s", err.msg);
+    }
+    free(text);
+    assert_int_equal(conf.ae.n_allowed_callers, 1);
+    assert_string_equal(conf.ae.allowed_callers[0].address, "192.0.2.0/24");
+    assert_true(conf.ae.has_tls && conf.destinations[0].has_tls);
 }
 
 static void test_not_there(void **state)
@@ -524,6 +636,8 @@ int main(void)
         cmocka_unit_test(test_damaged_files),
         cmocka_unit_test(test_good_files),
         cmocka_unit_test(test_not_there),
+        cmocka_unit_test(test_tls_and_callers),
+        cmocka_unit_test(test_example_switched_on),
         cmocka_unit_test(test_example_is_the_table),
         cmocka_unit_test(test_every_type),
         cmocka_unit_test(test_every_type_refuses),
