@@ -179,6 +179,19 @@ static void take_event(void *context, const char *event, const char *peer_addres
     }
 }
 
+static md_tls_verify verify_of(md_conf_verify verify)
+{
+    switch (verify) {
+    case MD_CONF_VERIFY_OPTIONAL:
+        return MD_TLS_VERIFY_OPTIONAL;
+    case MD_CONF_VERIFY_NONE:
+        return MD_TLS_VERIFY_NONE;
+    case MD_CONF_VERIFY_REQUIRED:
+        break;
+    }
+    return MD_TLS_VERIFY_REQUIRED;
+}
+
 md_status md_listener_start(const md_conf *conf, md_store *store, md_spool *spool,
                             md_listener **ret_listener, md_error *err)
 {
@@ -189,6 +202,18 @@ md_status md_listener_start(const md_conf *conf, md_store *store, md_spool *spoo
     pthread_mutex_init(&listener->mutex, NULL);
     listener->store = store;
     listener->spool = spool;
+    const md_tls_options tls = {
+        .certificate = conf->ae.tls.certificate,
+        .private_key = conf->ae.tls.private_key,
+        .ca = conf->ae.tls.ca,
+        .verify = verify_of(conf->ae.tls.verify),
+    };
+    md_caller callers[MD_CONF_MAX_CALLERS] = {0};
+    for (unsigned i = 0; i < conf->ae.n_allowed_callers; i++) {
+        const md_conf_caller *from = &conf->ae.allowed_callers[i];
+        snprintf(callers[i].ae_title, sizeof callers[i].ae_title, "%s", from->ae_title);
+        snprintf(callers[i].address, sizeof callers[i].address, "%s", from->address);
+    }
     const md_scp_options options = {
         .ae_title = conf->ae.title,
         .bind_address = conf->ae.bind[0] != '\0' ? conf->ae.bind : NULL,
@@ -199,6 +224,9 @@ md_status md_listener_start(const md_conf *conf, md_store *store, md_spool *spoo
         .max_pdu_bytes = conf->ae.max_pdu_bytes,
         .max_object_bytes = (uint64_t)conf->ae.max_object_mib * MIB,
         .check_called_ae = conf->ae.check_called_ae,
+        .allowed_callers = callers,
+        .n_allowed_callers = conf->ae.n_allowed_callers,
+        .tls = conf->ae.has_tls ? &tls : NULL,
         .on_object = take_object,
         .on_event = take_event,
         .context = listener,

@@ -52,6 +52,10 @@ static md_status send_by_scu(const md_conf_destination *destination, const char 
     snprintf(peer.ae_title, sizeof peer.ae_title, "%s", destination->ae_title);
     snprintf(peer.host, sizeof peer.host, "%s", destination->host);
     snprintf(peer.own_ae_title, sizeof peer.own_ae_title, "%s", own_ae);
+    const md_tls_options tls = {.certificate = destination->tls.certificate,
+                                .private_key = destination->tls.private_key,
+                                .ca = destination->tls.ca};
+    peer.tls = destination->has_tls ? &tls : NULL;
     return md_scu_send(&peer, paths, n_paths, outcomes, err);
 }
 
