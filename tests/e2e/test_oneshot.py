@@ -7,12 +7,16 @@ import json
 import os
 import pathlib
 import shutil
+import socket
 import struct
 import subprocess
 import sys
+import time
 
 import jsonschema
+import numpy
 import pydicom
+from PIL import Image
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit
 
@@ -24,6 +28,7 @@ BUILD = pathlib.Path(sys.argv[1]).resolve()
 MEDAID = BUILD / "daemon" / "medaid"
 PHANTOM = BUILD / "tests" / "support" / "medaid-phantom"
 CONFIG = root / "conf" / "medaid.yaml"
+FILMS = root.parent / "shared" / "data" / "chest-xray-original"
 SCHEMA = json.loads((root / "docs" / "oneshot.schema.json").read_text())
 SC = "1.2.840.10008.5.1.4.1.1.7"
 SR = "1.2.840.10008.5.1.4.1.1.88.34"
@@ -318,6 +323,76 @@ class Oneshot:
     def test_send_to_nobody(self):
         objects, _ = self.studies("--send", "PACS@127.0.0.1:9", self.phantom(), expect=6)
         assert objects[0]["status"] == "sending_failed" and objects[0]["sent"]["stored"] == 0
+
+    def test_send_to_a_peer(self):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        os.mkdir(self.path("received"))
+        peer = subprocess.Popen(["storescp", "--output-directory", self.path("received"), str(port)],
+                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            for _ in range(600):
+                if subprocess.run(["echoscu", "127.0.0.1", str(port)], capture_output=True,
+                                  check=False).returncode == 0:
+                    break
+                time.sleep(0.1)
+            objects, _ = self.studies("--send", f"PACS@127.0.0.1:{port}", self.phantom())
+        finally:
+            peer.terminate()
+            peer.wait()
+        assert objects[0]["sent"] == {"to": f"PACS@127.0.0.1:{port}", "stored": 2}, objects
+        received = {pydicom.dcmread(path).SOPInstanceUID
+                    for path in pathlib.Path(self.path("received")).iterdir()}
+        assert received == {one["sop_instance_uid"] for one in objects[0]["objects"]}
+
+    # ---- what is written, and what not ----
+
+    def test_kinds_of_results(self):
+        plugins = f"plugins: {{paths: [{root / 'plugins'}]}}\n"
+        film = self.phantom()
+        for kind, wanted in (("sr", [SR]), ("picture", [SC]), ("both", sorted([SR, SC]))):
+            config = self.config(plugins + f"results: {{kind: {kind}}}\n")
+            objects, _ = self.studies(film, config=config, output=self.path(kind))
+            assert sorted(one["sop_class_uid"] for one in objects[0]["objects"]) == wanted
+        config = self.config(plugins + "results: {triage_only: true}\n")
+        objects, _ = self.studies(film, config=config, output=self.path("triage"))
+        whole = pydicom.dcmread(next(pathlib.Path(self.path("picture")).iterdir())).pixel_array
+        for one in objects[0]["objects"]:
+            written = pydicom.dcmread(one["path"])
+            if one["sop_class_uid"] == SC:  # no overlay: the image itself is grey
+                image = written.pixel_array[100:-100, 100:400].astype(int)
+                assert (image.max(axis=2) - image.min(axis=2)).max() == 0
+                image = whole[100:-100, 100:400].astype(int)
+                assert (image.max(axis=2) - image.min(axis=2)).max() > 30
+
+    def test_real_films(self):
+        """Films that the network has learnt, wrapped as DX: the whole path keeps what it knows."""
+        if not FILMS.is_dir():
+            raise tap.Skip("no ../shared/data/chest-xray-original")
+        template = pydicom.dcmread(self.phantom())
+        wrong = n_films = 0
+        for folder, presence in (("NORMAL", "absent"), ("PNEUMONIA", "present")):
+            for number, path in enumerate(sorted((FILMS / folder).iterdir())[:12]):
+                grey = numpy.asarray(Image.open(path).convert("L"))
+                film = pydicom.dcmread(self.path("film.dcm"))
+                film.PhotometricInterpretation = "MONOCHROME2"
+                film.PresentationLUTShape = "IDENTITY"
+                film.Rows, film.Columns = grey.shape
+                film.BitsAllocated = film.BitsStored = 8
+                film.HighBit = 7
+                film.WindowCenter, film.WindowWidth = 128, 256
+                film.PixelData = grey.tobytes() + bytes(grey.size % 2)
+                film.StudyInstanceUID = f"{template.StudyInstanceUID[:40]}.{folder == 'NORMAL':d}.{number}"
+                film.SOPInstanceUID = film.StudyInstanceUID + ".1"
+                film.file_meta.MediaStorageSOPInstanceUID = film.SOPInstanceUID
+                film.save_as(self.path(f"{folder}-{number}.dcm"))
+                n_films += 1
+            objects, _ = self.studies(
+                *[self.path(f"{folder}-{i}.dcm") for i in range(12)], output=self.path(folder))
+            found = [one["results"][0]["findings"][0]["presence"] for one in objects]
+            wrong += sum(one != presence for one in found)
+        assert n_films == 24 and wrong <= 2, wrong
 
     # ---- no patient data on the terminal ----
 
