@@ -100,6 +100,17 @@ static const char *check_network(const char *text)
     return NULL;
 }
 
+/* Health and figures are answered to whoever asks, so only this machine may. */
+static const char *check_loopback(const char *text)
+{
+    struct in_addr four;
+    struct in6_addr six;
+    bool fine = (inet_pton(AF_INET, text, &four) == 1 && ntohl(four.s_addr) >> 24 == 127) ||
+                (inet_pton(AF_INET6, text, &six) == 1 &&
+                 memcmp(&six, &in6addr_loopback, sizeof six) == 0);
+    return fine ? NULL : "an address of this machine alone: 127.0.0.1 or ::1";
+}
+
 static const char *check_host(const char *text)
 {
     static const char allowed[] =
@@ -449,6 +460,26 @@ static const md_schema_field storage_fields[] = {
     {.key = NULL},
 };
 
+static const md_schema_field http_fields[] = {
+    {.key = "bind",
+     .type = MD_SCHEMA_TEXT,
+     MD_SCHEMA_AT(md_conf, http.bind),
+     .least = 1,
+     .fallback = "127.0.0.1",
+     .check = check_loopback,
+     .help = "The address to listen on; only of this machine. What is to be read from another "
+             "one goes through a proxy that knows who asks."},
+    {.key = "port",
+     .type = MD_SCHEMA_INT,
+     MD_SCHEMA_AT(md_conf, http.port),
+     .least = 0,
+     .most = 65535,
+     .fallback = "0",
+     .help = "The TCP port; 0: none. medaidctl does not need it, it uses the socket "
+             "medaid.sock in storage.path."},
+    {.key = NULL},
+};
+
 static const md_schema_field log_fields[] = {
     {.key = "level",
      .type = MD_SCHEMA_TEXT,
@@ -562,6 +593,11 @@ const md_schema_field *md_conf_fields(void)
          .type = MD_SCHEMA_MAP,
          .fields = storage_fields,
          .help = "The daemon's own data."},
+        {.key = "http",
+         .type = MD_SCHEMA_MAP,
+         .fields = http_fields,
+         .help = "Health and figures over HTTP: /healthz, /readyz and, for Prometheus, "
+                 "/metrics. No patient data is in them."},
         {.key = "log",
          .type = MD_SCHEMA_MAP,
          .fields = log_fields,

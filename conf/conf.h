@@ -116,6 +116,10 @@ typedef struct md_conf {
         unsigned max_gib;      /* of all studies; 0: no quota */
     } storage;
     struct {
+        char bind[65];
+        uint16_t port; /* 0: no HTTP over TCP */
+    } http;
+    struct {
         char level[9];
     } log;
     md_conf_destination destinations[MD_CONF_MAX_DESTINATIONS];

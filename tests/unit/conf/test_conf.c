@@ -154,6 +154,10 @@ static const bad_row bad_rows[] = {
     {"ae:\n  title: \xff\xfe\n", MD_FORMAT, "UTF-8"},
     {"ae:\n  title: \xed\xa0\x80\n", MD_FORMAT, "c.yaml:"},
     {"<<: {port: 1}\n", MD_FORMAT, "unknown key"},
+    {"http: {bind: 0.0.0.0}\n", MD_FORMAT, "got 0.0.0.0, expected an address of this machine"},
+    {"http: {bind: '::'}\n", MD_FORMAT, "expected an address of this machine"},
+    {"http: {bind: 10.0.0.5}\n", MD_FORMAT, "expected an address of this machine"},
+    {"http: {port: 65536}\n", MD_FORMAT, "got 65536, expected a whole number in 0..65535"},
 };
 
 static void test_bad_files_name_line_and_reason(void **state)
