@@ -2,7 +2,9 @@
 
 #include "base/log.h"
 #include "daemon/assembly.h"
+#include "daemon/http/server.h"
 #include "daemon/listener.h"
+#include "daemon/notify.h"
 #include "daemon/steady.h"
 
 #include <errno.h>
@@ -33,7 +35,10 @@ typedef struct daemon_state {
     md_outbox *outbox;
     md_analyst *analyst;
     md_listener *listener;
-    int stop_fd; /* an eventfd: a signal has come */
+    md_http *http;
+    int stop_fd;      /* an eventfd: a signal has come */
+    int64_t round_ms; /* the loop goes round so often */
+    _Atomic int64_t heartbeat_ms;
     int64_t next_sweep_ms;
 } daemon_state;
 
@@ -107,12 +112,20 @@ static void sweep(daemon_state *now)
     }
 }
 
+/* A sign of life of the main loop, for /healthz and for systemd. */
+static void beat(daemon_state *now)
+{
+    atomic_store(&now->heartbeat_ms, md_steady_ms());
+    (void)md_notify("WATCHDOG=1");
+}
+
 static md_status loop(daemon_state *now, md_error *err)
 {
     for (;;) {
         int64_t wait_ms = complete_studies(now);
         sweep(now);
-        wait_ms = wait_ms > SWEEP_EVERY_MS ? SWEEP_EVERY_MS : wait_ms;
+        beat(now);
+        wait_ms = wait_ms > now->round_ms ? now->round_ms : wait_ms;
         struct pollfd waiting = {now->stop_fd, POLLIN, 0};
         if (poll(&waiting, 1, (int)wait_ms + 1) < 0 && errno != EINTR) {
             return md_fail_os(err, errno, "wait for work");
@@ -161,6 +174,34 @@ static md_status open_store(daemon_state *now, md_error *err)
     return MD_OK;
 }
 
+/* An operator has changed something in the store. */
+static void look_again(void *context)
+{
+    daemon_state *now = context;
+    md_analyst_wake(now->analyst);
+    md_outbox_wake(now->outbox);
+}
+
+static md_status start_http(daemon_state *now, md_error *err)
+{
+    const md_http_service service = {
+        .conf = now->conf,
+        .store = now->store,
+        .spool = now->spool,
+        .started_ms = md_steady_ms(),
+        .heartbeat_ms = &now->heartbeat_ms,
+        .on_change = look_again,
+        .context = now,
+    };
+    int64_t watchdog_ms = md_notify_watchdog_ms();
+    now->round_ms = MD_HTTP_HEARTBEAT_MS;
+    if (watchdog_ms > 0 && watchdog_ms / 3 < now->round_ms) {
+        now->round_ms = watchdog_ms / 3;
+    }
+    atomic_store(&now->heartbeat_ms, md_steady_ms());
+    return md_http_start(&service, &now->http, err);
+}
+
 static md_status start(daemon_state *now, const md_analyser *analyser, md_error *err)
 {
     const md_conf *conf = now->conf;
@@ -176,6 +217,7 @@ static md_status start(daemon_state *now, const md_analyser *analyser, md_error 
 /* In the order in which data moves, so that each stage can still hand on what it holds. */
 static void stop(daemon_state *now)
 {
+    md_http_stop(now->http);
     md_listener_stop(now->listener, STOP_GRACE_MS);
     md_analyst_stop(now->analyst);
     md_outbox_stop(now->outbox);
@@ -213,7 +255,12 @@ static md_status serve(const md_conf *conf, const md_analyser *analyser, int sto
                                   &now.analyst, err);
     }
     if (status == MD_OK) {
+        status = start_http(&now, err);
+    }
+    if (status == MD_OK) {
+        (void)md_notify("READY=1");
         status = loop(&now, err);
+        (void)md_notify("STOPPING=1");
         log_state(&now, "daemon_stopping");
     }
     stop(&now);

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "daemon/metrics/figures.h"
 #include "daemon/steady.h"
 #include "dicom/network/dimse.h"
 #include "dicom/network/part10.h"
@@ -87,9 +88,32 @@ static void tell_disk(md_listener *listener, bool low)
     }
 }
 
+static void count_outcome(md_spool_kind kind)
+{
+    md_figures *figures = md_figures_now();
+    switch (kind) {
+    case MD_SPOOL_STORED:
+        break;
+    case MD_SPOOL_SAME:
+        md_counter_add(&figures->repeated, 1);
+        break;
+    case MD_SPOOL_CONFLICT:
+        md_counter_add(&figures->conflicts, 1);
+        break;
+    case MD_SPOOL_REFUSED:
+        md_counter_add(&figures->rejected[MD_REJECT_CONFLICT], 1);
+        return;
+    case MD_SPOOL_DISK_LOW:
+        md_counter_add(&figures->rejected[MD_REJECT_DISK_LOW], 1);
+        return;
+    }
+    md_counter_add(&figures->received, 1);
+}
+
 static uint16_t answer_of(const md_scp_object *object, const md_spool_outcome *outcome)
 {
     const char *key = outcome->instance.study_key;
+    count_outcome(outcome->kind);
     switch (outcome->kind) {
     case MD_SPOOL_STORED:
     case MD_SPOOL_SAME:
@@ -121,13 +145,18 @@ static uint16_t take_object(void *context, const md_scp_object *object)
     md_spool_outcome outcome = {.kind = MD_SPOOL_DISK_LOW};
     if (md_store_flag_is_set(listener->store, MD_STORE_DRAINING)) {
         (void)unlink(object->path);
+        md_counter_add(&md_figures_now()->rejected[MD_REJECT_DRAINING], 1);
         return MD_DIMSE_OUT_OF_RESOURCES;
     }
     md_status status = accept_object(listener, object, &outcome, &err);
     if (status != MD_OK) {
         md_log(MD_LOG_ERROR, "object_not_stored", MD_LOG_TEXT("peer", object->peer_address),
                MD_LOG_TEXT("reason", err.msg));
-        return dimse_status_of(status);
+        uint16_t answer = dimse_status_of(status);
+        md_reject_reason reason =
+            answer == MD_DIMSE_CANNOT_UNDERSTAND ? MD_REJECT_UNREADABLE : MD_REJECT_INTERNAL;
+        md_counter_add(&md_figures_now()->rejected[reason], 1);
+        return answer;
     }
     tell_disk(listener, outcome.kind == MD_SPOOL_DISK_LOW);
     return answer_of(object, &outcome);
@@ -167,6 +196,7 @@ static void take_event(void *context, const char *event, const char *peer_addres
                MD_LOG_TEXT("detail", detail));
         return;
     }
+    md_counter_add(&md_figures_now()->connection_problems, 1);
     int n_before = admit_line(listener);
     if (n_before > 0) {
         md_log(MD_LOG_WARN, "events_suppressed", MD_LOG_INT("count", n_before));

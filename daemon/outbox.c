@@ -2,8 +2,10 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "daemon/metrics/figures.h"
 #include "daemon/steady.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -108,6 +110,29 @@ typedef enum round_result {
     ROUND_BROKEN   /* our own store does not answer */
 } round_result;
 
+static_assert((int)MD_FIGURES_MAX_DESTINATIONS >= (int)MD_CONF_MAX_DESTINATIONS,
+              "each destination has its figures");
+
+static void count_round(const sender *to, const md_outbox_result *results, size_t n)
+{
+    size_t index = (size_t)(to - to->outbox->senders);
+    for (size_t i = 0; i < n; i++) {
+        bool is_sent = results[i].state == MD_OUTBOX_SENT;
+        md_figures *figures = md_figures_now();
+        md_counter_add(is_sent ? &figures->sent[index] : &figures->send_failures[index], 1);
+    }
+}
+
+/* The study has its results where they are read. */
+static void measure_notification(md_store *store, int64_t study)
+{
+    md_study stored;
+    if (md_store_study(store, study, &stored, NULL) == MD_OK && stored.clock.stored_ms > 0) {
+        md_histogram_add(&md_figures_now()->notification,
+                         stored.clock.stored_ms - stored.clock.last_received_ms);
+    }
+}
+
 static void log_round(const sender *to, const md_outbox_row *rows,
                       const md_outbox_result *results, size_t n, const md_error *why)
 {
@@ -138,11 +163,12 @@ static void log_round(const sender *to, const md_outbox_row *rows,
 /* What was sent was sent: when the store does not take that now, again until it does. Given up
  * only at the end of the program; the next start sends the rows again, as the same objects. */
 static void write_down(md_outbox *outbox, const md_outbox_result *results, size_t n,
-                       int64_t now_ms)
+                       int64_t now_ms, md_study_state *ret_state)
 {
     md_error err = {0};
     bool stopping = false;
-    while (md_store_outbox_finish(outbox->store, results, n, now_ms, NULL, &err) != MD_OK &&
+    while (md_store_outbox_finish(outbox->store, results, n, now_ms, ret_state, &err) !=
+               MD_OK &&
            !stopping) {
         md_log(MD_LOG_ERROR, "storage_failed", MD_LOG_TEXT("reason", err.msg),
                MD_LOG_TEXT("then", "tried again"));
@@ -188,7 +214,12 @@ static round_result send_rows(sender *to, const md_outbox_row *rows, size_t n)
         }
     }
     log_round(to, rows, results, n, &err);
-    write_down(outbox, results, n, now_ms);
+    count_round(to, results, n);
+    md_study_state state = MD_STUDY_SENDING;
+    write_down(outbox, results, n, now_ms, &state);
+    if (state == MD_STUDY_DONE) {
+        measure_notification(outbox->store, rows[0].study);
+    }
     return worst;
 }
 

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "daemon/metrics/figures.h"
 #include "daemon/worker/files.h"
 #include "daemon/worker/landlock.h"
 #include "daemon/worker/object_check.h"
@@ -393,6 +394,9 @@ static bool start_worker(md_worker_slot *slot)
         return false;
     }
     slot->n_served = 0;
+    if (slot->reported) {
+        md_counter_add(&md_figures_now()->worker_restarts, 1);
+    }
     md_log(MD_LOG_INFO, "worker_started", MD_LOG_INT("worker", slot->index),
            MD_LOG_INT("pid", pid), MD_LOG_INT("models", slot->n_models),
            MD_LOG_INT("landlock", md_landlock_abi()), MD_LOG_INT("ms", now_ms() - begun_ms));

@@ -1,0 +1,43 @@
+#include "daemon/metrics/figures.h"
+
+#include <assert.h>
+#include <pthread.h>
+
+/* From a single film on a fast machine to a long study on a busy one. */
+static const int64_t analysis_bounds_ms[] = {100,   250,   500,   1000,   2500,  5000,
+                                             10000, 30000, 60000, 120000, 300000};
+static const int64_t notification_bounds_ms[] = {1000,   2500,    5000,    10000,    15000,
+                                                 20000,  30000,   60000,   120000,   300000,
+                                                 600000, 1800000, 3600000, 14400000, 86400000};
+
+static md_figures figures;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+#define COUNT_OF(array) ((unsigned)(sizeof(array) / sizeof *(array)))
+
+static_assert(COUNT_OF(analysis_bounds_ms) <= MD_HISTOGRAM_MAX_BOUNDS, "bounds fit");
+static_assert(COUNT_OF(notification_bounds_ms) <= MD_HISTOGRAM_MAX_BOUNDS, "bounds fit");
+
+static void set_up(void)
+{
+    figures.analysis.bounds_ms = analysis_bounds_ms;
+    figures.analysis.n_bounds = COUNT_OF(analysis_bounds_ms);
+    figures.notification.bounds_ms = notification_bounds_ms;
+    figures.notification.n_bounds = COUNT_OF(notification_bounds_ms);
+}
+
+md_figures *md_figures_now(void)
+{
+    pthread_once(&once, set_up);
+    return &figures;
+}
+
+const char *md_reject_reason_name(md_reject_reason reason)
+{
+    static const char *const names[] = {
+        [MD_REJECT_UNREADABLE] = "unreadable", [MD_REJECT_CONFLICT] = "conflict",
+        [MD_REJECT_DISK_LOW] = "disk_low",     [MD_REJECT_DRAINING] = "draining",
+        [MD_REJECT_INTERNAL] = "internal",
+    };
+    return (unsigned)reason < MD_REJECT_N_REASONS ? names[reason] : "unknown";
+}

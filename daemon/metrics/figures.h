@@ -1,0 +1,44 @@
+#ifndef MEDAID_DAEMON_METRICS_FIGURES_H
+#define MEDAID_DAEMON_METRICS_FIGURES_H
+
+/* What this process has counted since its start. The label sets are fixed: the reasons below,
+ * and the destinations of the configuration. Any thread. What the store knows (studies by
+ * state, the outbox) is asked there and not counted twice; see daemon/http/pages.h. */
+
+#include "daemon/metrics/metrics.h"
+
+enum {
+    MD_FIGURES_MAX_DESTINATIONS = 32
+};
+
+/* Why an object was not taken. */
+typedef enum md_reject_reason {
+    MD_REJECT_UNREADABLE, /* not what it claims to be: head, UIDs */
+    MD_REJECT_CONFLICT, /* other bytes under a known UID, and the configuration refuses them */
+    MD_REJECT_DISK_LOW,
+    MD_REJECT_DRAINING,
+    MD_REJECT_INTERNAL, /* the disk or the store failed */
+    MD_REJECT_N_REASONS
+} md_reject_reason;
+
+/* "unreadable", ...: the label. */
+const char *md_reject_reason_name(md_reject_reason reason);
+
+typedef struct md_figures {
+    md_counter received;  /* objects that were acknowledged as stored, known ones too */
+    md_counter repeated;  /* of these: known with the same bytes */
+    md_counter conflicts; /* of these: other bytes under a known UID, both kept */
+    md_counter rejected[MD_REJECT_N_REASONS];
+    md_counter connection_problems; /* associations and connections that did not go well */
+    md_histogram analysis;          /* one attempt at one study, whatever came of it */
+    md_counter analyses_failed;     /* attempts */
+    md_counter sent[MD_FIGURES_MAX_DESTINATIONS]; /* objects, by index in the configuration */
+    md_counter send_failures[MD_FIGURES_MAX_DESTINATIONS]; /* objects and attempts */
+    md_histogram notification; /* last image received to last result stored */
+    md_counter worker_restarts;
+} md_figures;
+
+/* The one set of this process. */
+md_figures *md_figures_now(void);
+
+#endif
