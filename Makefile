@@ -5,7 +5,7 @@ DEMO ?= demo
 FUZZ_SECONDS ?= 3600
 SOAK_KILLS ?= 500
 MESON = /usr/bin/meson
-PROGRAMS = daemon/medaid
+PROGRAMS = daemon/medaid daemon/medaidctl
 
 .PHONY: all build demo check bench soak fuzz install clean format
 

@@ -1,0 +1,150 @@
+#include "daemon/ctl_print.h"
+
+#include <inttypes.h>
+#include <stdbool.h>
+#include <string.h>
+
+enum {
+    CELL_BYTES = 192
+};
+
+typedef struct cell {
+    char text[CELL_BYTES];
+} cell;
+
+/* A member as text. */
+static cell show(const json_t *object, const char *key)
+{
+    const json_t *value = json_object_get(object, key);
+    cell shown = {"-"};
+    if (json_is_string(value) && json_string_length(value) > 0) {
+        snprintf(shown.text, sizeof shown.text, "%s", json_string_value(value));
+    } else if (json_is_integer(value)) {
+        snprintf(shown.text, sizeof shown.text, "%" JSON_INTEGER_FORMAT,
+                 json_integer_value(value));
+    } else if (json_is_real(value)) {
+        snprintf(shown.text, sizeof shown.text, "%.1f", json_real_value(value));
+    } else if (json_is_boolean(value)) {
+        snprintf(shown.text, sizeof shown.text, "%s", json_is_true(value) ? "yes" : "no");
+    }
+    for (char *at = shown.text; *at != '\0'; at++) {
+        *at = (unsigned char)*at < 0x20 || *at == 0x7f ? '?' : *at;
+    }
+    return shown;
+}
+
+/* Bytes for people: 1.5 GiB. */
+static cell show_bytes(const json_t *object, const char *key)
+{
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
+    double value = (double)json_integer_value(json_object_get(object, key));
+    size_t unit = 0;
+    cell shown;
+    while (value >= 1024 && unit + 1 < sizeof units / sizeof *units) {
+        value /= 1024;
+        unit++;
+    }
+    snprintf(shown.text, sizeof shown.text, unit == 0 ? "%.0f %s" : "%.1f %s", value,
+             units[unit]);
+    return shown;
+}
+
+static void print_problems(const json_t *status, FILE *out)
+{
+    const json_t *problems = json_object_get(status, "problems");
+    fputs(json_is_true(json_object_get(status, "ready")) ? "ready" : "not ready", out);
+    for (size_t i = 0; i < json_array_size(problems); i++) {
+        const char *name = json_string_value(json_array_get(problems, i));
+        fprintf(out, "%s%s", i == 0 ? ": " : ", ", name == NULL ? "?" : name);
+    }
+    fputs(json_is_true(json_object_get(status, "paused")) ? ", paused\n" : "\n", out);
+}
+
+void md_ctl_print_status(const json_t *status, FILE *out)
+{
+    const char *name = NULL;
+    const json_t *studies = json_object_get(status, "studies");
+    const json_t *outbox = json_object_get(status, "outbox");
+    const json_t *destinations = json_object_get(status, "destinations");
+    void *at;
+    fprintf(out, "medaid %s, up %s s, ", show(status, "version").text,
+            show(status, "uptime_s").text);
+    print_problems(status, out);
+    fputs("studies     ", out);
+    for (at = json_object_iter(json_object_get(status, "studies")); at != NULL;
+         at = json_object_iter_next(json_object_get(status, "studies"), at)) {
+        name = json_object_iter_key(at);
+        fprintf(out, "  %s %s", name, show(studies, name).text);
+    }
+    fprintf(out, "\nqueue         oldest waits %s s\n", show(status, "queue_age_s").text);
+    fprintf(out, "outbox        pending %s  dead %s\n", show(outbox, "pending").text,
+            show(outbox, "dead").text);
+    fprintf(out, "storage       %s instances, %s, %s free\n", show(status, "instances").text,
+            show_bytes(status, "stored_bytes").text,
+            show_bytes(status, "disk_free_bytes").text);
+    for (size_t i = 0; i < json_array_size(destinations); i++) {
+        const json_t *each = json_array_get(destinations, i);
+        fprintf(out, "destination   %s: sent %s, failed attempts %s\n", show(each, "name").text,
+                show(each, "sent").text, show(each, "failures").text);
+    }
+}
+
+void md_ctl_print_studies(const json_t *page, FILE *out)
+{
+    const json_t *list = json_object_get(page, "studies");
+    fprintf(out, "%-16s  %-11s %4s %6s %10s  %-24s  %s\n", "study", "state", "gen", "images",
+            "size", "last received", "reason");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *each = json_array_get(list, i);
+        fprintf(out, "%-16s  %-11s %4s %6s %10s  %-24s  %s\n", show(each, "study").text,
+                show(each, "state").text, show(each, "generation").text,
+                show(each, "instances").text, show_bytes(each, "bytes").text,
+                show(json_object_get(each, "clock"), "last_received").text,
+                show(each, "reason").text);
+    }
+    if (json_object_get(page, "next_before") != NULL) {
+        fprintf(out, "more: --before %s\n", show(page, "next_before").text);
+    }
+}
+
+void md_ctl_print_study(const json_t *study, FILE *out)
+{
+    static const char *const times[] = {"first_received", "last_received", "complete",
+                                        "analysis_start", "analysis_end",  "stored"};
+    static const char *const facts[] = {"state",     "generation", "priority",
+                                        "instances", "conflicts",  "failed_attempts",
+                                        "late",      "reason",     "time_to_notification_s"};
+    const json_t *clock = json_object_get(study, "clock");
+    const json_t *objects = json_object_get(study, "objects");
+    const json_t *outbox = json_object_get(study, "outbox");
+    fprintf(out, "study %s, %s\n", show(study, "study").text, show_bytes(study, "bytes").text);
+    for (size_t i = 0; i < sizeof facts / sizeof *facts; i++) {
+        fprintf(out, "  %-22s  %s\n", facts[i], show(study, facts[i]).text);
+    }
+    for (size_t i = 0; i < sizeof times / sizeof *times; i++) {
+        fprintf(out, "  %-22s  %s\n", times[i], show(clock, times[i]).text);
+    }
+    for (size_t i = 0; i < json_array_size(objects); i++) {
+        const json_t *each = json_array_get(objects, i);
+        fprintf(out, "object  %-8s generation %s, %s, %s\n", show(each, "kind").text,
+                show(each, "generation").text, show_bytes(each, "bytes").text,
+                show(each, "created").text);
+    }
+    for (size_t i = 0; i < json_array_size(outbox); i++) {
+        const json_t *each = json_array_get(outbox, i);
+        fprintf(out, "outbox  %-8s to %s: %s, attempts %s, next %s\n", show(each, "kind").text,
+                show(each, "destination").text, show(each, "state").text,
+                show(each, "attempts").text, show(each, "next_attempt").text);
+    }
+}
+
+void md_ctl_print_change(const json_t *answer, FILE *out)
+{
+    if (json_object_get(answer, "study") != NULL) {
+        fprintf(out, "study %s is %s\n", show(answer, "study").text,
+                show(answer, "state").text);
+    } else {
+        fprintf(out, "paused %s, draining %s\n", show(answer, "paused").text,
+                show(answer, "draining").text);
+    }
+}

@@ -1,0 +1,16 @@
+#ifndef MEDAID_DAEMON_CTL_PRINT_H
+#define MEDAID_DAEMON_CTL_PRINT_H
+
+/* The daemon's JSON as tables for people. What is missing in it is shown as "-"; control
+ * characters of texts are not printed. One thread. */
+
+#include <jansson.h>
+#include <stdio.h>
+
+void md_ctl_print_status(const json_t *status, FILE *out);
+void md_ctl_print_studies(const json_t *page, FILE *out);
+void md_ctl_print_study(const json_t *study, FILE *out);
+/* The answer to a change: one line. */
+void md_ctl_print_change(const json_t *answer, FILE *out);
+
+#endif

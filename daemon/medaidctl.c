@@ -1,0 +1,233 @@
+/* The program `medaidctl`: shows and steers a running daemon over its Unix socket. */
+
+#include "conf/conf.h"
+#include "daemon/ctl_client.h"
+#include "daemon/ctl_print.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char usage[] =
+    "usage: medaidctl status                how the daemon is\n"
+    "       medaidctl studies               the studies that it keeps, newest first\n"
+    "       medaidctl show KEY              one study: its clock, objects and outbox\n"
+    "       medaidctl retry KEY             a failed study or one in quarantine again\n"
+    "       medaidctl quarantine KEY        do not analyse or send it any more\n"
+    "       medaidctl pause                 start no new analysis\n"
+    "       medaidctl drain                 take no new object\n"
+    "       medaidctl resume                the end of pause and drain\n"
+    "       medaidctl --version | --help\n"
+    "\n"
+    "  --config FILE   the daemon's configuration, for its storage.path\n"
+    "  --socket PATH   its socket (default: medaid.sock in storage.path)\n"
+    "  --json          the daemon's answer as it is\n"
+    "with studies:\n"
+    "  --state STATE   receiving, complete, analysing, reporting, sending, done, failed or\n"
+    "                  quarantined\n"
+    "  --limit N       at most so many, 1..1000 (default: 100)\n"
+    "  --before N      the next page, as the last one names it\n"
+    "\n"
+    "exit: 0 done, 1 the daemon failed, 2 usage or configuration, 3 no such study,\n"
+    "      4 the study's state does not allow it, 5 no daemon answers\n";
+
+typedef enum exit_code {
+    EXIT_DONE = 0,
+    EXIT_FAILED = 1,
+    EXIT_USAGE = 2,
+    EXIT_NO_STUDY = 3,
+    EXIT_WRONG_STATE = 4,
+    EXIT_NO_DAEMON = 5
+} exit_code;
+
+typedef struct command {
+    const char *name, *method;
+    const char *before_key, *after_key; /* of the target; after_key NULL: takes no key */
+    void (*print)(const json_t *answer, FILE *out);
+} command;
+
+static const command commands[] = {
+    {"status", "GET", "/api/v1/status", NULL, md_ctl_print_status},
+    {"studies", "GET", "/api/v1/studies", NULL, md_ctl_print_studies},
+    {"show", "GET", "/api/v1/study/", "", md_ctl_print_study},
+    {"retry", "POST", "/api/v1/study/", "/retry", md_ctl_print_change},
+    {"quarantine", "POST", "/api/v1/study/", "/quarantine", md_ctl_print_change},
+    {"pause", "POST", "/api/v1/pause", NULL, md_ctl_print_change},
+    {"drain", "POST", "/api/v1/drain", NULL, md_ctl_print_change},
+    {"resume", "POST", "/api/v1/resume", NULL, md_ctl_print_change},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+typedef struct arguments {
+    const char *config, *socket, *state, *limit, *before;
+    bool json, finished;
+} arguments;
+
+static bool parse_options(int argc, char **argv, arguments *args)
+{
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'},
+        {"socket", required_argument, NULL, 's'},
+        {"json", no_argument, NULL, 'j'},
+        {"state", required_argument, NULL, 't'},
+        {"limit", required_argument, NULL, 'l'},
+        {"before", required_argument, NULL, 'b'},
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'v'},
+        {NULL, 0, NULL, 0},
+    };
+    int option;
+    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        switch (option) {
+        case 'c':
+            args->config = optarg;
+            break;
+        case 's':
+            args->socket = optarg;
+            break;
+        case 'j':
+            args->json = true;
+            break;
+        case 't':
+            args->state = optarg;
+            break;
+        case 'l':
+            args->limit = optarg;
+            break;
+        case 'b':
+            args->before = optarg;
+            break;
+        case 'h':
+            fputs(usage, stdout);
+            args->finished = true;
+            return true;
+        case 'v':
+            puts("medaidctl " MEDAID_VERSION);
+            args->finished = true;
+            return true;
+        default:
+            fputs("medaidctl: see medaidctl --help\n", stderr);
+            return false;
+        }
+    }
+    return true;
+}
+
+static exit_code complain(const char *reason, exit_code code)
+{
+    fprintf(stderr, "medaidctl: %s\n", reason);
+    return code;
+}
+
+/* A word that goes into the request's target as it is. */
+static bool is_word(const char *text)
+{
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyz0123456789";
+    size_t length = strlen(text);
+    return length > 0 && length <= 32 && strspn(text, allowed) == length;
+}
+
+static bool add_query(char *target, size_t n_bytes, const char *name, const char *value)
+{
+    size_t used = strlen(target);
+    if (value == NULL) {
+        return true;
+    }
+    if (!is_word(value)) {
+        return false;
+    }
+    int length = snprintf(target + used, n_bytes - used, "%c%s=%s",
+                          strchr(target, '?') == NULL ? '?' : '&', name, value);
+    return length > 0 && (size_t)length < n_bytes - used;
+}
+
+/* The target of the request; false: the arguments do not fit the command. */
+static bool make_target(const command *wanted, const arguments *args, char **words,
+                        size_t n_words, char target[512])
+{
+    bool is_list = strcmp(wanted->name, "studies") == 0;
+    bool has_query = args->state != NULL || args->limit != NULL || args->before != NULL;
+    if (n_words != (wanted->after_key != NULL ? 1 : 0) || (has_query && !is_list) ||
+        (n_words == 1 && !is_word(words[0]))) {
+        return false;
+    }
+    snprintf(target, 512, "%s%s%s", wanted->before_key, n_words == 1 ? words[0] : "",
+             wanted->after_key != NULL ? wanted->after_key : "");
+    return add_query(target, 512, "state", args->state) &&
+           add_query(target, 512, "limit", args->limit) &&
+           add_query(target, 512, "before", args->before);
+}
+
+static exit_code code_of(unsigned http)
+{
+    switch (http) {
+    case 200:
+        return EXIT_DONE;
+    case 400:
+        return EXIT_USAGE;
+    case 404:
+        return EXIT_NO_STUDY;
+    case 409:
+        return EXIT_WRONG_STATE;
+    default:
+        return EXIT_FAILED;
+    }
+}
+
+static exit_code run(const command *wanted, const char *socket_path, const char *target,
+                     bool as_json)
+{
+    md_ctl_answer answer;
+    md_error err = {0};
+    md_status status = md_ctl_request(socket_path, wanted->method, target, &answer, &err);
+    if (status != MD_OK) {
+        return complain(err.msg, EXIT_NO_DAEMON);
+    }
+    MD_AUTO(md_freep) char *body = answer.body;
+    exit_code code = code_of(answer.code);
+    json_t *json = json_loadb(body, answer.n_bytes, 0, NULL);
+    if (json == NULL) {
+        return complain("the answer is not JSON", EXIT_FAILED);
+    }
+    const char *reason = json_string_value(json_object_get(json, "error"));
+    if (as_json) {
+        fwrite(body, 1, answer.n_bytes, stdout);
+    } else if (code == EXIT_DONE) {
+        wanted->print(json, stdout);
+    }
+    if (code != EXIT_DONE) {
+        (void)complain(reason == NULL ? "the daemon failed" : reason, code);
+    }
+    json_decref(json);
+    return fflush(stdout) == 0 ? code : EXIT_FAILED;
+}
+
+int main(int argc, char **argv)
+{
+    static md_conf conf;
+    arguments args = {0};
+    char target[512];
+    char socket_path[MD_CONF_TEXT_BYTES + 32];
+    md_error err = {0};
+    if (!parse_options(argc, argv, &args)) {
+        return EXIT_USAGE;
+    }
+    if (args.finished) {
+        return EXIT_DONE;
+    }
+    const command *wanted = commands;
+    while (optind < argc && wanted->name != NULL && strcmp(wanted->name, argv[optind]) != 0) {
+        wanted++;
+    }
+    if (optind == argc || wanted->name == NULL ||
+        !make_target(wanted, &args, argv + optind + 1, (size_t)(argc - optind - 1), target)) {
+        fputs(usage, stderr);
+        return EXIT_USAGE;
+    }
+    md_conf_defaults(&conf);
+    if (args.config != NULL && md_conf_load(args.config, &conf, &err) != MD_OK) {
+        return complain(err.msg, EXIT_USAGE);
+    }
+    snprintf(socket_path, sizeof socket_path, "%s/medaid.sock", conf.storage.path);
+    return run(wanted, args.socket != NULL ? args.socket : socket_path, target, args.json);
+}
