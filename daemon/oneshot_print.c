@@ -1,5 +1,7 @@
 #include "daemon/oneshot_print.h"
 
+#include "dicom/report/text.h"
+
 #include <string.h>
 
 #include <jansson.h>
@@ -41,17 +43,18 @@ static void print_findings(FILE *out, const md_result *result)
     if (result->n_findings == 0) {
         return;
     }
-    fprintf(out, "    %-28s %-13s %7s %10s\n", "finding", "presence", "score", "threshold");
+    fprintf(out, "    %-28s %-13s %9s %10s\n", "finding", "presence", "score", "threshold");
     for (size_t i = 0; i < result->n_findings; i++) {
         const md_finding *finding = &result->findings[i];
-        fprintf(out, "    %-28s %-13s %7.3f %10.3f", finding->concept.meaning,
-                md_presence_name(finding->presence), finding->score, finding->threshold);
+        char score[MD_SCORE_BYTES], threshold[MD_SCORE_BYTES];
+        md_text_score(finding->score, finding->threshold, finding->score_is_probability, score,
+                      threshold);
+        fprintf(out, "    %-28s %-13s %9s %10s", finding->concept.meaning,
+                md_presence_name(finding->presence), score, threshold);
         if (count_analysed(result) > 1) {
             fprintf(out, "   image %u", finding->instance_index + 1);
         }
-        fprintf(out, "%s%s\n",
-                finding->score_is_probability ? "" : "   (score is not a probability)",
-                finding->urgent ? "   URGENT" : "");
+        fputs(finding->urgent ? "   URGENT\n" : "\n", out);
     }
 }
 
