@@ -14,8 +14,8 @@ extern "C" {
 
 enum {
     MD_GATE_MAX_PENDING = 1024,                    /* connections that have not asked yet */
-    MD_GATE_MAX_BUFFERED_BYTES = 16 * 1024 * 1024, /* of their unfinished requests together */
-    MD_GATE_TLS_BYTES = 24 * 1024, /* what one TLS session counts as among these */
+    MD_GATE_MAX_BUFFERED_BYTES = 32 * 1024 * 1024, /* of their unfinished requests together */
+    MD_GATE_TLS_BYTES = 48 * 1024, /* a TLS session counts as so much; measured 47 KiB */
     MD_PEER_ADDRESS_BYTES = 64,
 };
 

@@ -1,4 +1,4 @@
-#include "bench.h"
+#include "tls_bench.h"
 
 #include "base/clock.h"
 #include "dicom/network/bytes.h"
@@ -15,7 +15,6 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,239 +26,6 @@
 
 #include <cmocka.h>
 
-extern char **environ;
-
-#define STUDY "1.2.3.4.5"
-
-static char folder[64]; /* of certificates and keys that live as long as the test */
-
-static pid_t start(const char *const *arguments)
-{
-    posix_spawn_file_actions_t actions;
-    pid_t pid = 0;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
-    posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
-    union {
-        const char *const *in;
-        char *const *out;
-    } argv = {.in = arguments};
-    assert_int_equal(posix_spawnp(&pid, arguments[0], &actions, NULL, argv.out, environ), 0);
-    posix_spawn_file_actions_destroy(&actions);
-    return pid;
-}
-
-static int run(const char *const *arguments)
-{
-    int status = 0;
-    pid_t pid = start(arguments);
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
-/* Path of a file of the folder; 64 at a time. */
-static const char *in_folder(const char *name, const char *ending)
-{
-    static char paths[64][128];
-    static unsigned next;
-    char *path = paths[next++ % 64];
-    snprintf(path, 128, "%s/%s%s", folder, name, ending);
-    return path;
-}
-
-static void write_text(const char *path, const char *text)
-{
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    fputs(text, file);
-    assert_int_equal(fclose(file), 0);
-}
-
-/* NAME.key and NAME.crt; issuer NULL: self-signed, a CA. */
-static void make_certificate(const char *name, const char *issuer, const char *algorithm,
-                             const char *option, const char *alternative, const char *days)
-{
-    char subject[64], extension[256];
-    snprintf(subject, sizeof subject, "/CN=%s", name);
-    const char *const root[] = {"openssl", "req",
-                                "-x509",   "-newkey",
-                                algorithm, "-pkeyopt",
-                                option,    "-nodes",
-                                "-subj",   subject,
-                                "-days",   days,
-                                "-keyout", in_folder(name, ".key"),
-                                "-out",    in_folder(name, ".crt"),
-                                NULL};
-    if (issuer == NULL) {
-        assert_int_equal(run(root), 0);
-        return;
-    }
-    const char *request_file = in_folder(name, ".csr"), *extension_file = in_folder(name, "");
-    const char *const request[] = {"openssl",
-                                   "req",
-                                   "-newkey",
-                                   algorithm,
-                                   "-pkeyopt",
-                                   option,
-                                   "-nodes",
-                                   "-subj",
-                                   subject,
-                                   "-keyout",
-                                   in_folder(name, ".key"),
-                                   "-out",
-                                   request_file,
-                                   NULL};
-    assert_int_equal(run(request), 0);
-    snprintf(extension, sizeof extension, "basicConstraints=critical,CA:FALSE\n%s%s\n",
-             alternative != NULL ? "subjectAltName=" : "",
-             alternative != NULL ? alternative : "");
-    write_text(extension_file, extension);
-    const char *const sign[] = {"openssl",
-                                "x509",
-                                "-req",
-                                "-in",
-                                request_file,
-                                "-CA",
-                                in_folder(issuer, ".crt"),
-                                "-CAkey",
-                                in_folder(issuer, ".key"),
-                                "-days",
-                                days,
-                                "-extfile",
-                                extension_file,
-                                "-out",
-                                in_folder(name, ".crt"),
-                                NULL};
-    assert_int_equal(run(sign), 0);
-}
-
-/* The client's certificate again, but valid from tomorrow. */
-static void make_early_certificate(void)
-{
-    FILE *in = fopen(in_folder("client", ".crt"), "r");
-    assert_non_null(in);
-    X509 *certificate = PEM_read_X509(in, NULL, NULL, NULL);
-    fclose(in);
-    in = fopen(in_folder("ca", ".key"), "r");
-    assert_non_null(in);
-    EVP_PKEY *key = PEM_read_PrivateKey(in, NULL, NULL, NULL);
-    fclose(in);
-    assert_true(certificate != NULL && key != NULL);
-    assert_non_null(X509_gmtime_adj(X509_getm_notBefore(certificate), 86400));
-    assert_non_null(X509_gmtime_adj(X509_getm_notAfter(certificate), 2 * 86400));
-    assert_true(X509_sign(certificate, key, EVP_sha256()) > 0);
-    FILE *out = fopen(in_folder("early", ".crt"), "w");
-    assert_non_null(out);
-    assert_int_equal(PEM_write_X509(out, certificate), 1);
-    assert_int_equal(fclose(out), 0);
-    X509_free(certificate);
-    EVP_PKEY_free(key);
-}
-
-static int make_all(void **state)
-{
-    static const char p256[] = "ec_paramgen_curve:P-256";
-    (void)state;
-    test_folder_make(folder);
-    make_certificate("ca", NULL, "ec", p256, NULL, "2");
-    make_certificate("other-ca", NULL, "ec", p256, NULL, "2");
-    make_certificate("server", "ca", "rsa", "rsa_keygen_bits:2048",
-                     "IP:127.0.0.1,DNS:localhost", "1");
-    make_certificate("client", "ca", "ec", p256, NULL, "1");
-    make_certificate("stranger", "other-ca", "ec", p256, "IP:127.0.0.1", "1");
-    make_certificate("expired", "ca", "ec", p256, "IP:127.0.0.1", "-1");
-    make_certificate("elsewhere", "ca", "ec", p256, "DNS:pacs.example", "1");
-    make_certificate("weak", "ca", "rsa", "rsa_keygen_bits:1024", NULL, "1");
-    make_early_certificate();
-    return 0;
-}
-
-static int remove_all(void **state)
-{
-    (void)state;
-    test_folder_remove(folder);
-    return 0;
-}
-
-static md_tls_options files_of(const char *name, const char *ca)
-{
-    static char paths[16][3][128];
-    static unsigned next;
-    unsigned at = next++ % 16;
-    snprintf(paths[at][0], 128, "%s/%s.crt", folder, name);
-    snprintf(paths[at][1], 128, "%s/%s.key", folder, name);
-    snprintf(paths[at][2], 128, "%s/%s.crt", folder, ca);
-    return (md_tls_options){
-        .certificate = paths[at][0], .private_key = paths[at][1], .ca = paths[at][2]};
-}
-
-static void start_scp(test_scp *scp, const md_tls_options *tls, unsigned timeout_s)
-{
-    md_scp_options options = {
-        .ae_title = "MEDAID",
-        .bind_address = "127.0.0.1",
-        .max_associations = 64,
-        .association_timeout_s = timeout_s,
-        .max_pdu_bytes = 128 * 1024,
-        .max_object_bytes = 8 << 20,
-        .tls = tls,
-    };
-    test_scp_start(scp, &options);
-}
-
-static md_peer peer_at(const char *port, const md_tls_options *tls)
-{
-    md_peer peer = {.timeout_s = 20, .own_ae_title = "TESTER", .tls = tls};
-    char text[64];
-    snprintf(text, sizeof text, "MEDAID@127.0.0.1:%s", port);
-    assert_int_equal(md_peer_parse(text, &peer, NULL), MD_OK);
-    return peer;
-}
-
-static void assert_echo(const char *port, const md_tls_options *tls)
-{
-    md_peer peer = peer_at(port, tls);
-    md_error err = {0};
-    if (md_scu_echo(&peer, &err) != MD_OK) {
-        fail_msg("%s", err.msg);
-    }
-}
-
-/* The echo fails, and its error says so. */
-static void assert_no_echo(const char *port, const md_tls_options *tls, md_status status,
-                           const char *says)
-{
-    md_peer peer = peer_at(port, tls);
-    md_error err = {0};
-    assert_int_equal(md_scu_echo(&peer, &err), status);
-    if (strstr(err.msg, says) == NULL) {
-        fail_msg("expected \"%s\", got \"%s\"", says, err.msg);
-    }
-}
-
-static void wait_for_event(test_scp *scp, const char *text)
-{
-    char line[512];
-    for (int i = 0; i < 6000 && !test_scp_said(scp, text, NULL); i++) {
-        usleep(10000);
-    }
-    if (!test_scp_said(scp, text, line)) {
-        fail_msg("expected \"%s\", the last event is \"%s\"", text, line);
-    }
-}
-
-static void make_file(const char *in, unsigned index, size_t n_pixel_bytes, char ret_path[128])
-{
-    test_dataset dataset;
-    char instance[MD_UID_BYTES];
-    snprintf(ret_path, 128, "%s/%u.dcm", in, index);
-    snprintf(instance, sizeof instance, "1.2.3.4.5.1.%u", index);
-    test_dataset_init(&dataset, MD_ENCODING_EXPLICIT_LITTLE, n_pixel_bytes + 4096);
-    test_dataset_fill(&dataset, TEST_CT_CLASS, instance, STUDY, n_pixel_bytes);
-    test_dataset_save(&dataset, ret_path, TEST_CT_CLASS, instance, MD_UID_EXPLICIT_LITTLE);
-    test_dataset_finish(&dataset);
-}
-
 static void test_own_peers(void **state)
 {
     enum {
@@ -270,16 +36,17 @@ static void test_own_peers(void **state)
     const char *list[N];
     md_send_outcome outcomes[N];
     md_error err = {0};
-    md_tls_options server = files_of("server", "ca"), client = files_of("client", "ca");
+    md_tls_options server = test_tls_options("server", "ca"),
+                   client = test_tls_options("client", "ca");
     (void)state;
-    start_scp(&scp, &server, 20);
+    test_tls_start(&scp, &server, 20);
     test_folder_make(objects);
     for (unsigned i = 0; i < N; i++) {
-        make_file(objects, i, 2000000 * i, paths[i]);
+        test_make_file(objects, i, 2000000 * i, paths[i]);
         list[i] = paths[i];
     }
-    md_peer peer = peer_at(scp.port, &client);
-    assert_echo(scp.port, &client);
+    md_peer peer = test_tls_peer(scp.port, &client);
+    assert_tls_echo(scp.port, &client);
     if (md_scu_send(&peer, list, N, outcomes, &err) != MD_OK) {
         fail_msg("%s", err.msg);
     }
@@ -296,26 +63,27 @@ static void test_dcmtk_client(void **state)
 {
     test_scp scp;
     char objects[64], path[128];
-    md_tls_options server = files_of("server", "ca"), client = files_of("client", "ca"),
-                   expired = files_of("expired", "ca");
+    md_tls_options server = test_tls_options("server", "ca"),
+                   client = test_tls_options("client", "ca"),
+                   expired = test_tls_options("expired", "ca");
     (void)state;
-    start_scp(&scp, &server, 20);
+    test_tls_start(&scp, &server, 20);
     test_folder_make(objects);
-    make_file(objects, 1, 1000000, path);
+    test_make_file(objects, 1, 1000000, path);
     const char *const echo[] = {"echoscu",          "+tls",   client.private_key,
                                 client.certificate, "+cf",    client.ca,
                                 "127.0.0.1",        scp.port, NULL};
-    assert_int_equal(run(echo), 0);
+    assert_int_equal(test_run(echo), 0);
     const char *const store[] = {"storescu", "+tls",    client.private_key, client.certificate,
                                  "+cf",      client.ca, "127.0.0.1",        scp.port,
                                  path,       NULL};
-    assert_int_equal(run(store), 0);
+    assert_int_equal(test_run(store), 0);
     assert_int_equal(scp.n_objects, 1);
     const char *const bad[] = {"echoscu",           "+tls",   expired.private_key,
                                expired.certificate, "+cf",    expired.ca,
                                "127.0.0.1",         scp.port, NULL};
-    assert_int_not_equal(run(bad), 0);
-    wait_for_event(&scp, "certificate has expired");
+    assert_int_not_equal(test_run(bad), 0);
+    test_wait_for_event(&scp, "certificate has expired");
     test_folder_remove(objects);
     test_scp_stop(&scp);
 }
@@ -325,12 +93,13 @@ static void test_dcmtk_server(void **state)
     char port[8], received[64], objects[64], path[128];
     md_send_outcome outcome;
     md_error err = {0};
-    md_tls_options server = files_of("server", "ca"), client = files_of("client", "ca");
+    md_tls_options server = test_tls_options("server", "ca"),
+                   client = test_tls_options("client", "ca");
     (void)state;
     test_free_port(port);
     test_folder_make(received);
     test_folder_make(objects);
-    make_file(objects, 1, 1000000, path);
+    test_make_file(objects, 1, 1000000, path);
     const char *const storescp[] = {"storescp",
                                     "-aet",
                                     "MEDAID",
@@ -343,8 +112,8 @@ static void test_dcmtk_server(void **state)
                                     received,
                                     port,
                                     NULL};
-    pid_t pid = start(storescp);
-    md_peer peer = peer_at(port, &client);
+    pid_t pid = test_spawn(storescp);
+    md_peer peer = test_tls_peer(port, &client);
     for (int i = 0; i < 600 && md_scu_echo(&peer, &err) != MD_OK; i++) {
         usleep(50000);
     }
@@ -369,31 +138,33 @@ static void test_dcmtk_server(void **state)
 static void test_certificates(void **state)
 {
     test_scp scp;
-    md_tls_options server = files_of("server", "ca"), client = files_of("client", "ca"),
-                   stranger = files_of("stranger", "ca"),
-                   other = files_of("client", "other-ca");
+    md_tls_options server = test_tls_options("server", "ca"),
+                   client = test_tls_options("client", "ca"),
+                   stranger = test_tls_options("stranger", "ca"),
+                   other = test_tls_options("client", "other-ca");
     (void)state;
-    start_scp(&scp, &server, 20);
-    assert_no_echo(scp.port, &stranger, MD_NETWORK, "TLS: the peer refuses: ");
-    wait_for_event(&scp, "the peer's certificate is not accepted: unable to get local issuer");
-    assert_no_echo(scp.port, &other, MD_NETWORK,
-                   "the peer's certificate is not accepted: unable to get local issuer");
-    wait_for_event(&scp, "the peer refuses: tlsv1 alert unknown ca");
-    assert_echo(scp.port, &client);
+    test_tls_start(&scp, &server, 20);
+    assert_no_tls_echo(scp.port, &stranger, MD_NETWORK, "TLS: the peer refuses: ");
+    test_wait_for_event(&scp,
+                        "the peer's certificate is not accepted: unable to get local issuer");
+    assert_no_tls_echo(scp.port, &other, MD_NETWORK,
+                       "the peer's certificate is not accepted: unable to get local issuer");
+    test_wait_for_event(&scp, "the peer refuses: tlsv1 alert unknown ca");
+    assert_tls_echo(scp.port, &client);
     test_scp_stop(&scp);
 
-    md_tls_options elsewhere = files_of("elsewhere", "ca");
-    start_scp(&scp, &elsewhere, 20);
-    assert_no_echo(scp.port, &client, MD_NETWORK, "not accepted: IP address mismatch");
-    md_peer peer = peer_at(scp.port, &client);
+    md_tls_options elsewhere = test_tls_options("elsewhere", "ca");
+    test_tls_start(&scp, &elsewhere, 20);
+    assert_no_tls_echo(scp.port, &client, MD_NETWORK, "not accepted: IP address mismatch");
+    md_peer peer = test_tls_peer(scp.port, &client);
     md_error err = {0};
     snprintf(peer.host, sizeof peer.host, "localhost");
     assert_int_equal(md_scu_echo(&peer, &err), MD_NETWORK);
     assert_non_null(strstr(err.msg, "ostname mismatch"));
     test_scp_stop(&scp);
     /* what is wrong with our own files shows before anything is sent */
-    md_tls_options expired = files_of("expired", "ca");
-    assert_no_echo("1", &expired, MD_IO, "the certificate has expired");
+    md_tls_options expired = test_tls_options("expired", "ca");
+    assert_no_tls_echo("1", &expired, MD_IO, "the certificate has expired");
 }
 
 /* A client of our own making, with what others leave out or insist on. */
@@ -450,11 +221,11 @@ static SSL_CTX *raw_context(const char *certificate, int version)
     assert_int_equal(SSL_CTX_set_min_proto_version(context, version), 1);
     assert_int_equal(SSL_CTX_set_max_proto_version(context, version), 1);
     if (certificate != NULL) {
-        assert_int_equal(SSL_CTX_use_certificate_file(context, in_folder(certificate, ".crt"),
-                                                      SSL_FILETYPE_PEM),
+        assert_int_equal(SSL_CTX_use_certificate_file(
+                             context, test_tls_file(certificate, ".crt"), SSL_FILETYPE_PEM),
                          1);
-        assert_int_equal(SSL_CTX_use_PrivateKey_file(context, in_folder(certificate, ".key"),
-                                                     SSL_FILETYPE_PEM),
+        assert_int_equal(SSL_CTX_use_PrivateKey_file(
+                             context, test_tls_file(certificate, ".key"), SSL_FILETYPE_PEM),
                          1);
     }
     return context;
@@ -479,17 +250,17 @@ static bool raw_try(const test_scp *scp, const char *certificate, int version,
 static void test_versions_and_suites(void **state)
 {
     test_scp scp;
-    md_tls_options server = files_of("server", "ca");
+    md_tls_options server = test_tls_options("server", "ca");
     (void)state;
-    start_scp(&scp, &server, 20);
+    test_tls_start(&scp, &server, 20);
     assert_true(raw_try(&scp, "client", TLS1_3_VERSION, NULL));
     assert_true(raw_try(&scp, "client", TLS1_2_VERSION, NULL));
     assert_true(raw_try(&scp, "client", TLS1_2_VERSION, "ECDHE-RSA-AES256-GCM-SHA384"));
     assert_false(raw_try(&scp, "client", TLS1_1_VERSION, NULL));
-    wait_for_event(&scp, "TLS: unsupported protocol");
+    test_wait_for_event(&scp, "TLS: unsupported protocol");
     /* no forward secrecy, no authenticated encryption, finite-field groups: not RFC 9325's */
     assert_false(raw_try(&scp, "client", TLS1_2_VERSION, "AES128-GCM-SHA256"));
-    wait_for_event(&scp, "TLS: no shared cipher");
+    test_wait_for_event(&scp, "TLS: no shared cipher");
     assert_false(raw_try(&scp, "client", TLS1_2_VERSION, "ECDHE-RSA-AES128-SHA256"));
     assert_false(raw_try(&scp, "client", TLS1_2_VERSION, "DHE-RSA-AES128-GCM-SHA256"));
     test_scp_stop(&scp);
@@ -498,23 +269,23 @@ static void test_versions_and_suites(void **state)
 static void test_verify(void **state)
 {
     test_scp scp;
-    md_tls_options server = files_of("server", "ca");
+    md_tls_options server = test_tls_options("server", "ca");
     (void)state;
-    start_scp(&scp, &server, 20);
+    test_tls_start(&scp, &server, 20);
     assert_false(raw_try(&scp, NULL, TLS1_3_VERSION, NULL));
-    wait_for_event(&scp, "TLS: peer did not return a certificate");
+    test_wait_for_event(&scp, "TLS: peer did not return a certificate");
     assert_false(raw_try(&scp, NULL, TLS1_2_VERSION, NULL));
     test_scp_stop(&scp);
     server.verify = MD_TLS_VERIFY_OPTIONAL;
-    start_scp(&scp, &server, 20);
+    test_tls_start(&scp, &server, 20);
     assert_true(raw_try(&scp, NULL, TLS1_3_VERSION, NULL));
     assert_true(raw_try(&scp, "client", TLS1_2_VERSION, NULL));
     assert_false(raw_try(&scp, "stranger", TLS1_3_VERSION, NULL));
-    wait_for_event(&scp, "certificate is not accepted");
+    test_wait_for_event(&scp, "certificate is not accepted");
     test_scp_stop(&scp);
     server.verify = MD_TLS_VERIFY_NONE;
     server.ca = NULL;
-    start_scp(&scp, &server, 20);
+    test_tls_start(&scp, &server, 20);
     assert_true(raw_try(&scp, NULL, TLS1_2_VERSION, NULL));
     assert_true(raw_try(&scp, "stranger", TLS1_3_VERSION, NULL));
     test_scp_stop(&scp);
@@ -525,9 +296,9 @@ static void test_no_second_handshake(void **state)
 {
     test_scp scp;
     int fd = -1, result = 0;
-    md_tls_options server = files_of("server", "ca");
+    md_tls_options server = test_tls_options("server", "ca");
     (void)state;
-    start_scp(&scp, &server, 20);
+    test_tls_start(&scp, &server, 20);
     SSL_CTX *context = raw_context("client", TLS1_2_VERSION);
     SSL *ssl = raw_client(&scp, context, &fd, &result);
     assert_int_equal(result, 1);
@@ -563,31 +334,33 @@ static void test_wrong_protocols(void **state)
 {
     test_scp scp;
     uint8_t answer[64];
-    md_tls_options server = files_of("server", "ca"), client = files_of("client", "ca");
+    md_tls_options server = test_tls_options("server", "ca"),
+                   client = test_tls_options("client", "ca");
     (void)state;
-    start_scp(&scp, &server, 20);
-    assert_no_echo(scp.port, NULL, MD_NETWORK, "the peer aborted");
-    wait_for_event(&scp, "connection_refused: an association without TLS on the port with TLS");
+    test_tls_start(&scp, &server, 20);
+    assert_no_tls_echo(scp.port, NULL, MD_NETWORK, "the peer aborted");
+    test_wait_for_event(&scp,
+                        "connection_refused: an association without TLS on the port with TLS");
     assert_int_equal(scp.n_events, 1);
     assert_int_equal(say(&scp, "GET / HTTP/1.1\r\n\r\n", 18, answer), 0);
-    wait_for_event(&scp, "connection_refused: an HTTP request on the DICOM port");
+    test_wait_for_event(&scp, "connection_refused: an HTTP request on the DICOM port");
     assert_int_equal(say(&scp, "\xff\xff\xff\xff\xff", 5, answer), 0);
-    wait_for_event(&scp, "connection_refused: not DICOM");
+    test_wait_for_event(&scp, "connection_refused: not DICOM");
     assert_int_equal(scp.n_events, 3);
     /* a hello that is none gets an alert */
     assert_true(say(&scp, "\x16\3\1\0\5\1\0\0\1\0\0\0\0\0\0", 15, answer) > 0);
     assert_int_equal(answer[0], 0x15);
-    wait_for_event(&scp, "connection_refused: TLS: ");
+    test_wait_for_event(&scp, "connection_refused: TLS: ");
     int fd = test_connect(&scp);
     test_write(fd, "\x16\3\1\2\0\1", 6);
     close(fd);
-    wait_for_event(&scp, "connection_refused: closed within the TLS handshake");
-    assert_echo(scp.port, &client);
+    test_wait_for_event(&scp, "connection_refused: closed within the TLS handshake");
+    assert_tls_echo(scp.port, &client);
     test_scp_stop(&scp);
 
-    start_scp(&scp, NULL, 20);
-    assert_no_echo(scp.port, &client, MD_NETWORK, "TLS: ");
-    wait_for_event(&scp, "connection_refused: a TLS hello on the port without TLS");
+    test_tls_start(&scp, NULL, 20);
+    assert_no_tls_echo(scp.port, &client, MD_NETWORK, "TLS: ");
+    test_wait_for_event(&scp, "connection_refused: a TLS hello on the port without TLS");
     assert_int_equal(scp.n_events, 1);
     test_scp_stop(&scp);
 }
@@ -610,6 +383,18 @@ static size_t record_hello(uint8_t *ret_bytes, size_t room)
     return (size_t)n;
 }
 
+static int64_t slowest_echo_us(const test_scp *scp, const md_tls_options *client)
+{
+    int64_t worst_us = 0;
+    for (int i = 0; i < 20; i++) {
+        int64_t begin_us = md_clock_monotonic_us();
+        assert_tls_echo(scp->port, client);
+        int64_t took_us = md_clock_monotonic_us() - begin_us;
+        worst_us = took_us > worst_us ? took_us : worst_us;
+    }
+    return worst_us;
+}
+
 /* Silent ones, those that stop within their hello, and those that never answer ours. */
 static void test_stalled_handshakes_do_not_matter(void **state)
 {
@@ -620,46 +405,53 @@ static void test_stalled_handshakes_do_not_matter(void **state)
     static uint8_t hello[2048];
     int stalled[N];
     size_t n_hello = record_hello(hello, sizeof hello);
-    md_tls_options server = files_of("server", "ca"), client = files_of("client", "ca");
+    md_tls_options server = test_tls_options("server", "ca"),
+                   client = test_tls_options("client", "ca");
     (void)state;
-    start_scp(&scp, &server, 60);
+    test_tls_start(&scp, &server, 60);
+    int64_t alone_us = slowest_echo_us(&scp, &client);
     for (int i = 0; i < N; i++) {
         stalled[i] = test_connect(&scp);
         test_write(stalled[i], hello, i % 3 == 0 ? 0 : i % 3 == 1 ? n_hello / 2 : n_hello);
     }
-    int64_t worst_us = 0;
-    for (int i = 0; i < 20; i++) {
-        int64_t begin_us = md_clock_monotonic_us();
-        assert_echo(scp.port, &client);
-        int64_t took_us = md_clock_monotonic_us() - begin_us;
-        worst_us = took_us > worst_us ? took_us : worst_us;
-    }
-    print_message("# the slowest of 20 echoes beside %d stalled handshakes: %.1f ms\n", N,
-                  (double)worst_us / 1e3);
+    int64_t beside_us = slowest_echo_us(&scp, &client);
+    print_message("# the slowest of 20 echoes: alone %.1f ms, beside %d stalled handshakes "
+                  "%.1f ms\n",
+                  (double)alone_us / 1e3, N, (double)beside_us / 1e3);
     assert_int_equal(scp.n_refused_connections, 0);
     for (int i = 0; i < N; i++) {
         close(stalled[i]);
     }
     test_scp_stop(&scp);
 
-    start_scp(&scp, &server, 1);
+    test_tls_start(&scp, &server, 1);
     int fd = test_connect(&scp);
     test_write(fd, hello, n_hello / 2);
     for (size_t i = n_hello / 2; i < n_hello && scp.n_refused_connections == 0; i++) {
         test_write(fd, hello + i, 1); /* a byte now and then does not help */
         usleep(50000);
     }
-    wait_for_event(&scp, "no TLS handshake within 1 s");
+    test_wait_for_event(&scp, "no TLS handshake within 1 s");
     close(fd);
     /* after the handshake there is an association to be asked for */
     int result = 0;
     SSL_CTX *context = raw_context("client", TLS1_3_VERSION);
     SSL *ssl = raw_client(&scp, context, &fd, &result);
     assert_int_equal(result, 1);
-    wait_for_event(&scp, "no association request within 1 s");
+    test_wait_for_event(&scp, "no association request within 1 s");
     finish_raw(ssl, fd);
     SSL_CTX_free(context);
     test_scp_stop(&scp);
+}
+
+static long resident_kib(void)
+{
+    long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    assert_non_null(file);
+    assert_int_equal(fscanf(file, "%*d %ld", &pages), 1);
+    fclose(file);
+    return pages * (sysconf(_SC_PAGESIZE) / 1024);
 }
 
 /* More handshakes than there is room for: the oldest give way, the newest is served. */
@@ -672,15 +464,19 @@ static void test_handshakes_are_bounded(void **state)
     static uint8_t hello[2048];
     static int stalled[N];
     size_t n_hello = record_hello(hello, sizeof hello);
-    md_tls_options server = files_of("server", "ca"), client = files_of("client", "ca");
+    md_tls_options server = test_tls_options("server", "ca"),
+                   client = test_tls_options("client", "ca");
     (void)state;
-    start_scp(&scp, &server, 60);
+    test_tls_start(&scp, &server, 60);
+    long before_kib = resident_kib();
     for (int i = 0; i < N; i++) {
         stalled[i] = test_connect(&scp);
-        test_write(stalled[i], hello, n_hello / 2);
+        test_write(stalled[i], hello, i % 2 == 0 ? n_hello / 2 : n_hello);
     }
-    wait_for_event(&scp, "too many unfinished TLS handshakes");
-    assert_echo(scp.port, &client);
+    test_wait_for_event(&scp, "too many unfinished TLS handshakes");
+    print_message("# %d unfinished handshakes hold %ld KiB\n", N - 10,
+                  resident_kib() - before_kib);
+    assert_tls_echo(scp.port, &client);
     for (int i = 0; i < N; i++) {
         close(stalled[i]);
     }
@@ -691,7 +487,7 @@ static void test_handshakes_are_bounded(void **state)
 static void test_silent_server(void **state)
 {
     md_error err = {0};
-    md_tls_options client = files_of("client", "ca");
+    md_tls_options client = test_tls_options("client", "ca");
     md_wire wire;
     md_tls *tls = NULL;
     (void)state;
@@ -720,14 +516,37 @@ static unsigned count_descriptors(void)
     return n;
 }
 
-static long resident_kib(void)
+/* Beyond the limit the rejection goes through TLS, and stopping ends an idle association. */
+static void test_limit_and_stop(void **state)
 {
-    long pages = 0;
-    FILE *file = fopen("/proc/self/statm", "r");
-    assert_non_null(file);
-    assert_int_equal(fscanf(file, "%*d %ld", &pages), 1);
-    fclose(file);
-    return pages * (sysconf(_SC_PAGESIZE) / 1024);
+    test_scp scp;
+    int fd = -1, result = 0;
+    uint8_t bytes[MD_PDU_SHORT_BYTES] = {0};
+    md_tls_options server = test_tls_options("server", "ca"),
+                   client = test_tls_options("client", "ca");
+    md_scp_options options = {
+        .ae_title = "MEDAID",
+        .bind_address = "127.0.0.1",
+        .max_associations = 1,
+        .association_timeout_s = 60,
+        .max_pdu_bytes = 128 * 1024,
+        .max_object_bytes = 8 << 20,
+        .tls = &server,
+    };
+    (void)state;
+    test_scp_start(&scp, &options);
+    SSL_CTX *context = raw_context("client", TLS1_3_VERSION);
+    SSL *ssl = raw_client(&scp, context, &fd, &result);
+    assert_true(result == 1 && raw_associate(ssl));
+    assert_no_tls_echo(scp.port, &client, MD_BUSY, "it has too many associations");
+    md_scp_stop(scp.scp, 30000);
+    assert_int_equal(SSL_read(ssl, bytes, sizeof bytes), sizeof bytes);
+    assert_int_equal(bytes[0], MD_PDU_ABORT);
+    assert_int_equal(SSL_read(ssl, bytes, sizeof bytes), 0); /* closed as TLS asks for */
+    assert_int_equal(SSL_get_shutdown(ssl), SSL_RECEIVED_SHUTDOWN);
+    finish_raw(ssl, fd);
+    SSL_CTX_free(context);
+    test_folder_remove(scp.spool);
 }
 
 typedef struct sender {
@@ -772,12 +591,13 @@ static void test_parallel(void **state)
 {
     test_scp scp;
     char objects[64], path[128];
-    md_tls_options server = files_of("server", "ca"), client = files_of("client", "ca");
+    md_tls_options server = test_tls_options("server", "ca"),
+                   client = test_tls_options("client", "ca");
     (void)state;
-    start_scp(&scp, &server, 60);
+    test_tls_start(&scp, &server, 60);
     test_folder_make(objects);
-    make_file(objects, 1, 100000, path);
-    md_peer peer = peer_at(scp.port, &client);
+    test_make_file(objects, 1, 100000, path);
+    md_peer peer = test_tls_peer(scp.port, &client);
     peer.timeout_s = 60;
     for (int i = 0; i < 2; i++) {
         send_round(&peer, path);
@@ -805,17 +625,18 @@ static void test_parallel(void **state)
 /* After everything has stopped no descriptor is left, good or bad endings. */
 static void test_descriptors(void **state)
 {
-    md_tls_options server = files_of("server", "ca"), client = files_of("client", "ca"),
-                   stranger = files_of("stranger", "ca");
+    md_tls_options server = test_tls_options("server", "ca"),
+                   client = test_tls_options("client", "ca"),
+                   stranger = test_tls_options("stranger", "ca");
     unsigned before = count_descriptors();
     (void)state;
     for (int i = 0; i < 3; i++) {
         test_scp scp;
         uint8_t answer[64];
-        start_scp(&scp, &server, 20);
+        test_tls_start(&scp, &server, 20);
         for (int k = 0; k < 5; k++) {
-            assert_echo(scp.port, &client);
-            assert_no_echo(scp.port, &stranger, MD_NETWORK, "");
+            assert_tls_echo(scp.port, &client);
+            assert_no_tls_echo(scp.port, &stranger, MD_NETWORK, "");
             assert_false(raw_try(&scp, NULL, TLS1_3_VERSION, NULL));
             (void)say(&scp, "\x16\3\1\0\5\1\0\0\1\0\0\0\0\0\0", 15, answer);
         }
@@ -826,17 +647,20 @@ static void test_descriptors(void **state)
 
 static void test_bad_files(void **state)
 {
-    const char *empty = in_folder("empty", ".pem"), *open_key = in_folder("open", ".key"),
-               *locked = in_folder("locked", ".key"), *absent = in_folder("absent", ".pem");
-    const char *server_key = in_folder("server", ".key");
+    const char *empty = test_tls_file("empty", ".pem"),
+               *open_key = test_tls_file("open", ".key"),
+               *locked = test_tls_file("locked", ".key"),
+               *absent = test_tls_file("absent", ".pem");
+    const char *server_key = test_tls_file("server", ".key");
     (void)state;
-    write_text(empty, "-----BEGIN CERTIFICATE-----\nbm9uZQ==\n-----END CERTIFICATE-----\n");
+    test_write_text(empty,
+                    "-----BEGIN CERTIFICATE-----\nbm9uZQ==\n-----END CERTIFICATE-----\n");
     assert_int_equal(chmod(empty, 0600), 0);
-    write_text(open_key, "any");
+    test_write_text(open_key, "any");
     assert_int_equal(chmod(open_key, 0640), 0);
     const char *const lock[] = {"openssl",  "pkey",      "-in",  server_key, "-aes256",
                                 "-passout", "pass:word", "-out", locked,     NULL};
-    assert_int_equal(run(lock), 0);
+    assert_int_equal(test_run(lock), 0);
     assert_int_equal(chmod(locked, 0600), 0);
     const struct {
         const char *certificate, *key, *ca, *file; /* the message names the last */
@@ -851,12 +675,15 @@ static void test_bad_files(void **state)
         {NULL, NULL, "empty", empty, MD_FORMAT, "no CA certificate in PEM form"},
         {NULL, "open", NULL, open_key, MD_INVALID_ARG, "open to others (mode 0640): chmod 600"},
         {NULL, "locked", NULL, locked, MD_FORMAT, "without password"},
-        {NULL, "client", NULL, in_folder("client", ".key"), MD_INVALID_ARG, "does not belong"},
-        {"expired", "expired", NULL, in_folder("expired", ".crt"), MD_INVALID_ARG,
+        {NULL, "client", NULL, test_tls_file("client", ".key"), MD_INVALID_ARG,
+         "does not belong"},
+        {"expired", "expired", NULL, test_tls_file("expired", ".crt"), MD_INVALID_ARG,
          "has expired"},
-        {"early", "client", NULL, in_folder("early", ".crt"), MD_INVALID_ARG, "not yet valid"},
-        {"weak", "weak", NULL, in_folder("weak", ".crt"), MD_INVALID_ARG, "too small"},
-        {NULL, NULL, "expired", in_folder("expired", ".crt"), MD_INVALID_ARG, "has expired"},
+        {"early", "client", NULL, test_tls_file("early", ".crt"), MD_INVALID_ARG,
+         "not yet valid"},
+        {"weak", "weak", NULL, test_tls_file("weak", ".crt"), MD_INVALID_ARG, "too small"},
+        {NULL, NULL, "expired", test_tls_file("expired", ".crt"), MD_INVALID_ARG,
+         "has expired"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char paths[3][128];
@@ -865,7 +692,7 @@ static void test_bad_files(void **state)
         for (int k = 0; k < 3; k++) {
             const char *name = names[k] != NULL ? names[k] : defaults[k];
             bool is_pem = strcmp(name, "empty") == 0 || strcmp(name, "absent") == 0;
-            snprintf(paths[k], sizeof paths[k], "%s/%s%s", folder, name,
+            snprintf(paths[k], sizeof paths[k], "%s/%s%s", test_tls_folder, name,
                      is_pem   ? ".pem"
                      : k == 1 ? ".key"
                               : ".crt");
@@ -882,11 +709,11 @@ static void test_bad_files(void **state)
         assert_null(tls);
         assert_int_equal(md_tls_create_client(&options, &tls, &err), rows[i].status);
     }
-    md_tls_options good = files_of("server", "ca");
+    md_tls_options good = test_tls_options("server", "ca");
     md_tls *tls = NULL;
     good.ca = NULL;
     assert_int_equal(md_tls_create_server(&good, &tls, NULL), MD_INVALID_ARG);
-    good = files_of("server", "ca");
+    good = test_tls_options("server", "ca");
     size_t nth = 1;
     for (;; nth++) {
         md_memory_fail_at(nth);
@@ -900,79 +727,6 @@ static void test_bad_files(void **state)
     assert_true(nth > 3);
     md_tls_destroy(tls);
     md_tls_destroy(NULL);
-}
-
-static void test_callers(void **state)
-{
-    static const md_caller callers[] = {
-        {"CT01", "192.0.2.0/24"}, {"CT01", "10.1.2.3"}, {"MR", ""}, {"V6", "2001:db8::/33"}};
-    static const struct {
-        const char *ae_title, *peer;
-        bool known, good;
-    } rows[] = {
-        {"CT01", "192.0.2.255:1", true, true},
-        {"CT01", "192.0.3.0:1", true, false},
-        {"CT01", "10.1.2.3:4711", true, true},
-        {"CT01", "10.1.2.4:4711", true, false},
-        {"MR", "203.0.113.9:1", true, true},
-        {"mr", "203.0.113.9:1", false, false},
-        {"V6", "2001:db8:7fff::1:104", true, true},
-        {"V6", "2001:db8:8000::1:104", true, false},
-        {"V6", "192.0.2.1:104", true, false},
-        {"", "192.0.2.1:104", false, false},
-        {"CT01", "?:0", true, false},
-    };
-    static const md_caller bad[] = {{"", ""},
-                                    {"A", "192.0.2.1/24"},
-                                    {"A", "1.2.3"},
-                                    {"A", "::/129"},
-                                    {"A", "0.0.0.0/33"},
-                                    {"A", "::1/"},
-                                    {"A", "1.2.3.4/-1"},
-                                    {"A", "host"}};
-    static const md_caller fine[] = {
-        {"A", ""}, {"A", "::/0"}, {"A", "0.0.0.0/0"}, {"A", "::1"}};
-    (void)state;
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        const char *refusal = md_callers_refusal(callers, 4, rows[i].ae_title, rows[i].peer);
-        assert_true((refusal == NULL) == rows[i].good);
-        if (refusal != NULL) {
-            assert_true((strstr(refusal, "not from this address") != NULL) == rows[i].known);
-        }
-    }
-    assert_null(md_callers_refusal(NULL, 0, "ANY", "192.0.2.1:1"));
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        assert_int_equal(md_caller_check(&bad[i], NULL), MD_INVALID_ARG);
-    }
-    for (size_t i = 0; i < sizeof fine / sizeof fine[0]; i++) {
-        assert_int_equal(md_caller_check(&fine[i], NULL), MD_OK);
-    }
-    md_caller allowed[] = {{"TESTER", "127.0.0.0/8"}, {"REMOTE", "192.0.2.0/24"}};
-    test_scp scp;
-    md_scp_options options = {
-        .ae_title = "MEDAID",
-        .bind_address = "127.0.0.1",
-        .max_associations = 4,
-        .association_timeout_s = 20,
-        .max_pdu_bytes = 128 * 1024,
-        .max_object_bytes = 8 << 20,
-        .allowed_callers = allowed,
-        .n_allowed_callers = 2,
-    };
-    test_scp_start(&scp, &options);
-    memset(allowed, 0, sizeof allowed); /* it has its own copy */
-    assert_echo(scp.port, NULL);
-    md_peer peer = peer_at(scp.port, NULL);
-    md_error err = {0};
-    snprintf(peer.own_ae_title, sizeof peer.own_ae_title, "NOBODY");
-    assert_int_equal(md_scu_echo(&peer, &err), MD_NETWORK);
-    assert_non_null(strstr(err.msg, "result 1, source 1, reason 3"));
-    wait_for_event(&scp, "association_rejected: calling AE title not recognised");
-    snprintf(peer.own_ae_title, sizeof peer.own_ae_title, "REMOTE");
-    assert_int_equal(md_scu_echo(&peer, &err), MD_NETWORK);
-    wait_for_event(&scp, "association_rejected: the calling AE title is allowed, but not from");
-    assert_int_equal(scp.n_rejected, 2);
-    test_scp_stop(&scp);
 }
 
 int main(void)
@@ -989,11 +743,12 @@ int main(void)
         cmocka_unit_test(test_stalled_handshakes_do_not_matter),
         cmocka_unit_test(test_handshakes_are_bounded),
         cmocka_unit_test(test_silent_server),
+        cmocka_unit_test(test_limit_and_stop),
         cmocka_unit_test(test_parallel),
         cmocka_unit_test(test_descriptors),
         cmocka_unit_test(test_bad_files),
-        cmocka_unit_test(test_callers),
     };
     signal(SIGPIPE, SIG_DFL); /* a write to a dead peer would end the process */
-    return cmocka_run_group_tests_name("dicom_network_tls", tests, make_all, remove_all);
+    return cmocka_run_group_tests_name("dicom_network_tls", tests, test_tls_setup,
+                                       test_tls_teardown);
 }
