@@ -82,7 +82,7 @@ static void put_fields(const char *before, const md_schema_field *fields)
                 put(f->help);
                 puts("");
             }
-        } else if (!is_map) {
+        } else {
             put_field(path, f);
         }
         size_t used = strlen(path);
