@@ -238,7 +238,9 @@ static void log_state(const daemon_state *now, const char *event)
                MD_LOG_INT("waiting", counts.studies[MD_STUDY_COMPLETE]),
                MD_LOG_INT("sending", counts.studies[MD_STUDY_SENDING]),
                MD_LOG_INT("quarantined", counts.studies[MD_STUDY_QUARANTINED]),
-               MD_LOG_INT("undelivered", counts.outbox_dead));
+               MD_LOG_INT("undelivered", counts.outbox_dead),
+               MD_LOG_INT("paused", md_store_flag_is_set(now->store, MD_STORE_PAUSED)),
+               MD_LOG_INT("draining", md_store_flag_is_set(now->store, MD_STORE_DRAINING)));
     }
 }
 

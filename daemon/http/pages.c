@@ -1,5 +1,6 @@
 #include "daemon/http/pages.h"
 
+#include "base/log.h"
 #include "daemon/http/study_json.h"
 #include "daemon/steady.h"
 
@@ -256,6 +257,8 @@ static md_status change_study(const exchange *now, const md_study *study, bool r
     if (status != MD_OK) {
         return answer_failure(now, status, &why, err);
     }
+    md_log(MD_LOG_WARN, "study_steered", MD_LOG_TEXT("study", study->key),
+           MD_LOG_TEXT("by", "the operator"), MD_LOG_TEXT("state", md_study_state_name(state)));
     tell_change(now->service);
     return answer_json(
         now, OK,
@@ -302,6 +305,8 @@ static md_status set_flags(const exchange *now, bool paused, bool draining, md_e
     if (status != MD_OK) {
         return answer_failure(now, status, &why, err);
     }
+    md_log(MD_LOG_WARN, "daemon_steered", MD_LOG_TEXT("by", "the operator"),
+           MD_LOG_INT("paused", paused), MD_LOG_INT("draining", draining));
     tell_change(now->service);
     return answer_json(now, OK, json_pack("{s:b, s:b}", "paused", paused, "draining", draining),
                        err);

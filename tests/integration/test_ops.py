@@ -101,6 +101,11 @@ http: {{port: {self.http}}}
         """All that it wrote."""
         return (self.folder / "log").read_text(encoding="utf-8")
 
+    def lines(self, event):
+        """The log's lines of one event."""
+        found = [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
+        return [fields for fields in found if fields["event"] == event]
+
     def get(self, path, method="GET", body=None):
         """Code, head and text of an answer over TCP."""
         connection = http.client.HTTPConnection("127.0.0.1", self.http, timeout=60)
@@ -277,6 +282,8 @@ def test_steering(site):
     assert kept["study"] == key and kept["reason"] == "by the operator"
     assert site.figures()['medaid_studies{state="quarantined"}'] == 1
     assert "complete" in site.ctl("retry", key)
+    steered = [fields for fields in site.lines("study_steered") if fields["study"] == key]
+    assert [fields["state"] for fields in steered] == ["quarantined", "complete"], steered
     assert "paused no" in site.ctl("resume")
     wait_for("its end", lambda: site.alive() and len(site.studies("--state", "done")) == 2)
     assert [s["study"] for s in site.studies()][0] == key  # newest first
@@ -294,6 +301,15 @@ def test_drain(site):
     site.send(code=1)
     assert site.figures()['medaid_objects_rejected_total{reason="draining"}'] == 1
     assert "draining" in site.ctl("status")
+    assert site.lines("daemon_steered")[-1]["draining"] == 1
+    # what an operator stopped stays stopped over a restart, and the log says so
+    site.daemon.send_signal(signal.SIGTERM)
+    assert site.daemon.wait(timeout=PATIENCE_S) == 0, site.log()[-2000:]
+    site.listen()
+    site.heard.clear()
+    site.start()
+    assert site.lines("daemon_started")[-1]["draining"] == 1
+    assert site.get("/readyz")[0] == 503
     site.ctl("resume")
     assert site.get("/readyz")[0] == 200
 
