@@ -18,7 +18,9 @@
 
 enum {
     BACKLOG = 4096, /* a smaller one makes simultaneous clients wait for TCP's retransmission */
-    N_EVENTS = 64,
+    N_EVENTS = MD_GATE_MAX_PENDING + 2, /* all at once, so that the newest is among them */
+    N_ACCEPTS = 64,
+    N_HANDSHAKE_STEPS = 4, /* of a round; one that signs takes about a millisecond */
     FIRST_BUFFER_BYTES = 4096,
     US_PER_S = 1000000,
     PAUSE_MS = 50,
@@ -29,6 +31,7 @@ enum {
 typedef struct pending {
     md_gate_client client; /* request grows as bytes come; tls is made with the first byte */
     bool is_secured;       /* the TLS handshake is done */
+    bool is_ready;         /* it has something for its handshake */
     uint32_t events;       /* that epoll looks for */
     uint8_t header[MD_PDU_HEADER_BYTES];
     size_t used_bytes;     /* header and request */
@@ -126,7 +129,7 @@ static void add_client(gate_state *now, int fd, const struct sockaddr_storage *a
 
 static void accept_clients(gate_state *now)
 {
-    for (int i = 0; i < N_EVENTS; i++) {
+    for (int i = 0; i < N_ACCEPTS; i++) {
         struct sockaddr_storage address;
         socklen_t size = sizeof address;
         memset(&address, 0, sizeof address);
@@ -435,6 +438,24 @@ static bool is_pending(const gate_state *now, const void *candidate)
     return false;
 }
 
+/* Go on with a few handshakes, the newest first: in a flood of those that ask for our signature
+ * and then stay away, who comes now does not wait behind all that came before. The others are
+ * still readable and thus in the next round. */
+static void step_handshakes(gate_state *now)
+{
+    for (int i = 0; i < N_HANDSHAKE_STEPS; i++) {
+        pending *each = now->newest;
+        while (each != NULL && !each->is_ready) {
+            each = each->older;
+        }
+        if (each == NULL) {
+            return;
+        }
+        each->is_ready = false;
+        read_client(now, each);
+    }
+}
+
 static md_status loop(gate_state *now, md_error *err)
 {
     MD_TRY(watch(now, now->gate->listen_fd, err));
@@ -454,9 +475,15 @@ static md_status loop(gate_state *now, md_error *err)
             if (which == (const void *)&now->gate->listen_fd) {
                 accepting = true;
             } else if (is_pending(now, which)) {
-                read_client(now, which);
+                pending *each = which;
+                if (now->gate->tls != NULL && !each->is_secured) {
+                    each->is_ready = true;
+                } else {
+                    read_client(now, each);
+                }
             }
         }
+        step_handshakes(now);
         /* last, so that a new client cannot be taken for an old one of this round */
         if (accepting) {
             accept_clients(now);
