@@ -7,6 +7,7 @@
 #include "daemon/host_setup.h"
 #include "daemon/oneshot.h"
 #include "daemon/worker_main.h"
+#include "dicom/network/tls.h"
 
 #include <getopt.h>
 #include <signal.h>
@@ -206,6 +207,37 @@ static void print_model(const md_model_identity *model)
            model->intended_use);
 }
 
+/* Read one set of TLS files; false and a line on standard error when they cannot serve. */
+static bool check_tls(const md_conf_tls *files, bool is_server, const char *whose)
+{
+    md_error err = {0};
+    md_tls *tls = NULL;
+    const md_tls_options options = {
+        .certificate = files->certificate,
+        .private_key = files->private_key,
+        .ca = files->ca,
+        .verify =
+            files->verify == MD_CONF_VERIFY_NONE ? MD_TLS_VERIFY_NONE : MD_TLS_VERIFY_REQUIRED,
+    };
+    md_status status = is_server ? md_tls_create_server(&options, &tls, &err)
+                                 : md_tls_create_client(&options, &tls, &err);
+    md_tls_destroy(tls);
+    if (status != MD_OK) {
+        fprintf(stderr, "medaid: TLS of %s: %s\n", whose, err.msg);
+    }
+    return status == MD_OK;
+}
+
+static unsigned count_bad_tls(const md_conf *conf)
+{
+    unsigned n_bad = conf->ae.has_tls && !check_tls(&conf->ae.tls, true, "ae") ? 1 : 0;
+    for (unsigned i = 0; i < conf->n_destinations; i++) {
+        const md_conf_destination *to = &conf->destinations[i];
+        n_bad += to->has_tls && !check_tls(&to->tls, false, to->name) ? 1 : 0;
+    }
+    return n_bad;
+}
+
 /* Load every model, which runs its self-test; `check` tells whether a refused one is an error.
  */
 static md_exit_code show_models(const arguments *args, const md_conf *conf)
@@ -227,12 +259,13 @@ static md_exit_code show_models(const arguments *args, const md_conf *conf)
         }
         return MD_EXIT_OK;
     }
+    unsigned n_bad = n_refused + count_bad_tls(conf);
     printf("configuration %s: %s, AE title %s on %s port %u, %zu models serve, %u refused, "
            "%u destinations\n",
-           args->config == NULL ? "(built in)" : args->config,
-           n_refused == 0 ? "good" : "not good", conf->ae.title, conf->ae.bind, conf->ae.port,
-           n_models, n_refused, conf->n_destinations);
-    return n_refused == 0 ? MD_EXIT_OK : MD_EXIT_USAGE;
+           args->config == NULL ? "(built in)" : args->config, n_bad == 0 ? "good" : "not good",
+           conf->ae.title, conf->ae.bind, conf->ae.port, n_models, n_refused,
+           conf->n_destinations);
+    return n_bad == 0 ? MD_EXIT_OK : MD_EXIT_USAGE;
 }
 
 static md_exit_code run_daemon(const md_conf *conf)

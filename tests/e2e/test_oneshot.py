@@ -291,6 +291,29 @@ class Oneshot:
             assert len(done.stderr.splitlines()) == 1, done.stderr
             assert word in done.stderr and f":{line}:" in done.stderr, done.stderr
 
+    def test_check_config(self):
+        def check(text, expect):
+            done = subprocess.run([MEDAID, "--check-config", "--config", self.config(text)],
+                                  capture_output=True, text=True, check=False)
+            assert done.returncode == expect, done
+            return done.stdout + done.stderr
+        plugins = f"plugins: {{paths: [{root / 'plugins'}]}}\n"
+        assert ": good" in check(plugins, 0)
+        key, certificate = self.path("key.pem"), self.path("certificate.pem")
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key,
+                        "-out", certificate, "-days", "2", "-subj", "/CN=localhost"], check=True,
+                       capture_output=True)
+        tls = f"tls: {{certificate: {certificate}, private_key: {key}, ca: {certificate}}}"
+        to = f"destinations: [{{name: pacs, ae_title: PACS, host: localhost, {tls}}}]\n"
+        assert ": good" in check(plugins + f"ae: {{{tls}}}\n" + to, 0)
+        os.chmod(key, 0o644)
+        said = check(plugins + f"ae: {{{tls}}}\n" + to, 2)
+        assert "TLS of ae" in said and "TLS of pacs" in said and "chmod 600" in said, said
+        os.chmod(key, 0o600)
+        with open(certificate, "w", encoding="ascii") as out:
+            out.write("nothing")
+        assert "certificate.pem" in check(plugins + f"ae: {{{tls}}}\n", 2)
+
     def package(self, change):
         """A copy of the chest package, changed; returns a configuration that uses it alone."""
         folder = pathlib.Path(self.path("plugins"))
