@@ -297,7 +297,8 @@ static const md_schema_field study_fields[] = {
      .fallback = "true",
      .help = "true: a late object has its study analysed again, with all that is there, which "
              "gives "
-             "a new report. false: it is kept and no more."},
+             "a new report that names the earlier one as its predecessor. false: it is kept "
+             "and no more."},
     {.key = "conflict",
      .type = MD_SCHEMA_ENUM,
      MD_SCHEMA_AT(md_conf, study.conflict),

@@ -5,6 +5,7 @@
 #include "daemon/metrics/figures.h"
 #include "daemon/steady.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
@@ -23,6 +24,10 @@ enum {
     AFTER_ERROR_MS = 1000,
     MAX_THREADS = 64
 };
+
+static_assert(sizeof(md_stored_report) == sizeof(md_predecessor) &&
+                  (int)MD_STORE_UID_BYTES == (int)MD_UID_BYTES,
+              "a stored report is a predecessor");
 
 struct md_analyst {
     const md_analyser *analyser;
@@ -104,6 +109,8 @@ static md_status keep_object(md_analyst *now, const md_object *object, md_object
     ret_new->kind = is_report(object) ? "sr" : "picture";
     ret_new->sop_instance_uid = object->sop_instance_uid;
     ret_new->sop_class_uid = object->sop_class_uid;
+    ret_new->model_id = object->model_id;
+    ret_new->series_instance_uid = object->series_instance_uid;
     ret_new->destinations = destinations;
     for (unsigned i = 0; i < now->conf->n_destinations; i++) {
         const md_conf_destination *to = &now->conf->destinations[i];
@@ -298,6 +305,27 @@ static md_status list_paths(md_analyst *now, const md_study *study, char **ret_t
     return MD_OK;
 }
 
+/* What the reports of this study replace. */
+static md_status list_predecessors(md_analyst *now, const md_study *study,
+                                   md_predecessor *ret_list, size_t *ret_n, md_error *err)
+{
+    MD_AUTO(md_freep)
+    md_stored_report *found = md_calloc(MD_HOST_MAX_PREDECESSORS, sizeof *found);
+    if (found == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for the earlier reports");
+    }
+    size_t n = 0;
+    MD_TRY(
+        md_store_predecessors(now->store, study->id, MD_HOST_MAX_PREDECESSORS, found, &n, err));
+    for (size_t i = 0; i < n; i++) {
+        memcpy(ret_list[i].model_id, found[i].model_id, MD_KEY_BYTES);
+        memcpy(ret_list[i].sop_instance_uid, found[i].sop_instance_uid, MD_UID_BYTES);
+        memcpy(ret_list[i].series_instance_uid, found[i].series_instance_uid, MD_UID_BYTES);
+    }
+    *ret_n = n;
+    return MD_OK;
+}
+
 /* Wait so long, or until there is something new since *seen. False: stopping. */
 static bool wait_for_work(md_analyst *now, int64_t most_ms, unsigned *seen)
 {
@@ -354,14 +382,18 @@ static void run_study(md_analyst *now, const md_claim *claim, const md_study *st
 {
     MD_AUTO(md_freep) char *text = NULL;
     MD_AUTO(md_freep) const char **paths = NULL;
-    md_study_task task = {.study = study};
+    md_predecessor predecessors[MD_HOST_MAX_PREDECESSORS];
+    md_study_task task = {.study = study, .predecessors = predecessors};
     md_error err = {0};
     md_error store_err = {0};
     bool ours = true;
     md_status status = list_paths(now, study, &text, &paths, &task.n_paths, &err);
+    task.paths = paths;
+    if (status == MD_OK) {
+        status = list_predecessors(now, study, predecessors, &task.n_predecessors, &err);
+    }
     if (status == MD_OK) {
         ours = false;
-        task.paths = paths;
         status = analyse(now, claim, &task, &ours, &err);
     }
     if (status == MD_OK) {

@@ -18,6 +18,8 @@ typedef struct md_study_task {
     const md_study *study;
     const char *const *paths; /* of its current instances, in order of arrival */
     size_t n_paths;
+    const md_predecessor *predecessors; /* as in md_analyse_options */
+    size_t n_predecessors;
 } md_study_task;
 
 /* From a study's files to its results. Called on at most n_parallel threads at a time. */

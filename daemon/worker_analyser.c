@@ -42,6 +42,8 @@ static md_status run(md_worker_pool *pool, const md_study_task *task, const char
         .first_received_ms = told.clock.first_received_ms,
         .last_received_ms = told.clock.last_received_ms,
         .complete_ms = told.clock.complete_ms,
+        .predecessors = task->predecessors,
+        .n_predecessors = task->n_predecessors,
         .on_problem = reason == NULL ? on_problem : NULL,
         .context = &told,
     };

@@ -76,6 +76,7 @@ static md_status fill_failure(const host_engine *now, const md_study *study, con
     result->times.first_received_ms = options->first_received_ms;
     result->times.last_received_ms = options->last_received_ms;
     result->times.complete_ms = options->complete_ms;
+    md_host_set_predecessor(options, result);
     return MD_OK;
 }
 

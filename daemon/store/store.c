@@ -226,6 +226,10 @@ static md_status check_objects(const md_object_new *objects, size_t n, md_error 
                     is_uid(object->sop_class_uid) && object->file != 0 &&
                     object->file <= INT64_MAX && object->size_bytes <= INT64_MAX &&
                     object->n_destinations <= MAX_DESTINATIONS;
+        good = good &&
+               (object->model_id == NULL || fits(object->model_id, MD_STORE_NAME_BYTES)) &&
+               (object->series_instance_uid == NULL || object->series_instance_uid[0] == '\0' ||
+                is_uid(object->series_instance_uid));
         for (size_t k = 0; good && k < object->n_destinations; k++) {
             good = is_name(object->destinations[k]);
         }
@@ -264,6 +268,16 @@ md_status md_store_objects(md_store *store, int64_t study, md_stored_object **re
                            size_t *ret_n, md_error *err)
 {
     return store->backend->objects(store, study, ret_objects, ret_n, err);
+}
+
+md_status md_store_predecessors(md_store *store, int64_t study, size_t n_max,
+                                md_stored_report *ret_reports, size_t *ret_n, md_error *err)
+{
+    if (n_max > MD_STORE_MAX_PAGE) {
+        return md_fail(err, MD_INVALID_ARG, "%zu reports at once, at most %d", n_max,
+                       MD_STORE_MAX_PAGE);
+    }
+    return store->backend->predecessors(store, study, n_max, ret_reports, ret_n, err);
 }
 
 md_status md_store_outbox_claim(md_store *store, const char *destination, int64_t now_ms,

@@ -171,8 +171,6 @@ typedef struct md_study {
     uint64_t size_bytes;
     bool late;                          /* instances came during sending or quarantine */
     char reason[MD_STORE_REASON_BYTES]; /* of failed and quarantined */
-    char predecessor_sr_uid[MD_STORE_UID_BYTES]; /* "" or the SR that the next one supersedes */
-    char predecessor_sr_class[MD_STORE_UID_BYTES];
     md_study_clock clock;
 } md_study;
 
@@ -229,6 +227,8 @@ md_status md_store_release(md_store *store, const md_claim *claim, md_error *err
 typedef struct md_object_new {
     const char *kind; /* "sr", "picture", ... a fixed name */
     const char *sop_instance_uid, *sop_class_uid;
+    const char *model_id, *series_instance_uid; /* NULL: not known, then no later report names
+                                                   it as its predecessor */
     uint64_t file, size_bytes;
     const char *const *destinations; /* names; each makes a row of the outbox */
     size_t n_destinations;
@@ -253,6 +253,7 @@ typedef struct md_stored_object {
     int generation;
     char kind[MD_STORE_NAME_BYTES];
     char sop_instance_uid[MD_STORE_UID_BYTES], sop_class_uid[MD_STORE_UID_BYTES];
+    char model_id[MD_STORE_NAME_BYTES], series_instance_uid[MD_STORE_UID_BYTES]; /* or "" */
     uint64_t file, size_bytes;
     int64_t created_ms;
 } md_stored_object;
@@ -260,6 +261,21 @@ typedef struct md_stored_object {
 /* All generations, oldest first. Caller frees with md_free; NULL when none. */
 md_status md_store_objects(md_store *store, int64_t study, md_stored_object **ret_objects,
                            size_t *ret_n, md_error *err) MD_NODISCARD;
+
+/* A report that the next one of the same model replaces. */
+typedef struct md_stored_report {
+    char model_id[MD_STORE_NAME_BYTES];
+    char sop_instance_uid[MD_STORE_UID_BYTES], series_instance_uid[MD_STORE_UID_BYTES];
+} md_stored_report;
+
+/* For each model its newest report ("sr") of an earlier generation of the study that somebody
+ * may have: taken by at least one destination, or kept here with nowhere to go. One that never
+ * left has nobody to correct, and the one before it counts. A model whose newest such report is
+ * in an unknown series is left out; so are objects of an unknown model. Newest first, up to
+ * n_max (<= MD_STORE_MAX_PAGE) into the caller's array; none: *ret_n 0. */
+md_status md_store_predecessors(md_store *store, int64_t study, size_t n_max,
+                                md_stored_report *ret_reports, size_t *ret_n, md_error *err)
+    MD_NODISCARD;
 
 /* ---- outbox ---- */
 

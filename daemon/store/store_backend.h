@@ -37,6 +37,8 @@ typedef struct md_store_backend {
     md_status (*set_notified)(md_store *store, int64_t study, int64_t now_ms, md_error *err);
     md_status (*objects)(md_store *store, int64_t study, md_stored_object **ret_objects,
                          size_t *ret_n, md_error *err);
+    md_status (*predecessors)(md_store *store, int64_t study, size_t n_max,
+                              md_stored_report *ret_reports, size_t *ret_n, md_error *err);
     md_status (*outbox_claim)(md_store *store, const char *destination, int64_t now_ms,
                               int64_t lease_ms, size_t n_max, md_outbox_row *ret_rows,
                               size_t *ret_n, md_error *err);

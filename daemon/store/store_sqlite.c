@@ -375,6 +375,7 @@ static const md_store_backend backend = {
     .add_objects = md_sqlite_add_objects,
     .set_notified = md_sqlite_set_notified,
     .objects = md_sqlite_objects,
+    .predecessors = md_sqlite_predecessors,
     .outbox_claim = md_sqlite_outbox_claim,
     .outbox_finish = md_sqlite_outbox_finish,
     .outbox_rows = md_sqlite_outbox_rows,

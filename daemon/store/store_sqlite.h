@@ -149,6 +149,8 @@ md_status md_sqlite_add_objects(md_store *store, int64_t study, const md_object_
                                 size_t n, int64_t now_ms, md_error *err);
 md_status md_sqlite_objects(md_store *store, int64_t study, md_stored_object **ret_objects,
                             size_t *ret_n, md_error *err);
+md_status md_sqlite_predecessors(md_store *store, int64_t study, size_t n_max,
+                                 md_stored_report *ret_reports, size_t *ret_n, md_error *err);
 md_status md_sqlite_outbox_claim(md_store *store, const char *destination, int64_t now_ms,
                                  int64_t lease_ms, size_t n_max, md_outbox_row *ret_rows,
                                  size_t *ret_n, md_error *err);

@@ -3,19 +3,25 @@
 #include <string.h>
 
 /* An object is known by its UID, which is derived from what it was made of: the second time it
- * is the same object, and the file that is kept is the one that may have been sent already. */
+ * is the same object, and the file that is kept is the one that may have been sent already. Its
+ * model and series, which the UID is made of too, may not have been known the first time. */
 static md_status put_object(md_sqlite *c, int64_t study, int generation,
                             const md_object_new *object, int64_t now_ms, int64_t *ret_id,
                             md_error *err)
 {
     MD_TRY(md_sqlite_run(c,
-                         "INSERT INTO object (study, generation, kind, uid, class, file,"
-                         " size_bytes, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+                         "INSERT INTO object (study, generation, kind, uid, class, model,"
+                         " series, file, size_bytes, created)"
+                         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
                          " ON CONFLICT (study, uid) DO UPDATE SET"
-                         " generation = excluded.generation",
-                         err, "iitttiii", study, (int64_t)generation, object->kind,
-                         object->sop_instance_uid, object->sop_class_uid, (int64_t)object->file,
-                         (int64_t)object->size_bytes, now_ms));
+                         " generation = excluded.generation,"
+                         " model = iif(model = '', excluded.model, model),"
+                         " series = iif(series = '', excluded.series, series)",
+                         err, "iitttttiii", study, (int64_t)generation, object->kind,
+                         object->sop_instance_uid, object->sop_class_uid,
+                         object->model_id != NULL ? object->model_id : "",
+                         object->series_instance_uid != NULL ? object->series_instance_uid : "",
+                         (int64_t)object->file, (int64_t)object->size_bytes, now_ms));
     return md_sqlite_int(c, "SELECT id FROM object WHERE study = ? AND uid = ?", ret_id, err,
                          "it", study, object->sop_instance_uid);
 }
@@ -74,11 +80,12 @@ static md_status load_objects(md_sqlite *c, int64_t study, md_stored_object **re
     }
     sqlite3_stmt *row_of = NULL;
     bool row = false;
-    MD_TRY(md_sqlite_start(c,
-                           "SELECT id, study, generation, kind, uid, class, file, size_bytes,"
-                           " created FROM object WHERE study = ? ORDER BY generation, id LIMIT"
-                           " ?",
-                           &row_of, err, "ii", study, n_rows));
+    MD_TRY(md_sqlite_start(
+        c,
+        "SELECT id, study, generation, kind, uid, class, file, size_bytes,"
+        " created, model, series FROM object WHERE study = ? ORDER BY generation, id LIMIT"
+        " ?",
+        &row_of, err, "ii", study, n_rows));
     MD_TRY(md_sqlite_step(c, row_of, &row, err));
     size_t n = 0;
     while (row) {
@@ -92,6 +99,8 @@ static md_status load_objects(md_sqlite *c, int64_t study, md_stored_object **re
         o->file = (uint64_t)sqlite3_column_int64(row_of, 6);
         o->size_bytes = (uint64_t)sqlite3_column_int64(row_of, 7);
         o->created_ms = sqlite3_column_int64(row_of, 8);
+        md_sqlite_text(row_of, 9, o->model_id, sizeof o->model_id);
+        md_sqlite_text(row_of, 10, o->series_instance_uid, sizeof o->series_instance_uid);
         MD_TRY(md_sqlite_step(c, row_of, &row, err));
     }
     md_sqlite_end(row_of);
@@ -107,6 +116,50 @@ md_status md_sqlite_objects(md_store *store, int64_t study, md_stored_object **r
     md_sqlite *reader = NULL;
     MD_TRY(md_sqlite_reader(s, &reader, err));
     md_status status = load_objects(reader, study, ret_objects, ret_n, err);
+    md_sqlite_reader_done(s, reader);
+    return status;
+}
+
+static md_status load_predecessors(md_sqlite *c, int64_t study, size_t n_max,
+                                   md_stored_report *ret_reports, size_t *ret_n, md_error *err)
+{
+    sqlite3_stmt *row_of = NULL;
+    bool row = false;
+    size_t n = 0;
+    /* the series is looked at after the newest is chosen: an older report in its place would
+     * be a false predecessor */
+    MD_TRY(md_sqlite_start(
+        c,
+        "SELECT model, uid, series FROM"
+        " (SELECT o.id, o.generation, o.model, o.uid, o.series, row_number() OVER"
+        "   (PARTITION BY o.model ORDER BY o.generation DESC, o.id DESC) AS place"
+        "  FROM object o JOIN study s ON s.id = o.study"
+        "  WHERE o.study = ? AND o.kind = 'sr' AND o.model != '' AND"
+        "   o.generation < s.generation AND"
+        "   (EXISTS (SELECT 1 FROM outbox WHERE object = o.id AND state = 1) OR"
+        "    NOT EXISTS (SELECT 1 FROM outbox WHERE object = o.id)))"
+        " WHERE place = 1 AND series != '' ORDER BY generation DESC, id DESC LIMIT ?",
+        &row_of, err, "ii", study, (int64_t)n_max));
+    MD_TRY(md_sqlite_step(c, row_of, &row, err));
+    while (row && n < n_max) {
+        md_stored_report *r = &ret_reports[n++];
+        md_sqlite_text(row_of, 0, r->model_id, sizeof r->model_id);
+        md_sqlite_text(row_of, 1, r->sop_instance_uid, sizeof r->sop_instance_uid);
+        md_sqlite_text(row_of, 2, r->series_instance_uid, sizeof r->series_instance_uid);
+        MD_TRY(md_sqlite_step(c, row_of, &row, err));
+    }
+    md_sqlite_end(row_of);
+    *ret_n = n;
+    return MD_OK;
+}
+
+md_status md_sqlite_predecessors(md_store *store, int64_t study, size_t n_max,
+                                 md_stored_report *ret_reports, size_t *ret_n, md_error *err)
+{
+    md_store_sqlite *s = (md_store_sqlite *)store;
+    md_sqlite *reader = NULL;
+    MD_TRY(md_sqlite_reader(s, &reader, err));
+    md_status status = load_predecessors(reader, study, n_max, ret_reports, ret_n, err);
     md_sqlite_reader_done(s, reader);
     return status;
 }

@@ -84,6 +84,13 @@ static const char *const steps[] = {
     " UNIQUE (object, destination));"
     "CREATE INDEX outbox_due ON outbox (destination, next_attempt) WHERE state = 0;"
     "CREATE INDEX outbox_study ON outbox (study, state);",
+
+    /* 2: a study has a predecessor for each model, which is asked for when it is needed. What
+     * an older medaid made has no known model and no known series. */
+    "ALTER TABLE object ADD COLUMN model TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE object ADD COLUMN series TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE study DROP COLUMN predecessor_uid;"
+    "ALTER TABLE study DROP COLUMN predecessor_class;",
 };
 
 const char *const *const md_sqlite_schema = steps;

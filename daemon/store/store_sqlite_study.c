@@ -4,9 +4,8 @@
 
 #define STUDY_COLUMNS                                                                          \
     "SELECT id, key, uid, state, generation, priority, n_failures, n_interruptions,"           \
-    " n_instances, n_conflicts, size_bytes, late, reason, predecessor_uid,"                    \
-    " predecessor_class, first_received, last_received, complete, analysis_start,"             \
-    " analysis_end, stored, notified FROM study "
+    " n_instances, n_conflicts, size_bytes, late, reason, first_received, last_received,"      \
+    " complete, analysis_start, analysis_end, stored, notified FROM study "
 
 static void read_study(sqlite3_stmt *row_of, md_study *ret)
 {
@@ -24,15 +23,13 @@ static void read_study(sqlite3_stmt *row_of, md_study *ret)
     ret->size_bytes = (uint64_t)sqlite3_column_int64(row_of, 10);
     ret->late = sqlite3_column_int(row_of, 11) != 0;
     md_sqlite_text(row_of, 12, ret->reason, sizeof ret->reason);
-    md_sqlite_text(row_of, 13, ret->predecessor_sr_uid, sizeof ret->predecessor_sr_uid);
-    md_sqlite_text(row_of, 14, ret->predecessor_sr_class, sizeof ret->predecessor_sr_class);
-    ret->clock.first_received_ms = sqlite3_column_int64(row_of, 15);
-    ret->clock.last_received_ms = sqlite3_column_int64(row_of, 16);
-    ret->clock.complete_ms = sqlite3_column_int64(row_of, 17);
-    ret->clock.analysis_start_ms = sqlite3_column_int64(row_of, 18);
-    ret->clock.analysis_end_ms = sqlite3_column_int64(row_of, 19);
-    ret->clock.stored_ms = sqlite3_column_int64(row_of, 20);
-    ret->clock.notified_ms = sqlite3_column_int64(row_of, 21);
+    ret->clock.first_received_ms = sqlite3_column_int64(row_of, 13);
+    ret->clock.last_received_ms = sqlite3_column_int64(row_of, 14);
+    ret->clock.complete_ms = sqlite3_column_int64(row_of, 15);
+    ret->clock.analysis_start_ms = sqlite3_column_int64(row_of, 16);
+    ret->clock.analysis_end_ms = sqlite3_column_int64(row_of, 17);
+    ret->clock.stored_ms = sqlite3_column_int64(row_of, 18);
+    ret->clock.notified_ms = sqlite3_column_int64(row_of, 19);
 }
 
 static md_status find_study(md_sqlite *c, int64_t id, const char *key, md_study *ret_study,
@@ -156,19 +153,6 @@ md_status md_sqlite_reopen(md_store_sqlite *s, const md_study *study, md_study_s
 {
     md_sqlite *c = &s->writer;
     MD_TRY(md_sqlite_set_state(c, study->id, study->state, to, err));
-    /* The newest report that somebody may have: sent at least once, or kept here with nowhere
-     * to go. A report that never left has nobody to correct. */
-    MD_TRY(md_sqlite_run(
-        c,
-        "UPDATE study SET (predecessor_uid, predecessor_class) ="
-        " (SELECT uid, class FROM object o WHERE o.study = study.id AND o.kind = 'sr' AND"
-        "   (EXISTS (SELECT 1 FROM outbox WHERE object = o.id AND state = 1) OR"
-        "    NOT EXISTS (SELECT 1 FROM outbox WHERE object = o.id))"
-        "  ORDER BY o.generation DESC, o.id DESC LIMIT 1)"
-        " WHERE id = ?1 AND EXISTS (SELECT 1 FROM object o WHERE o.study = ?1 AND"
-        "  o.kind = 'sr' AND (EXISTS (SELECT 1 FROM outbox WHERE object = o.id AND state = 1)"
-        "  OR NOT EXISTS (SELECT 1 FROM outbox WHERE object = o.id)))",
-        err, "i", study->id));
     MD_TRY(md_sqlite_run(c,
                          "UPDATE study SET generation = generation + 1, late = 0,"
                          " n_failures = 0, n_interruptions = 0, analysis_failed = 0,"

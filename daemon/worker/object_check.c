@@ -47,7 +47,8 @@ static md_status check(int fd, const md_object *object, const char *study_uid, m
     if (strcmp(head.sop_class_uid, object->sop_class_uid) != 0 ||
         strcmp(identity.sop_class_uid, object->sop_class_uid) != 0 ||
         strcmp(head.sop_instance_uid, object->sop_instance_uid) != 0 ||
-        strcmp(identity.sop_instance_uid, object->sop_instance_uid) != 0) {
+        strcmp(identity.sop_instance_uid, object->sop_instance_uid) != 0 ||
+        strcmp(identity.series_instance_uid, object->series_instance_uid) != 0) {
         return md_fail(err, MD_FORMAT, "an object that is not what its worker says");
     }
     if (strcmp(identity.study_instance_uid, study_uid) != 0) {

@@ -9,9 +9,9 @@
 #include "plugins/host/host.h"
 
 /* MD_OK when each object is a whole Part 10 file in an uncompressed little endian syntax whose
- * head and dataset name the class and instance of the md_object, the study of the results, and
- * a series that medaid derived. MD_FORMAT says which is not, MD_IO and MD_NOMEM are main's own.
- */
+ * head and dataset name the class, instance and series of the md_object, the study of the
+ * results, and a series that medaid derived. MD_FORMAT says which is not, MD_IO and MD_NOMEM
+ * are main's own. */
 md_status md_worker_check_objects(const md_analysis *analysis, md_error *err) MD_NODISCARD;
 
 #endif

@@ -60,6 +60,8 @@ typedef struct md_worker_job {
     const char *study_instance_uid; /* results of another one are refused; NULL: not known */
     int cancel_fd; /* readable: give up (an eventfd, a pipe); -1: never. Not read from */
     int64_t first_received_ms, last_received_ms, complete_ms; /* for the clock; 0: unknown */
+    const md_predecessor *predecessors;                       /* as in md_analyse_options */
+    size_t n_predecessors;
     /* As md_analyse_options.on_problem. Called by a thread of the pool while the caller waits.
      * At most n_paths + 64 times. May be NULL. */
     void (*on_problem)(void *context, const char *path, const md_error *reason);

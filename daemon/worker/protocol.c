@@ -65,6 +65,48 @@ static void get_conf(md_wire_reader *in, md_worker_packet *packet)
     packet->conf = (const void *)md_wire_get_bytes(in, sizeof *packet->conf);
 }
 
+/* Real studies break PS3.5 9.1's rule about leading zeros, and their UIDs are carried as they
+ * are; what medaid derives follows it anyway. */
+static void get_uid(md_wire_reader *in, bool required, char ret_uid[MD_UID_BYTES])
+{
+    md_wire_get_text(in, ret_uid, MD_UID_BYTES);
+    size_t length = strlen(ret_uid);
+    if (in->bad == NULL &&
+        ((required && length == 0) || strspn(ret_uid, "0123456789.") != length)) {
+        md_wire_refuse(in, "a UID that is none");
+    }
+}
+
+static void put_predecessors(md_wire_writer *out, const md_worker_packet *packet)
+{
+    md_wire_put_u32(out, packet->n_predecessors);
+    for (uint32_t i = 0; i < packet->n_predecessors && i < MD_HOST_MAX_PREDECESSORS; i++) {
+        md_wire_put_text(out, packet->predecessors[i].model_id);
+        md_wire_put_text(out, packet->predecessors[i].sop_instance_uid);
+        md_wire_put_text(out, packet->predecessors[i].series_instance_uid);
+    }
+}
+
+static void get_predecessors(md_wire_reader *in, md_worker_packet *packet)
+{
+    uint32_t n = md_wire_get_below(in, MD_HOST_MAX_PREDECESSORS + 1);
+    for (uint32_t i = 0; i < n && in->bad == NULL; i++) {
+        md_predecessor *before = &packet->predecessors[i];
+        md_wire_get_text(in, before->model_id, sizeof before->model_id);
+        get_uid(in, true, before->sop_instance_uid);
+        get_uid(in, true, before->series_instance_uid);
+        if (in->bad == NULL && before->model_id[0] == '\0') {
+            md_wire_refuse(in, "a predecessor without a model");
+        }
+        for (uint32_t j = 0; j < i && in->bad == NULL; j++) {
+            if (strcmp(packet->predecessors[j].model_id, before->model_id) == 0) {
+                md_wire_refuse(in, "two predecessors of one model");
+            }
+        }
+    }
+    packet->n_predecessors = n;
+}
+
 md_status md_worker_encode(const md_worker_packet *packet, md_worker_buffer *buffer,
                            size_t *ret_size, md_error *err)
 {
@@ -93,6 +135,7 @@ md_status md_worker_encode(const md_worker_packet *packet, md_worker_buffer *buf
         md_wire_put_u64(&out, (uint64_t)packet->last_received_ms);
         md_wire_put_u64(&out, (uint64_t)packet->complete_ms);
         md_wire_put_text(&out, packet->text);
+        put_predecessors(&out, packet);
         break;
     case MD_WORKER_PROBLEM:
         md_wire_put_u64(&out, packet->job);
@@ -184,6 +227,7 @@ static void get_body(md_wire_reader *in, md_worker_packet *packet)
         packet->last_received_ms = md_wire_get_time(in);
         packet->complete_ms = md_wire_get_time(in);
         md_wire_get_text(in, packet->text, sizeof packet->text);
+        get_predecessors(in, packet);
         break;
     case MD_WORKER_PROBLEM:
         packet->job = md_wire_get_u64(in);
@@ -284,18 +328,6 @@ static void get_code(md_wire_reader *in, bool required, md_code *code)
     bool none = code->value[0] == '\0';
     if (in->bad == NULL && (required ? !whole : !whole && !none)) {
         md_wire_refuse(in, "a coded concept that is not whole");
-    }
-}
-
-/* Real studies break PS3.5 9.1's rule about leading zeros, and their UIDs are carried as they
- * are; what medaid derives follows it anyway. */
-static void get_uid(md_wire_reader *in, bool required, char ret_uid[MD_UID_BYTES])
-{
-    md_wire_get_text(in, ret_uid, MD_UID_BYTES);
-    size_t length = strlen(ret_uid);
-    if (in->bad == NULL &&
-        ((required && length == 0) || strspn(ret_uid, "0123456789.") != length)) {
-        md_wire_refuse(in, "a UID that is none");
     }
 }
 
@@ -416,6 +448,8 @@ md_status md_worker_encode_analysis(const md_analysis *analysis, uint8_t *block,
         const md_object *object = &analysis->objects[i];
         md_wire_put_text(&out, object->sop_class_uid);
         md_wire_put_text(&out, object->sop_instance_uid);
+        md_wire_put_text(&out, object->series_instance_uid);
+        md_wire_put_text(&out, object->model_id);
         md_wire_put_u64(&out, object->size_bytes);
         md_wire_put_bytes(&out, object->bytes, object->size_bytes);
     }
@@ -506,7 +540,7 @@ enum { /* the fewest bytes that one of each can take */
     LEAST_RESULT_BYTES = 150,
     LEAST_INSTANCE_BYTES = 15,
     LEAST_FINDING_BYTES = 40,
-    LEAST_OBJECT_BYTES = 12
+    LEAST_OBJECT_BYTES = 16
 };
 
 static md_status get_result(md_wire_reader *in, const md_worker_expectation *expected,
@@ -563,11 +597,24 @@ static bool is_part10(const uint8_t *bytes, size_t size_bytes)
     return size_bytes > 132 && memcmp(bytes + 128, "DICM", 4) == 0;
 }
 
-static md_status get_object(md_wire_reader *in, md_object *object)
+/* The store remembers objects by their model: it must be one that has a result here. */
+static bool is_of_a_result(const md_analysis *analysis, const char *model_id)
+{
+    for (size_t i = 0; i < analysis->n_results; i++) {
+        if (strcmp(analysis->results[i].model.id, model_id) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static md_status get_object(md_wire_reader *in, const md_analysis *analysis, md_object *object)
 {
     md_status status = MD_FORMAT;
     get_uid(in, true, object->sop_class_uid);
     get_uid(in, true, object->sop_instance_uid);
+    get_uid(in, true, object->series_instance_uid);
+    md_wire_get_text(in, object->model_id, sizeof object->model_id);
     uint64_t size_bytes = md_wire_get_u64(in);
     if (size_bytes > in->size_bytes - in->at) {
         md_wire_refuse(in, "cut short");
@@ -582,6 +629,8 @@ static md_status get_object(md_wire_reader *in, md_object *object)
     } else if (strncmp(object->sop_instance_uid, "2.25.", 5) != 0) {
         /* medaid derives all its UIDs (md_uid_derive): a foreign one could replace an image */
         md_wire_refuse(in, "an object whose UID medaid did not derive");
+    } else if (!is_of_a_result(analysis, object->model_id)) {
+        md_wire_refuse(in, "an object of a model without result");
     } else if (!is_part10(bytes, (size_t)size_bytes)) {
         md_wire_refuse(in, "an object that is no DICOM file");
     }
@@ -628,7 +677,7 @@ static md_status get_analysis(md_wire_reader *in, const md_worker_expectation *e
     analysis->objects = make(in, n, sizeof *analysis->objects, &status);
     analysis->n_objects = analysis->objects == NULL ? 0 : n;
     for (uint32_t i = 0; i < n && in->bad == NULL; i++) {
-        status = get_object(in, &analysis->objects[i]);
+        status = get_object(in, analysis, &analysis->objects[i]);
     }
     if (in->bad == NULL && in->at != in->size_bytes) {
         md_wire_refuse(in, "bytes after the end");

@@ -32,7 +32,7 @@
 enum {
     MD_WORKER_SOCKET_FD = 3, /* in the worker */
     MD_WORKER_SHARED_FD = 4,
-    MD_WORKER_PROTOCOL = 1,
+    MD_WORKER_PROTOCOL = 2,
     MD_WORKER_PACKET_BYTES = 64 * 1024,
     MD_WORKER_MAX_MODELS = 64,
     MD_WORKER_MAX_FILES = 65536, /* of one study */
@@ -68,9 +68,11 @@ typedef struct md_worker_packet {
     md_status status;              /* START_FAILED, PROBLEM, RESULT */
     char text[MD_ERROR_MSG_BYTES]; /* its message; FAIL: why the study failed */
     int64_t first_received_ms, last_received_ms, complete_ms; /* ANALYSE, FAIL */
-    md_model_identity model;                                  /* MODEL */
-    const md_conf *conf; /* CONFIGURE: borrowed from the packet's bytes or the caller */
-    const char *log;     /* LOG: the line, log_bytes long, borrowed from the packet's bytes */
+    md_predecessor predecessors[MD_HOST_MAX_PREDECESSORS];    /* ANALYSE, FAIL */
+    uint32_t n_predecessors;
+    md_model_identity model; /* MODEL */
+    const md_conf *conf;     /* CONFIGURE: borrowed from the packet's bytes or the caller */
+    const char *log; /* LOG: the line, log_bytes long, borrowed from the packet's bytes */
     size_t log_bytes;
 } md_worker_packet;
 
@@ -111,8 +113,9 @@ typedef struct md_worker_expectation {
 /* Read and check every byte. MD_OK: `ret_analysis` is whole and the caller finishes it, and
  * every string is clean UTF-8 that ends, every number finite and in its range, every UID one,
  * every index inside, every result one of an announced model and of the expected study, every
- * object a Part 10 file by its first bytes and of a class that medaid writes. MD_FORMAT says
- * which rule is broken, MD_NOMEM; then there is nothing to finish. */
+ * object a Part 10 file by its first bytes, of a class that medaid writes and of the model of
+ * one of the results. MD_FORMAT says which rule is broken, MD_NOMEM; then there is nothing to
+ * finish. */
 md_status md_worker_decode_analysis(const uint8_t *block, size_t size_bytes,
                                     const md_worker_expectation *expected,
                                     md_analysis *ret_analysis, md_error *err) MD_NODISCARD;

@@ -174,6 +174,8 @@ static md_status run_engine(server *s, const md_worker_packet *request, md_analy
     options.first_received_ms = request->first_received_ms;
     options.last_received_ms = request->last_received_ms;
     options.complete_ms = request->complete_ms;
+    options.predecessors = request->predecessors;
+    options.n_predecessors = request->n_predecessors;
     const md_worker_engine *engine = s->engine;
     return request->kind == MD_WORKER_FAIL
                ? engine->fail(engine->context, s->paths, s->n_paths, request->text, &options,

@@ -558,6 +558,9 @@ static void run_entry(md_worker_slot *slot, md_worker_entry *entry)
             .last_received_ms = job->last_received_ms,
             .complete_ms = job->complete_ms,
         };
+        for (size_t i = 0; i < job->n_predecessors && i < MD_HOST_MAX_PREDECESSORS; i++) {
+            request.predecessors[request.n_predecessors++] = job->predecessors[i];
+        }
         snprintf(request.text, sizeof request.text, "%s",
                  entry->fail_reason == NULL ? "" : entry->fail_reason);
         md_error broken = {0};

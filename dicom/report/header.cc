@@ -228,9 +228,10 @@ md_status md_write_finish(md_writing &w, md_object *ret_object, md_error *err)
                        "attribute (%04x,%04x) could not be written: %s", w.failed_at.getGroup(),
                        w.failed_at.getElement(), w.condition.text());
     }
-    OFString class_uid, instance_uid;
+    OFString class_uid, instance_uid, series_uid;
     (void)w.dataset.findAndGetOFString(DCM_SOPClassUID, class_uid);
     (void)w.dataset.findAndGetOFString(DCM_SOPInstanceUID, instance_uid);
+    (void)w.dataset.findAndGetOFString(DCM_SeriesInstanceUID, series_uid);
     DcmMetaInfo *meta = w.file.getMetaInfo();
     w.note(w.file.validateMetaInfo(EXS_LittleEndianExplicit, EWM_createNewMeta),
            DCM_FileMetaInformationGroupLength);
@@ -243,6 +244,9 @@ md_status md_write_finish(md_writing &w, md_object *ret_object, md_error *err)
     snprintf(object.sop_class_uid, sizeof object.sop_class_uid, "%s", class_uid.c_str());
     snprintf(object.sop_instance_uid, sizeof object.sop_instance_uid, "%s",
              instance_uid.c_str());
+    snprintf(object.series_instance_uid, sizeof object.series_instance_uid, "%s",
+             series_uid.c_str());
+    snprintf(object.model_id, sizeof object.model_id, "%s", w.result->model.id);
     *ret_object = object;
     return MD_OK;
 }

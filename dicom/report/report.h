@@ -26,7 +26,9 @@ typedef struct md_report_options {
 typedef struct md_object {
     char sop_class_uid[MD_UID_BYTES];
     char sop_instance_uid[MD_UID_BYTES];
-    uint8_t *bytes; /* owned */
+    char series_instance_uid[MD_UID_BYTES];
+    char model_id[MD_KEY_BYTES]; /* of the result that it shows */
+    uint8_t *bytes;              /* owned */
     size_t size_bytes;
 } md_object;
 void md_object_finish(md_object *object) MD_NOEXCEPT;

@@ -66,7 +66,7 @@ void md_write_series(md_writing &w, const char *sop_class_uid, const std::string
 /* An SOP Instance Reference Macro, PS3.3 table 10-11. */
 void md_write_reference(md_writing &w, DcmItem *item, const char *class_uid,
                         const char *instance_uid);
-/* Finish the character set and give the file; the SOP UIDs are those of the dataset. */
+/* Finish the character set and give the file; its UIDs are those of the dataset. */
 md_status md_write_finish(md_writing &w, md_object *ret_object, md_error *err);
 
 /* UIDs: see docs/sr.md, "Identity". `kind` says what the UID names. */

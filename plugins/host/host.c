@@ -87,6 +87,22 @@ void md_analysis_finish(md_analysis *analysis)
     memset(analysis, 0, sizeof *analysis);
 }
 
+void md_host_set_predecessor(const md_analyse_options *options, md_result *result)
+{
+    for (size_t i = 0; i < options->n_predecessors; i++) {
+        const md_predecessor *before = &options->predecessors[i];
+        /* without its series the reference could only be guessed */
+        if (strcmp(before->model_id, result->model.id) == 0 &&
+            before->sop_instance_uid[0] != '\0' && before->series_instance_uid[0] != '\0') {
+            memcpy(result->predecessor_sop_instance_uid, before->sop_instance_uid,
+                   MD_UID_BYTES);
+            memcpy(result->predecessor_series_instance_uid, before->series_instance_uid,
+                   MD_UID_BYTES);
+            return;
+        }
+    }
+}
+
 md_status md_host_analyse(md_host *host, const char *const *paths, size_t n_paths,
                           const md_analyse_options *options, md_analysis *ret_analysis,
                           md_error *err)

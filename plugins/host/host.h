@@ -68,7 +68,16 @@ enum {
     /* A multi-frame object is analysed frame by frame; one with more frames than this (a cine
      * run) is not accepted. */
     MD_HOST_MAX_FRAMES = 16,
+    MD_HOST_MAX_PREDECESSORS = 64, /* one for each model */
 };
+
+/* The earlier report of one model about the study, which the new one replaces. Nothing is "".
+ */
+typedef struct md_predecessor {
+    char model_id[MD_KEY_BYTES];
+    char sop_instance_uid[MD_UID_BYTES];
+    char series_instance_uid[MD_UID_BYTES];
+} md_predecessor;
 
 typedef struct md_analyse_options {
     bool want_sr, want_picture;
@@ -79,7 +88,13 @@ typedef struct md_analyse_options {
     void (*on_problem)(void *context, const char *path, const md_error *reason);
     void *context;
     int64_t first_received_ms, last_received_ms, complete_ms; /* for the clock; 0: unknown */
+    const md_predecessor *predecessors; /* borrowed; at most one of each model */
+    size_t n_predecessors;              /* at most MD_HOST_MAX_PREDECESSORS */
 } md_analyse_options;
+
+/* Let the result name the predecessor of its model, if options has one. For whoever makes
+ * results without md_host_analyse, which does this itself. */
+void md_host_set_predecessor(const md_analyse_options *options, md_result *result) MD_NOEXCEPT;
 
 /* Everything that one study gave: one result for each model that accepted at least one of its
  * images. */

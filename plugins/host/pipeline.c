@@ -179,6 +179,7 @@ static md_status start_result(run *r, size_t m, int64_t start_ms, md_error *err)
                                      .last_received_ms = r->options->last_received_ms,
                                      .complete_ms = r->options->complete_ms,
                                      .analysis_start_ms = start_ms};
+    md_host_set_predecessor(r->options, result);
     t->result = result;
     return MD_OK;
 }

@@ -344,6 +344,22 @@ def test_syntaxes(orthanc, medaid, folder):
     return sent
 
 
+def check_predecessor(before, after):
+    """The new report names the earlier one, which names none, and the pictures neither."""
+    (old,) = [d for d in before if d.SOPClassUID == SR_CLASS]
+    known = {d.SOPInstanceUID for d in before}
+    (new,) = [d for d in after if d.SOPClassUID == SR_CLASS and d.SOPInstanceUID not in known]
+    for each in after:
+        assert ("PredecessorDocumentsSequence" in each) == (each is new), "a wrong object names a predecessor"
+    (study,) = new.PredecessorDocumentsSequence
+    (series,) = study.ReferencedSeriesSequence
+    (reference,) = series.ReferencedSOPSequence
+    assert study.StudyInstanceUID == old.StudyInstanceUID == new.StudyInstanceUID
+    assert series.SeriesInstanceUID == old.SeriesInstanceUID
+    assert reference.ReferencedSOPInstanceUID == old.SOPInstanceUID != new.SOPInstanceUID
+    assert reference.ReferencedSOPClassUID == old.SOPClassUID == SR_CLASS
+
+
 def test_again_and_late(orthanc, medaid, folder):
     """The same object again gives nothing new; another image of the study gives a new report."""
     first, late = folder / "first.dcm", folder / "late.dcm"
@@ -362,7 +378,8 @@ def test_again_and_late(orthanc, medaid, folder):
     reports = [references_in(d) for d in after if d.SOPClassUID == SR_CLASS]
     both = {(s.SOPClassUID, s.SOPInstanceUID) for s in (one, two)}
     assert any(both <= named for named in reports), "no report is made from both images"
-    print("ok: the same again gives nothing new, a late image a new report from both")
+    check_predecessor(before, after)
+    print("ok: the same again gives nothing new, a late image a new report from both that names the first")
     return [one, two]
 
 

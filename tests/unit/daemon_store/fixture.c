@@ -127,6 +127,8 @@ int64_t study_in_state(md_store *store, unsigned number, md_study_state state,
     md_object_new object = {.kind = "sr",
                             .sop_instance_uid = uid_of("4", number),
                             .sop_class_uid = "1.2.840.10008.5.1.4.1.1.88.34",
+                            .model_id = "model",
+                            .series_instance_uid = "1.2.6",
                             .file = 900000 + number,
                             .size_bytes = 10,
                             .destinations = destinations,
@@ -146,6 +148,19 @@ int64_t study_in_state(md_store *store, unsigned number, md_study_state state,
     assert_ok(md_store_outbox_finish(store, &result, 1, 7000, &now, err));
     assert_int_equal(now, state);
     return id;
+}
+
+const char *predecessor_of(md_store *store, int64_t study, const char *model)
+{
+    static md_stored_report reports[8];
+    size_t n = 0;
+    assert_ok(md_store_predecessors(store, study, 8, reports, &n, err));
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(reports[i].model_id, model) == 0) {
+            return reports[i].sop_instance_uid;
+        }
+    }
+    return "";
 }
 
 int64_t text_number(const char *database, const char *sql)

@@ -53,6 +53,9 @@ md_study study_of(md_store *store, int64_t id);
  * reporting. With an outbox row for "pacs" from sending on. */
 int64_t study_in_state(md_store *store, unsigned study, md_study_state state,
                        md_claim *ret_claim);
+/* The UID of the report that the next one of the model replaces, in a static buffer; "": none.
+ */
+const char *predecessor_of(md_store *store, int64_t study, const char *model);
 int64_t text_number(const char *database, const char *sql);
 
 #endif

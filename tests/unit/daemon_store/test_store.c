@@ -227,8 +227,7 @@ static void test_a_late_instance_supersedes(void **state)
     assert_int_equal(study.state, MD_STUDY_RECEIVING);
     assert_int_equal(study.generation, 2);
     assert_int_equal(study.n_instances, 2);
-    assert_string_equal(study.predecessor_sr_uid, uid_of("4", 1));
-    assert_string_equal(study.predecessor_sr_class, "1.2.840.10008.5.1.4.1.1.88.34");
+    assert_string_equal(predecessor_of(f->store, id, "model"), uid_of("4", 1));
     assert_int_equal(study.clock.first_received_ms, 9000);
     assert_int_equal(study.clock.stored_ms, 0);
 }
@@ -245,7 +244,7 @@ static void test_a_late_instance_makes_the_claim_stale(void **state)
     md_study study = study_of(f->store, id);
     assert_int_equal(study.state, MD_STUDY_RECEIVING);
     assert_int_equal(study.generation, 1); /* nothing had left the house */
-    assert_string_equal(study.predecessor_sr_uid, "");
+    assert_string_equal(predecessor_of(f->store, id, "model"), "");
     assert_int_equal(study.n_failures, 0);
 }
 
@@ -265,7 +264,7 @@ static void test_late_during_sending_waits(void **state)
     md_study study = study_of(f->store, id);
     assert_int_equal(study.generation, 2);
     assert_false(study.late);
-    assert_string_equal(study.predecessor_sr_uid, uid_of("4", 1));
+    assert_string_equal(predecessor_of(f->store, id, "model"), uid_of("4", 1));
 }
 
 static void test_late_policy_keep(void **state)
@@ -346,7 +345,7 @@ static void test_three_failures_quarantine(void **state)
     assert_string_equal(study.reason, "3 failed attempts, the last: worker died");
     /* its failure report goes out, the state stays, an operator sets it free */
     const char *to[] = {"pacs"};
-    md_object_new object = {"sr", "1.2.4", "1.2.5", 77, 5, to, 1};
+    md_object_new object = {"sr", "1.2.4", "1.2.5", "model", "1.2.6", 77, 5, to, 1};
     assert_ok(md_store_add_objects(f->store, id, &object, 1, now, err));
     md_outbox_row row;
     size_t n = 0;
@@ -360,7 +359,7 @@ static void test_three_failures_quarantine(void **state)
     study = study_of(f->store, id);
     assert_int_equal(study.n_failures, 0);
     assert_int_equal(study.generation, 2);
-    assert_string_equal(study.predecessor_sr_uid, "1.2.4");
+    assert_string_equal(predecessor_of(f->store, id, "model"), "1.2.4");
 }
 
 static void test_a_lease_ends(void **state)
@@ -530,7 +529,7 @@ static void test_the_same_object_is_not_sent_twice(void **state)
     md_study study;
     assert_ok(md_store_claim(f->store, "w", 10000, 1000, &claim, &study, err));
     const char *to[] = {"pacs", "second"};
-    md_object_new object = {"sr", uid_of("4", 1), "1.2.5", 77, 5, to, 2};
+    md_object_new object = {"sr", uid_of("4", 1), "1.2.5", "model", "1.2.6", 77, 5, to, 2};
     assert_ok(md_store_finish(f->store, &claim, &object, 1, NULL, 10100, &after, err));
     assert_int_equal(after, MD_STUDY_SENDING);
     md_outbox_row rows[4];

@@ -98,7 +98,7 @@ static bool advance(md_store *store, md_spool *spool, bool all)
         assert_non_null(out);
         fprintf(out, "%s", uid);
         fclose(out);
-        md_object_new object = {"sr", uid, "1.2", 0, 0, to, 1};
+        md_object_new object = {"sr", uid, "1.2", "model", "1.2.6", 0, 0, to, 1};
         assert_ok(md_spool_keep(spool, path, &object.file, &object.size_bytes, err));
         if (md_store_report(store, &claim, 3000, NULL) == MD_OK) {
             md_status status =

@@ -107,6 +107,8 @@ static md_status add_object(md_analysis *analysis)
     }
     snprintf(object->sop_class_uid, MD_UID_BYTES, "1.2.840.10008.5.1.4.1.1.88.34");
     md_uid_derive(parts, 2, object->sop_instance_uid);
+    memcpy(object->series_instance_uid, object->sop_instance_uid, MD_UID_BYTES);
+    memcpy(object->model_id, analysis->results[0].model.id, MD_KEY_BYTES);
     md_part10 head = {.transfer_syntax_uid = MD_UID_EXPLICIT_LITTLE};
     memcpy(head.sop_class_uid, object->sop_class_uid, MD_UID_BYTES);
     memcpy(head.sop_instance_uid, object->sop_instance_uid, MD_UID_BYTES);

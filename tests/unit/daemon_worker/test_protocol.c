@@ -62,6 +62,10 @@ static void test_round_trip(void **state)
     assert_true(b->findings[0].score == 0.75);
     assert_int_equal(got.n_objects, 1);
     assert_int_equal(got.objects[0].size_bytes, sent.objects[0].size_bytes);
+    assert_string_equal(got.objects[0].model_id, "m");
+    assert_string_equal(got.objects[0].series_instance_uid,
+                        sent.objects[0].series_instance_uid);
+    assert_int_equal(strncmp(got.objects[0].series_instance_uid, "2.25.", 5), 0);
     assert_memory_equal(got.objects[0].bytes, sent.objects[0].bytes, got.objects[0].size_bytes);
     md_analysis_finish(&sent);
     md_analysis_finish(&got);
@@ -147,6 +151,22 @@ static void foreign_uid(md_analysis *a)
 {
     snprintf(a->objects[0].sop_instance_uid, MD_UID_BYTES, "1.2.3.4.5.1");
 }
+static void series_is_none(md_analysis *a)
+{
+    a->objects[0].series_instance_uid[0] = '\0';
+}
+static void series_is_text(md_analysis *a)
+{
+    snprintf(a->objects[0].series_instance_uid, MD_UID_BYTES, "2.25.x");
+}
+static void object_of_no_result(md_analysis *a)
+{
+    snprintf(a->objects[0].model_id, MD_KEY_BYTES, "n");
+}
+static void object_of_no_model(md_analysis *a)
+{
+    a->objects[0].model_id[0] = '\0';
+}
 static void not_part10(md_analysis *a)
 {
     a->objects[0].bytes[128] = 'X';
@@ -196,6 +216,10 @@ static void test_rules(void **state)
         {"negative time", negative_time, "a negative time"},
         {"foreign class", foreign_class, "an object of a class that medaid does not write"},
         {"foreign UID", foreign_uid, "an object whose UID medaid did not derive"},
+        {"no series", series_is_none, "a UID that is none"},
+        {"series is text", series_is_text, "a UID that is none"},
+        {"object of no result", object_of_no_result, "an object of a model without result"},
+        {"object of no model", object_of_no_model, "an object of a model without result"},
         {"not Part 10", not_part10, "an object that is no DICOM file"},
         {"tiny object", tiny_object, "an object that is no DICOM file"},
         {"counts", more_unreadable_than_files, "more files than the study has"},
@@ -266,8 +290,14 @@ static void test_objects(void **state)
         }
         md_analysis_finish(&bad);
     }
-    /* a series of somebody else, whose UID has the same length */
+    /* another series than the worker says */
     md_analysis bad = honest();
+    snprintf(bad.objects[0].series_instance_uid, MD_UID_BYTES, "2.25.1");
+    assert_int_equal(md_worker_check_objects(&bad, &err), MD_FORMAT);
+    assert_non_null(strstr(err.msg, "an object that is not what its worker says"));
+    md_analysis_finish(&bad);
+    /* a series of somebody else, whose UID has the same length */
+    bad = honest();
     char *last = (char *)bad.objects[0].bytes + bad.objects[0].size_bytes;
     char uid[MD_UID_BYTES + 1] = {0};
     size_t padded = strlen(bad.objects[0].sop_instance_uid);
@@ -275,6 +305,7 @@ static void test_objects(void **state)
     memcpy(uid, last - padded, padded);
     assert_string_equal(uid, bad.objects[0].sop_instance_uid);
     memcpy(last - padded, "1.25", 4);
+    memcpy(bad.objects[0].series_instance_uid, "1.25", 4);
     assert_int_equal(md_worker_check_objects(&bad, &err), MD_FORMAT);
     assert_non_null(strstr(err.msg, "a series that medaid did not derive"));
     md_analysis_finish(&bad);
@@ -436,6 +467,9 @@ static void test_packets(void **state)
         {.kind = MD_WORKER_START_FAILED, .status = MD_NOT_FOUND, .text = "no model"},
         {.kind = MD_WORKER_ANALYSE, .job = 1, .n = 2, .first_received_ms = 5},
         {.kind = MD_WORKER_FAIL, .job = UINT64_MAX, .n = 2, .text = "why"},
+        {.kind = MD_WORKER_ANALYSE,
+         .predecessors = {{"a", "2.25.1", "2.25.2"}, {"b", "1.2.03", "4"}},
+         .n_predecessors = 2},
         {.kind = MD_WORKER_PROBLEM, .job = 9, .n = 1, .status = MD_FORMAT, .text = "bad"},
         {.kind = MD_WORKER_REFUSED, .n = 41},
         {.kind = MD_WORKER_RESULT, .job = 9, .bytes = MD_WORKER_SHARED_BYTES},
@@ -443,7 +477,7 @@ static void test_packets(void **state)
         {.kind = MD_WORKER_PONG, .job = 7},
         {.kind = MD_WORKER_BYE},
     };
-    static const bool from_main[] = {true,  false, false, false, true,  true,
+    static const bool from_main[] = {true,  false, false, false, true,  true, true,
                                      false, false, false, true,  false, true};
     for (size_t i = 0; i < sizeof packets / sizeof *packets; i++) {
         size_t size_bytes = 0;
@@ -456,6 +490,8 @@ static void test_packets(void **state)
                     got.bytes == packets[i].bytes && got.status == packets[i].status);
         assert_string_equal(got.text, packets[i].text);
         assert_int_equal(got.first_received_ms, packets[i].first_received_ms);
+        assert_int_equal(got.n_predecessors, packets[i].n_predecessors);
+        assert_memory_equal(got.predecessors, packets[i].predecessors, sizeof got.predecessors);
         if (got.kind == MD_WORKER_CONFIGURE) {
             assert_memory_equal(got.conf, &conf, sizeof conf);
         }
@@ -499,6 +535,58 @@ static void test_bad_packets(void **state)
     assert_int_equal(md_worker_decode(&buffer, 1, true, &got, NULL), MD_FORMAT);
 }
 
+/* Main is believed, but what it sends is bounded and whole. */
+static void test_predecessors(void **state)
+{
+    (void)state;
+    static md_worker_buffer buffer;
+    static md_worker_packet packet, got;
+    size_t size_bytes = 0;
+    md_error err = {0};
+    static const struct {
+        md_predecessor first, second;
+        const char *reason; /* NULL: fine */
+    } rows[] = {
+        {{"a", "2.25.1", "2.25.2"}, {"b", "2.25.1", "2.25.2"}, NULL},
+        {{"a", "2.25.1", "2.25.2"}, {"a", "2.25.3", "2.25.4"}, "two predecessors of one model"},
+        {{"a", "2.25.1", "2.25.2"}, {"", "2.25.3", "2.25.4"}, "a predecessor without a model"},
+        {{"a", "2.25.1", ""}, {"b", "2.25.3", "2.25.4"}, "a UID that is none"},
+        {{"a", "", "2.25.2"}, {"b", "2.25.3", "2.25.4"}, "a UID that is none"},
+        {{"a", "2.25.1\\2", "2.25.2"}, {"b", "2.25.3", "2.25.4"}, "a UID that is none"},
+        {{"a", "2.25.1", "one"}, {"b", "2.25.3", "2.25.4"}, "a UID that is none"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        packet = (md_worker_packet){.kind = MD_WORKER_ANALYSE, .n_predecessors = 2};
+        packet.predecessors[0] = rows[i].first;
+        packet.predecessors[1] = rows[i].second;
+        assert_int_equal(md_worker_encode(&packet, &buffer, &size_bytes, NULL), MD_OK);
+        md_status status = md_worker_decode(&buffer, size_bytes, true, &got, &err);
+        assert_int_equal(status, rows[i].reason == NULL ? MD_OK : MD_FORMAT);
+        if (rows[i].reason != NULL && strstr(err.msg, rows[i].reason) == NULL) {
+            fail_msg("row %zu: '%s'", i, err.msg);
+        }
+    }
+    /* as many as there may be, as long as they may be; one more is refused */
+    packet =
+        (md_worker_packet){.kind = MD_WORKER_FAIL, .n_predecessors = MD_HOST_MAX_PREDECESSORS};
+    for (unsigned i = 0; i < MD_HOST_MAX_PREDECESSORS; i++) {
+        md_predecessor *p = &packet.predecessors[i];
+        memset(p->model_id, 'a', MD_KEY_BYTES - 1);
+        memset(p->sop_instance_uid, '1', MD_UID_BYTES - 1);
+        memset(p->series_instance_uid, '2', MD_UID_BYTES - 1);
+        p->model_id[0] = (char)('0' + i / 8);
+        p->model_id[1] = (char)('0' + i % 8);
+    }
+    memset(packet.text, 't', sizeof packet.text - 1);
+    assert_int_equal(md_worker_encode(&packet, &buffer, &size_bytes, NULL), MD_OK);
+    assert_int_equal(md_worker_decode(&buffer, size_bytes, true, &got, NULL), MD_OK);
+    assert_memory_equal(got.predecessors, packet.predecessors, sizeof got.predecessors);
+    packet.n_predecessors++;
+    assert_int_equal(md_worker_encode(&packet, &buffer, &size_bytes, NULL), MD_OK);
+    assert_int_equal(md_worker_decode(&buffer, size_bytes, true, &got, &err), MD_FORMAT);
+    assert_non_null(strstr(err.msg, "a number out of its range"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -512,6 +600,7 @@ int main(void)
         cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_packets),
         cmocka_unit_test(test_bad_packets),
+        cmocka_unit_test(test_predecessors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -470,7 +470,7 @@ static void test_threads_write_side_by_side(void **state)
     (void)state;
     test_case c;
     make(&c, "positive");
-    md_object expected[2] = {{{0}, {0}, NULL, 0}, {{0}, {0}, NULL, 0}};
+    md_object expected[2] = {{.bytes = NULL}, {.bytes = NULL}};
     write_sr(&c, &expected[0]);
     assert_int_equal(md_report_write_picture(&c.result, 0, c.sources[0], &c.display, &c.options,
                                              &expected[1], NULL),

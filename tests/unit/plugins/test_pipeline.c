@@ -388,6 +388,69 @@ static void test_two_studies_are_refused(void **state)
     md_host_destroy(host);
 }
 
+static md_dataset *dataset_of(const md_object *object)
+{
+    md_dataset *dataset = NULL;
+    md_error err = {0};
+    if (md_dataset_parse(object->bytes, object->size_bytes, &dataset, &err) != MD_OK) {
+        fail_msg("%s", err.msg);
+    }
+    return dataset;
+}
+
+static void assert_text(const md_dataset *dataset, uint32_t tag, const char *expected)
+{
+    char text[MD_UID_BYTES];
+    assert_true(md_dataset_get_text(dataset, tag, 0, text, sizeof text));
+    assert_string_equal(text, expected);
+}
+
+/* The same film again, where only "second" has an earlier report: only its SR names one.
+ * `before` is what the film gave without one. */
+static void check_predecessors(md_host *host, const char *path, const md_analysis *before)
+{
+    enum {
+        PREDECESSOR_DOCUMENTS = 0x0040a360,
+        SECOND_SR = 2 /* of the objects: SR and picture of "first" come before it */
+    };
+    md_predecessor known[] = {{"third", "2.25.31", "2.25.32"},
+                              {"second", "2.25.21777", "2.25.22777"},
+                              {"first", "2.25.11777", ""}}; /* no series: not guessed */
+    told t;
+    md_analyse_options options = all_options(&t);
+    options.predecessors = known;
+    options.n_predecessors = sizeof known / sizeof *known;
+    md_analysis a;
+    md_error err;
+    assert_int_equal(analyse(host, &path, 1, &options, &a, &err), MD_OK);
+    assert_string_equal(a.results[0].predecessor_sop_instance_uid, "");
+    assert_string_equal(a.results[1].predecessor_sop_instance_uid, "2.25.21777");
+    assert_string_equal(a.results[1].predecessor_series_instance_uid, "2.25.22777");
+    assert_int_equal(a.n_objects, 4);
+    for (size_t i = 0; i < a.n_objects; i++) {
+        const md_object *object = &a.objects[i];
+        md_dataset *dataset = dataset_of(object);
+        assert_int_equal(md_dataset_has(dataset, PREDECESSOR_DOCUMENTS), i == SECOND_SR);
+        assert_int_equal(memmem(object->bytes, object->size_bytes, "2.25.21777", 10) != NULL,
+                         i == SECOND_SR);
+        assert_int_equal(memmem(object->bytes, object->size_bytes, "2.25.22777", 10) != NULL,
+                         i == SECOND_SR);
+        assert_null(memmem(object->bytes, object->size_bytes, "2.25.11777", 10));
+        /* what it replaces is no part of its identity */
+        assert_string_equal(object->sop_instance_uid, before->objects[i].sop_instance_uid);
+        md_dataset_destroy(dataset);
+    }
+    md_analysis_finish(&a);
+    /* a report never replaces itself */
+    memcpy(known[1].sop_instance_uid, before->objects[SECOND_SR].sop_instance_uid,
+           MD_UID_BYTES);
+    assert_int_equal(analyse(host, &path, 1, &options, &a, &err), MD_OK);
+    md_dataset *dataset = dataset_of(&a.objects[SECOND_SR]);
+    assert_false(md_dataset_has(dataset, PREDECESSOR_DOCUMENTS));
+    md_dataset_destroy(dataset);
+    md_analysis_finish(&a);
+}
+
 static void test_registry(void **state)
 {
     (void)state;
@@ -423,6 +486,14 @@ static void test_registry(void **state)
     assert_string_equal(a.results[1].model.id, "second");
     assert_int_equal(a.n_objects, 4);
     assert_string_not_equal(a.objects[0].sop_instance_uid, a.objects[2].sop_instance_uid);
+    for (size_t i = 0; i < 4; i++) { /* report and picture of the one, then of the other */
+        assert_string_equal(a.objects[i].model_id, i < 2 ? "first" : "second");
+        md_dataset *object = dataset_of(&a.objects[i]);
+        assert_text(object, 0x0020000e, a.objects[i].series_instance_uid);
+        assert_false(md_dataset_has(object, 0x0040a360));
+        md_dataset_destroy(object);
+    }
+    check_predecessors(host, path, &a);
     md_analysis_finish(&a);
     md_host_destroy(host);
 
