@@ -257,9 +257,9 @@ bool has_negative_values(const md_layout *layout, const md_image *image)
     if (image->modality_lut.n_entries > 0) {
         return false;
     }
-    const double least =
-        layout->is_signed ? -std::ldexp(1, static_cast<int>(layout->bits_stored) - 1) : 0;
-    const double greatest = std::ldexp(1, static_cast<int>(layout->bits_stored)) - 1;
+    const double n_values = std::ldexp(1, static_cast<int>(layout->bits_stored));
+    const double least = layout->is_signed ? -n_values / 2 : 0;
+    const double greatest = least + n_values - 1;
     return least * image->rescale_slope + image->rescale_intercept < 0 ||
            greatest * image->rescale_slope + image->rescale_intercept < 0;
 }

@@ -281,6 +281,49 @@ static void test_lut_descriptors(void **state)
     }
 }
 
+/* The first value of a VOI LUT is signed only where modality values can be below zero. */
+static void test_voi_lut_first_value(void **state)
+{
+    (void)state;
+    static const uint16_t descriptor[3] = {4, 40000, 16}, data[4] = {1, 2, 3, 4};
+    static const struct {
+        unsigned is_signed;
+        const char *slope, *intercept;
+        int32_t first;
+    } rows[] = {
+        {0, "1", "0", 40000},      {0, "1", "-1", -25536},     {0, "-1", "65535", 40000},
+        {0, "-1", "0", -25536},    {1, "1", "0", -25536},      {1, "1", "32768", 40000},
+        {1, "-1", "32767", 40000}, {1, "-1", "32766", -25536}, {1, "1", "32767", -25536},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        build_file file = {0};
+        const attribute changes[] = {{MD_TAG(0x28, 0x101), "US", 16, NULL},
+                                     {MD_TAG(0x28, 0x102), "US", 15, NULL},
+                                     {MD_TAG(0x28, 0x103), "US", rows[i].is_signed, NULL}};
+        build_image(&file, changes, 3, NULL, 0);
+        build_text(&file, MD_TAG(0x28, 0x1052), "DS", rows[i].intercept);
+        build_text(&file, MD_TAG(0x28, 0x1053), "DS", rows[i].slope);
+        build_header(&file, MD_TAG(0x28, 0x3010), "SQ", 0xffffffff);
+        build_marker(&file, BUILD_ITEM, 0xffffffff);
+        build_element(&file, MD_TAG(0x28, 0x3002), "US", descriptor, sizeof descriptor);
+        build_element(&file, MD_TAG(0x28, 0x3006), "OW", data, sizeof data);
+        build_marker(&file, BUILD_ITEM_END, 0);
+        build_marker(&file, BUILD_SEQUENCE_END, 0);
+        build_element(&file, MD_TAG(0x7fe0, 0x10), "OW", ramp, sizeof ramp);
+        md_dataset *dataset = build_parse(&file);
+        md_image image = {0};
+        md_error err = {0};
+        if (md_image_decode(dataset, 0, &image, &err) != MD_OK ||
+            image.voi_lut.first != rows[i].first) {
+            fail_msg("row %zu: first %d, not %d; %s", i, image.voi_lut.first, rows[i].first,
+                     err.msg);
+        }
+        md_image_finish(&image);
+        md_dataset_destroy(dataset);
+        build_finish(&file);
+    }
+}
+
 /* --- meaning --------------------------------------------------------------------------------
  */
 
@@ -478,6 +521,7 @@ int main(void)
         cmocka_unit_test(test_refused_encapsulated),
         cmocka_unit_test(test_no_pixels),
         cmocka_unit_test(test_lut_descriptors),
+        cmocka_unit_test(test_voi_lut_first_value),
         cmocka_unit_test(test_zero_window_width_is_ignored),
         cmocka_unit_test(test_inversion_happens_once),
         cmocka_unit_test(test_flat_and_padding_are_black),
