@@ -41,18 +41,14 @@ static bool is_padding(const md_image *image, int32_t stored)
     return image->has_padding && stored >= image->padding_low && stored <= image->padding_high;
 }
 
-/* Which stored values occur, padding left out; false when there is nothing else. */
-typedef struct stored_range {
-    int32_t low, high;
-} stored_range;
-
-static bool find_range(const md_image *image, const value_table *range, stored_range *ret,
-                       md_error *err, md_status *ret_status)
+/* The least and greatest modality value of the pixels that are not padding; false when there
+ * are none. A lookup table need not rise, so every stored value that occurs is asked. */
+static md_status find_range(const md_image *image, const value_table *range, double *ret_low,
+                            double *ret_high, bool *ret_found, md_error *err)
 {
     MD_AUTO(md_freep) uint8_t *seen = md_calloc(range->n, 1);
     if (seen == NULL) {
-        *ret_status = md_fail(err, MD_NOMEM, "out of memory");
-        return false;
+        return md_fail(err, MD_NOMEM, "out of memory");
     }
     size_t n = (size_t)image->rows * image->columns;
     for (size_t i = 0; i < n; i++) {
@@ -62,17 +58,20 @@ static bool find_range(const md_image *image, const value_table *range, stored_r
                                                       : ((const int16_t *)image->pixels)[i];
         seen[value - range->first] = 1;
     }
-    bool found = false;
+    *ret_low = HUGE_VAL;
+    *ret_high = -HUGE_VAL;
+    *ret_found = false;
     for (uint32_t i = 0; i < range->n; i++) {
         int32_t value = range->first + (int32_t)i;
         if (seen[i] == 0 || is_padding(image, value)) {
             continue;
         }
-        ret->low = found ? ret->low : value;
-        ret->high = value;
-        found = true;
+        double x = modality_value(image, value);
+        *ret_low = fmin(*ret_low, x);
+        *ret_high = fmax(*ret_high, x);
+        *ret_found = true;
     }
-    return found;
+    return MD_OK;
 }
 
 /* --- VOI ---------------------------------------------------------------------------------- */
@@ -171,23 +170,8 @@ static md_status choose_voi(const md_image *image, const value_table *range, voi
     if (image->has_window) {
         md_steps_add(steps, "window width %g is not allowed: ignored", image->window_width);
     }
-    md_status status = MD_OK;
-    stored_range stored = {0, 0};
-    bool found = find_range(image, range, &stored, err, &status);
-    if (status != MD_OK) {
-        return status;
-    }
-    if (found) {
-        /* A lookup table need not rise, so every value in between is asked. */
-        v.low = v.high = modality_value(image, stored.low);
-        for (int32_t value = stored.low; value <= stored.high; value++) {
-            double x = modality_value(image, value);
-            if (value == stored.high || image->modality_lut.n_entries > 0) {
-                v.low = fmin(v.low, x);
-                v.high = fmax(v.high, x);
-            }
-        }
-    }
+    bool found = false;
+    MD_TRY(find_range(image, range, &v.low, &v.high, &found, err));
     if (found && v.high > v.low) {
         v.kind = VOI_RANGE;
         md_steps_add(steps, "no window: range of the pixels %g..%g", v.low, v.high);

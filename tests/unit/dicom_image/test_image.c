@@ -421,6 +421,40 @@ static void test_flat_and_padding_are_black(void **state)
     }
 }
 
+/* Only what pixels hold makes the range: neither entries between them nor padding. */
+static void test_range_is_of_the_pixels(void **state)
+{
+    (void)state;
+    uint8_t pixels[3] = {0, 2, 3};
+    uint16_t entries[4] = {10, 200, 100, 20};
+    md_image image = {.rows = 1,
+                      .columns = 3,
+                      .n_channels = 1,
+                      .type = MD_PIXEL_U8,
+                      .bits_stored = 8,
+                      .pixels = pixels,
+                      .photometric = MD_PHOTOMETRIC_MONOCHROME2,
+                      .modality_lut = {.n_entries = 4, .bits = 8, .entries = entries},
+                      .padding_low = 2,
+                      .padding_high = 2,
+                      .pixel_width_mm = 1,
+                      .pixel_height_mm = 1};
+    for (int k = 0; k < 2; k++) {
+        image.has_padding = k == 1;
+        md_raster raster = {0};
+        md_steps steps = {0};
+        md_error err;
+        assert_int_equal(md_image_normalise(&image, MD_VALUES_DISPLAY, &raster, &steps, &err),
+                         MD_OK);
+        assert_string_equal(steps.text[1], k == 0 ? "no window: range of the pixels 10..100"
+                                                  : "no window: range of the pixels 10..20");
+        assert_true(raster.values[0] == 0.0f);
+        assert_true(raster.values[1] == (k == 0 ? 1.0f : 0.0f));
+        assert_true(fabs((double)raster.values[2] - (k == 0 ? 10 / 90.0 : 1)) < 1e-6);
+        md_raster_finish(&raster);
+    }
+}
+
 static void test_no_physical_colour(void **state)
 {
     (void)state;
@@ -525,6 +559,7 @@ int main(void)
         cmocka_unit_test(test_zero_window_width_is_ignored),
         cmocka_unit_test(test_inversion_happens_once),
         cmocka_unit_test(test_flat_and_padding_are_black),
+        cmocka_unit_test(test_range_is_of_the_pixels),
         cmocka_unit_test(test_no_physical_colour),
         cmocka_unit_test(test_attributes),
         cmocka_unit_test(test_out_of_memory),
