@@ -55,14 +55,19 @@ static void read_coded(const md_dataset *dataset, uint32_t tag, uint32_t sequenc
     clean(text);
 }
 
+/* Three digits and a unit; devices also write "4Y", which cannot be misread, and to take that
+ * as "unknown" would let an adult pass. */
 double md_accept_age_years(const char *text)
 {
-    size_t length = strlen(text);
-    if (length != 4 || strspn(text, "0123456789") != 3) {
+    size_t n_digits = strspn(text, "0123456789");
+    if (n_digits < 1 || n_digits > 3 || strlen(text) != n_digits + 1) {
         return -1;
     }
-    double count = (text[0] - '0') * 100 + (text[1] - '0') * 10 + (text[2] - '0');
-    switch (text[3]) {
+    double count = 0;
+    for (size_t i = 0; i < n_digits; i++) {
+        count = count * 10 + (text[i] - '0');
+    }
+    switch (text[n_digits]) {
     case 'D':
         return count / 365.25;
     case 'W':
@@ -77,16 +82,22 @@ double md_accept_age_years(const char *text)
 }
 
 /* Days since 0000-03-01 of the proleptic Gregorian calendar; negative when it is no date. The
- * year begins in March, so that the leap day comes last. */
+ * year begins in March, so that the leap day comes last. "2020.01.31" is how ACR-NEMA wrote it
+ * (PS3.5 6.2). */
 static int64_t days_of(const char *text)
 {
     static const int month_days[] = {31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-    if (strlen(text) != 8 || strspn(text, "0123456789") != 8) {
+    bool dotted = strlen(text) == 10 && text[4] == '.' && text[7] == '.';
+    if (!dotted && strlen(text) != 8) {
         return -1;
     }
     int digits[8];
     for (int i = 0; i < 8; i++) {
-        digits[i] = text[i] - '0';
+        char c = text[dotted ? i + (i > 3) + (i > 5) : i];
+        if (c < '0' || c > '9') {
+            return -1;
+        }
+        digits[i] = c - '0';
     }
     int64_t year = digits[0] * 1000 + digits[1] * 100 + digits[2] * 10 + digits[3];
     int month = digits[4] * 10 + digits[5];

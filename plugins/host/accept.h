@@ -57,13 +57,12 @@ typedef struct md_accept_facts {
 
 void md_accept_facts_read(const md_dataset *dataset, md_accept_facts *ret_facts) MD_NOEXCEPT;
 
-/* Years of an Age String "nnnD", "nnnW", "nnnM" or "nnnY" (PS3.5 6.2); negative when it is
- * none.
- */
+/* Years of an Age String "nnnD", "nnnW", "nnnM" or "nnnY" (PS3.5 6.2), also with one or two
+ * digits, as devices write it; negative when it is none. */
 double md_accept_age_years(const char *text) MD_NOEXCEPT;
 
-/* Years from one date "YYYYMMDD" to another (PS3.5 6.2, DA), 365.25 days each; negative when
- * one is no date or the birth comes later. */
+/* Years from one date "YYYYMMDD" to another (PS3.5 6.2, DA) or in its older form "YYYY.MM.DD",
+ * 365.25 days each; negative when one is no date or the birth comes later. */
 double md_accept_years_between(const char *birth, const char *then) MD_NOEXCEPT;
 
 /* True when the model looks at such an image; `display` when it wants display values, which an

@@ -133,9 +133,12 @@ static void test_age_strings(void **state)
     (void)state;
     assert_true(md_accept_age_years("004Y") == 4);
     assert_true(md_accept_age_years("018M") == 1.5);
+    assert_true(md_accept_age_years("60Y") == 60); /* not as it should be, and an adult */
+    assert_true(md_accept_age_years("6M") == 0.5);
     assert_true(fabs(md_accept_age_years("052W") - 0.9966) < 0.0001);
     assert_true(fabs(md_accept_age_years("365D") - 0.9993) < 0.0001);
-    static const char *const bad[] = {"", "4Y", "0044Y", "-04Y", "004y", "004", "Y004", "  4Y"};
+    static const char *const bad[] = {"",    "Y",    "0044Y", "-04Y", "004y",
+                                      "004", "Y004", "  4Y",  "4YY"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_true(md_accept_age_years(bad[i]) < 0);
     }
@@ -155,7 +158,9 @@ static void test_ages_from_dates(void **state)
         {"20200102", "20200101", -1},   {"2020013", "20200101", -1},
         {"20201301", "20210101", -1},   {"20200132", "20210101", -1},
         {"2020.1.1", "20210101", -1},   {"", "20210101", -1},
-        {"20200101", "", -1},
+        {"20200101", "", -1},           {"2020.02.28", "20200301", 2},
+        {"2020.02.2x", "20200301", -1}, {"2020-02-28", "20200301", -1},
+        {"20.200228.", "20200301", -1},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         double years = md_accept_years_between(rows[i].birth, rows[i].then);
