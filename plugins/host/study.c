@@ -6,6 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* 64 characters (PS3.5 6.2), of up to four bytes, and room for those that are too long. */
+#define MD_PATIENT_ID_BYTES 512
+
+static const uint32_t PATIENT_ID = MD_TAG(0x0010, 0x0020);
 static const uint32_t ROWS = MD_TAG(0x0028, 0x0010);
 static const uint32_t COLUMNS = MD_TAG(0x0028, 0x0011);
 static const uint32_t PIXEL_DATA = MD_TAG(0x7fe0, 0x0010);
@@ -115,6 +119,32 @@ static void drop_duplicates(md_study *study, const md_analyse_options *options)
     qsort(study->files, study->n, sizeof *study->files, compare_order);
 }
 
+/* One study is of one patient (PS3.3 A.1.2). Where the files disagree, which happens when a
+ * film was sent under a wrong name, a report on all of them would tell one patient of the
+ * other. Names are no help here: the same one is spelt in many ways. */
+static md_status check_one_study(const md_study *study, md_error *err)
+{
+    char patient[MD_PATIENT_ID_BYTES] = "";
+    for (size_t i = 0; i < study->n; i++) {
+        char id[MD_PATIENT_ID_BYTES] = "";
+        if (strcmp(study->files[i].study_uid, study->files[0].study_uid) != 0) {
+            return md_fail(err, MD_INVALID_ARG,
+                           "the files belong to different studies (Study Instance UID "
+                           "(0020,000D) differs)");
+        }
+        (void)md_dataset_get_text(study->files[i].dataset, PATIENT_ID, 0, id, sizeof id);
+        if (id[0] != '\0' && patient[0] != '\0' && strcmp(id, patient) != 0) {
+            return md_fail(err, MD_INVALID_ARG,
+                           "the files of the study name different patients (Patient ID "
+                           "(0010,0020) differs)");
+        }
+        if (id[0] != '\0') {
+            memcpy(patient, id, sizeof patient);
+        }
+    }
+    return MD_OK;
+}
+
 md_status md_study_open(const char *const *paths, size_t n_paths,
                         const md_analyse_options *options, md_study *ret_study, md_error *err)
 {
@@ -152,13 +182,7 @@ md_status md_study_open(const char *const *paths, size_t n_paths,
         return md_fail(err, MD_FORMAT, "none of %zu files can be read%s%s", n_paths,
                        n_paths > 0 ? ": " : "", study->first_problem.msg);
     }
-    for (size_t i = 1; i < study->n; i++) {
-        if (strcmp(study->files[i].study_uid, study->files[0].study_uid) != 0) {
-            return md_fail(err, MD_INVALID_ARG,
-                           "the files belong to different studies (Study Instance UID "
-                           "(0020,000D) differs)");
-        }
-    }
+    MD_TRY(check_one_study(study, err));
     drop_duplicates(study, options);
     return MD_OK;
 }

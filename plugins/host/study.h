@@ -34,8 +34,9 @@ typedef struct md_study {
 
 /* Open all. A file that is no DICOM object, has no Study, Series or SOP Instance UID, or is the
  * same object as an earlier one is told to options->on_problem and left out. MD_INVALID_ARG
- * when the Study Instance UIDs differ, MD_LIMIT for more than MD_RESULT_MAX_INSTANCES files,
- * MD_FORMAT when nothing is left. `ret_study` is to be finished in every case. */
+ * when the Study Instance UIDs or the Patient IDs (where there are any) differ, MD_LIMIT for
+ * more than MD_RESULT_MAX_INSTANCES files, MD_FORMAT when nothing is left. `ret_study` is to be
+ * finished in every case. */
 md_status md_study_open(const char *const *paths, size_t n_paths,
                         const md_analyse_options *options, md_study *ret_study, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;

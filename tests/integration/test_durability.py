@@ -261,7 +261,7 @@ def main():
     templates = [folder / f"film-{i}.dcm" for i in range(4)]
     for number, path in enumerate(templates):
         subprocess.run([PHANTOM, "--rows", "512", "--columns", "640", "--seed", str(900 + number),
-                        "--output", path], check=True, capture_output=True)
+                        "--patient-id", "P1", "--output", path], check=True, capture_output=True)
     orthanc, medaid = Orthanc(folder, http, dicom), Medaid(folder, port, dicom)
     senders = [Sender(i, medaid, templates, stop) for i in range(N_SENDERS)]
     try:

@@ -74,6 +74,7 @@ void film_options(phantom_options *options)
     options->columns = 320;
     options->study_uid = "1.2.826.0.1.3680043.10.999.1";
     options->series_uid = "1.2.826.0.1.3680043.10.999.1.1";
+    options->patient_id = "P1"; /* of every seed: the films of a study are of one patient */
 }
 
 uint8_t *film_bytes(const phantom_options *options, size_t *ret_size_bytes)

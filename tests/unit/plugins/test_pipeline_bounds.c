@@ -406,9 +406,42 @@ static void test_out_of_memory(void **state)
     md_host_destroy(host);
 }
 
+/* A report names one patient: on films of two it would be wrong about one of them. */
+static void test_two_patients_are_refused(void **state)
+{
+    (void)state;
+    md_host *host = host_of("good", NULL);
+    phantom_options film;
+    film_options(&film);
+    const char *first = film_write("p1.dcm", &film);
+    film.seed = 2;
+    film.patient_id = "P2";
+    const char *second = film_write("p2.dcm", &film);
+    film.seed = 3;
+    film.patient_id = "";
+    const char *nobody = film_write("p3.dcm", &film);
+    const char *const two[] = {first, nobody, second};
+    const char *const one[] = {first, nobody};
+    told t;
+    md_analyse_options options = all_options(&t);
+    md_analysis a;
+    md_error err;
+    assert_int_equal(analyse(host, two, 3, &options, &a, &err), MD_INVALID_ARG);
+    assert_non_null(strstr(err.msg, "(0010,0020)"));
+    assert_null(strstr(err.msg, "P1"));
+    assert_null(strstr(err.msg, "P2"));
+    assert_int_equal(a.n_objects, 0);
+    md_analysis_finish(&a);
+    assert_int_equal(analyse(host, one, 2, &options, &a, &err), MD_OK);
+    assert_int_equal(a.n_objects, 3);
+    md_analysis_finish(&a);
+    md_host_destroy(host);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_two_patients_are_refused),
         cmocka_unit_test(test_frames_are_analysed_one_by_one),
         cmocka_unit_test(test_a_result_is_bounded),
         cmocka_unit_test(test_odd_plugins_in_the_pipeline),
