@@ -23,7 +23,7 @@ static const char usage[] =
     "       medaid --version | --help\n"
     "\n"
     "  --config FILE         the configuration (default: built-in values)\n"
-    "  --model ID            use this model alone\n"
+    "  --model ID            use this model alone (not with --daemon)\n"
     "with --oneshot:\n"
     "  --output DIR          folder for the DICOM objects (default: medaid-results)\n"
     "  --overwrite           replace objects that exist there already\n"
@@ -146,6 +146,24 @@ static bool parse_arguments(int argc, char **argv, arguments *args)
         if (!take_option(args, option)) {
             return false;
         }
+    }
+    return true;
+}
+
+/* An option that would have no effect is refused: whoever gives it believes that it has. */
+static bool options_fit(const arguments *args)
+{
+    bool wants_result = args->output != NULL || args->send != NULL || args->json ||
+                        args->overwrite || args->timing;
+    if (args->mode != MODE_ONESHOT && wants_result) {
+        fputs("medaid: --output, --overwrite, --json, --send and --timing are for --oneshot\n",
+              stderr);
+        return false;
+    }
+    if (args->mode == MODE_DAEMON && args->model != NULL) {
+        fputs("medaid: --daemon has no --model, it serves all models of plugins.paths\n",
+              stderr);
+        return false;
     }
     return true;
 }
@@ -295,6 +313,9 @@ int main(int argc, char **argv)
     size_t n_paths = (size_t)(argc - optind);
     if (args.mode == MODE_NONE || (args.mode != MODE_ONESHOT && n_paths > 0)) {
         fputs(usage, stderr);
+        return MD_EXIT_USAGE;
+    }
+    if (!options_fit(&args)) {
         return MD_EXIT_USAGE;
     }
     static md_conf conf;

@@ -201,7 +201,9 @@ class Oneshot:
 
     def test_usage(self):
         for args in ([], ["--oneshot"], ["--no-such-option"], ["--oneshot", "--daemon"],
-                     ["--oneshot", "--send", "nonsense", "x"]):
+                     ["--oneshot", "--send", "nonsense", "x"], ["--daemon", "--model", "x"],
+                     ["--daemon", "--json"], ["--list-models", "--json"],
+                     ["--check-config", "--send", "A@b:104"]):
             done = subprocess.run([MEDAID, *args], capture_output=True, text=True, check=False)
             assert done.returncode == 2 and done.stdout == "", (args, done)
 
