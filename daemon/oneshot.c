@@ -40,10 +40,17 @@ static void show_progress(oneshot *run, const char *what, size_t done, size_t to
     run->progress_shown = true;
 }
 
+/* One line whatever the file is called: a disc from elsewhere must not write into the terminal.
+ */
 static void tell_problem(void *context, const char *path, const md_error *reason)
 {
     clear_progress(context);
-    fprintf(stderr, "medaid: %s: %s\n", path, reason->msg);
+    fputs("medaid: ", stderr);
+    for (const char *p = path; *p != '\0'; p++) {
+        unsigned char c = (unsigned char)*p;
+        fputc(c < 0x20 || c == 0x7f ? '?' : c, stderr);
+    }
+    fprintf(stderr, ": %s\n", reason->msg);
 }
 
 static void tell_refused(void *context, const char *package, const md_error *reason)

@@ -116,10 +116,31 @@ void md_print_table(FILE *out, const md_study_outcome *outcome)
 
 /* ---- for programs ---- */
 
+/* File names are bytes, JSON is UTF-8: what is none becomes U+FFFD. */
+static json_t *text_json(const char *text)
+{
+    size_t length = strlen(text);
+    char *fixed = md_malloc(3 * length + 1);
+    if (fixed == NULL) {
+        return NULL;
+    }
+    size_t n = 0;
+    for (const char *p = text, *start = text; *p != '\0'; start = p) {
+        (void)md_text_next(&p);
+        bool is_wrong = (unsigned char)*start >= 0x80 && p == start + 1;
+        size_t n_bytes = is_wrong ? 3 : (size_t)(p - start);
+        memcpy(fixed + n, is_wrong ? "\xef\xbf\xbd" : start, n_bytes);
+        n += n_bytes;
+    }
+    json_t *json = json_stringn(fixed, n);
+    md_free(fixed);
+    return json;
+}
+
 /* "" becomes null. */
 static json_t *text_or_null(const char *text)
 {
-    return text == NULL || text[0] == '\0' ? json_null() : json_string(text);
+    return text == NULL || text[0] == '\0' ? json_null() : text_json(text);
 }
 
 static json_t *code_json(const md_code *code)
@@ -196,9 +217,10 @@ md_status md_print_json(FILE *out, const md_study_outcome *outcome, md_error *er
     for (size_t i = 0; i < analysis->n_results; i++) {
         json_array_append_new(results, result_json(&analysis->results[i]));
     }
-    json_t *sent = outcome->sent_to == NULL ? json_null()
-                                            : json_pack("{s:s,s:i}", "to", outcome->sent_to,
-                                                        "stored", (int)outcome->n_sent);
+    json_t *sent = outcome->sent_to == NULL
+                       ? json_null()
+                       : json_pack("{s:o,s:i}", "to", text_json(outcome->sent_to), "stored",
+                                   (int)outcome->n_sent);
     json_t *study = json_pack(
         "{s:s,s:s,s:s,s:i,s:o,s:o,s:o,s:o,s:i,s:i,s:f}", "study", outcome->key,
         "study_instance_uid", outcome->study_instance_uid, "status",

@@ -210,6 +210,29 @@ class Oneshot:
     def test_missing_file(self):
         self.refused(self.path("nothing.dcm"), "no such file")
 
+    def test_names_that_are_no_text(self):
+        """A file name cannot forge lines, and one that is no UTF-8 does not spoil the JSON."""
+        good = self.phantom()
+        wrong = os.fsencode(self.path("a\nmedaid: b\x1b[31m")) + b"\xff\xc3.dcm"
+        with open(wrong, "wb") as out:
+            out.write(b"not DICOM")
+        command = [MEDAID, "--oneshot", "--config", CONFIG, "--json", "--output"]
+        for output, code in ((b"results\xff \xc3", 3), (b"file\xff/results", 7)):
+            output = os.fsencode(self.path("")) + output
+            if code == 7:
+                open(os.path.dirname(output), "wb").close()
+            done = subprocess.run([*command, output, wrong, good], capture_output=True, check=False)
+            assert done.returncode == code, done
+            told = [line for line in done.stderr.splitlines() if b".dcm: " in line]
+            assert len(told) == 1 and b"?medaid: b?[31m" in told[0], done.stderr
+            study = json.loads(done.stdout.decode())
+            jsonschema.validate(study, SCHEMA)
+            assert len(study["objects"]) == 2, study
+            if code == 3:
+                assert all("results\ufffd \ufffd/" in one["path"] for one in study["objects"]), study
+            else:
+                assert "file\ufffd" in study["reason"], study
+
     def test_not_dicom(self):
         path = self.path("text.dcm")
         with open(path, "wb") as out:
