@@ -9,6 +9,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* Make room for one more element of a growing array. */
 static bool grow(void **elements, size_t *capacity, size_t n, size_t element_bytes)
@@ -133,6 +134,16 @@ static int by_name(const FTSENT **a, const FTSENT **b)
     return strcmp((*a)->fts_name, (*b)->fts_name);
 }
 
+/* A link to a file counts as the file: archives are often made of them. One to a folder does
+ * not, it may lead in a circle. */
+static bool is_file(const FTSENT *entry)
+{
+    struct stat info;
+    return entry->fts_info == FTS_F ||
+           (entry->fts_info == FTS_SL && stat(entry->fts_path, &info) == 0 &&
+            S_ISREG(info.st_mode));
+}
+
 static void close_walkp(FTS **walk)
 {
     if (*walk != NULL) {
@@ -164,11 +175,14 @@ static md_status add_folder(md_input *input, const md_input_options *options, co
         } else if (entry->fts_info == FTS_DNR || entry->fts_info == FTS_ERR) {
             md_fail_os(&reason, entry->fts_errno, "cannot be read");
             report(input, options, entry->fts_path, &reason);
-        } else if (entry->fts_info == FTS_F && strcasecmp(entry->fts_name, "DICOMDIR") == 0) {
+        } else if (entry->fts_info == FTS_SL && access(entry->fts_path, F_OK) != 0) {
+            md_fail_os(&reason, errno, "a link that leads nowhere");
+            report(input, options, entry->fts_path, &reason);
+        } else if (is_file(entry) && strcasecmp(entry->fts_name, "DICOMDIR") == 0) {
             continue; /* the walk meets the files that it names */
-        } else if (entry->fts_info == FTS_F && !md_dataset_sniff(entry->fts_path)) {
+        } else if (is_file(entry) && !md_dataset_sniff(entry->fts_path)) {
             input->n_skipped++;
-        } else if (entry->fts_info == FTS_F) {
+        } else if (is_file(entry)) {
             MD_TRY(add_file(input, options, entry->fts_path, true, err));
         }
     }

@@ -147,6 +147,19 @@ class Oneshot:
             assert len(one["results"][0]["instances"]) == 2
         assert errors == "", errors
 
+    def test_links_in_a_folder(self):
+        """Linked files are read, linked folders are not, a dead link is told."""
+        film = self.phantom("elsewhere/film.dcm")
+        os.mkdir(self.path("in"))
+        os.symlink(film, self.path("in", "film.dcm"))
+        os.symlink(self.path("elsewhere"), self.path("in", "folder"))
+        os.symlink(self.path("in"), self.path("in", "circle"))
+        objects, errors = self.studies(self.path("in"))
+        assert len(objects) == 1 and errors == "", errors
+        os.symlink(self.path("gone"), self.path("in", "dead"))
+        objects, errors = self.studies("--overwrite", self.path("in"), expect=3)
+        assert len(objects) == 1 and "/dead: a link that leads nowhere" in errors, errors
+
     def test_dicomdir(self):
         for name in ("A1", "A2"):
             self.phantom(f"cd/IMAGES/{name}", "--sop-uid", f"1.2.3.4.{name[1]}")
