@@ -127,6 +127,11 @@ static md_status read_window(md_node_import *b, const md_tensor *x, const int64_
     }
     MD_TRY(window_list(b, "pads", 2 * n, 0, 0, pads));
     MD_TRY(md_attribute_choice(b, "auto_pad", auto_pads, PAD_NOTSET, &auto_pad));
+    for (unsigned i = 0; i < 2 * n && auto_pad != PAD_NOTSET; i++) {
+        if (pads[i] != 0) { /* ONNX forbids both, and nothing tells which was meant */
+            return md_import_fail(b, MD_FORMAT, "attributes 'auto_pad' and 'pads' together");
+        }
+    }
     for (unsigned i = 0; i < n; i++) {
         w.pad_begin[i] = pads[i];
         w.pad_end[i] = pads[n + i];

@@ -306,7 +306,10 @@ md_status md_import_concat(md_node_import *b)
         }
     }
     md_tensor first = *md_import_in(b, 0);
-    MD_TRY(md_attribute_int(b, "axis", 1, &axis));
+    MD_TRY(md_attribute_int(b, "axis", b->node.opset < 4 ? 1 : INT64_MIN, &axis));
+    if (axis == INT64_MIN) {
+        return md_import_fail(b, MD_FORMAT, "attribute 'axis' is missing");
+    }
     MD_TRY(md_import_axis(b, axis, first.n_dims, &made));
     int64_t length = 0;
     for (unsigned i = 0; i < b->n_in; i++) {

@@ -322,6 +322,19 @@ static void test_attributes(void **state)
     builder_conv(&b);
     builder_int(&b, &b.nodes[0], "group", 0);
     expect(&b, MD_FORMAT, "1 channels in 0 groups");
+    static const int64_t ones[] = {1, 1, 1, 1};
+    builder_conv(&b);
+    builder_ints(&b, &b.nodes[0], "pads", ones, 4);
+    Onnx__AttributeProto *attribute = builder_attribute(
+        &b, &b.nodes[0], "auto_pad", ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRING);
+    attribute->has_s = 1;
+    attribute->s.data = (uint8_t[]){'V', 'A', 'L', 'I', 'D'};
+    attribute->s.len = 5;
+    expect(&b, MD_FORMAT,
+           "node 'conv1' (Conv, opset 13): attributes 'auto_pad' and 'pads' together");
+    builder_conv(&b);
+    b.nodes[1].op_type = (char[]){"Concat"};
+    expect(&b, MD_FORMAT, "node 'relu1' (Concat, opset 13): attribute 'axis' is missing");
 }
 
 static void test_weights(void **state)
