@@ -276,7 +276,8 @@ static md_status route_study(const exchange *now, const char *rest, bool is_post
     bool quarantine = strcmp(action, "/quarantine") == 0;
     if (strspn(rest, "0123456789abcdef") != KEY_LENGTH ||
         !(action[0] == '\0' || retry || quarantine)) {
-        return answer_error(now, NOT_FOUND, "no such page", err);
+        return answer_error(now, NOT_FOUND, "no such study, a key has 16 digits of 0-9a-f",
+                            err);
     }
     if (is_post != (retry || quarantine)) {
         now->response->allow = is_post ? "GET, HEAD" : "POST";

@@ -201,6 +201,10 @@ static void test_routes(void **state)
         }
         md_free(response.body);
     }
+    char *text = NULL; /* a mistyped key is about a study, not about a page */
+    assert_int_equal(ask(now, "GET", "/api/v1/study/0123", &text), 404);
+    assert_non_null(strstr(text, "no such study"));
+    md_free(text);
     assert_int_equal(now->n_changes, 0);
 }
 
