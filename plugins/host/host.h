@@ -122,6 +122,7 @@ void md_analysis_finish(md_analysis *analysis) MD_NOEXCEPT;
  * MD_RESULT_MAX_FINDINGS findings; frames beyond fail with that reason. Objects come result by
  * result: the SR, then the pictures of the analysed frames.
  *
+ * A file that cannot be opened at all makes every result PARTIAL: what was on it nobody knows.
  * MD_OK: at least one model gave a result, which may be FAILED; then n_unreadable > 0 tells
  * that broken files were among the causes. MD_NOT_FOUND: no model accepts any image, err says
  * why. MD_FORMAT: no file could be read. MD_LIMIT: more than MD_RESULT_MAX_INSTANCES files or

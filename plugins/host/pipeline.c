@@ -361,24 +361,28 @@ static void analyse_unit(run *r, unit *u)
     frame_finish(&f);
 }
 
-static void finish_result(tally *t)
+/* `n_lost` files of the study could not even be opened: what was on them nobody knows, so no
+ * report may say that the study was analysed as a whole. */
+static void finish_result(tally *t, size_t n_lost)
 {
     md_result *result = t->result;
-    result->status = t->n_failed == 0              ? MD_RESULT_COMPLETE
-                     : t->n_failed < t->n_accepted ? MD_RESULT_PARTIAL
-                                                   : MD_RESULT_FAILED;
     result->times.analysis_end_ms = md_clock_wall_ms();
-    if (t->n_failed == 0) {
+    if (t->n_failed == 0 && n_lost == 0) {
+        result->status = MD_RESULT_COMPLETE;
         return;
     }
-    result->failure = t->code;
+    result->status = t->n_failed < t->n_accepted ? MD_RESULT_PARTIAL : MD_RESULT_FAILED;
     md_error text = {0};
-    if (t->n_accepted == 1) {
+    if (t->n_failed == 0) {
+        md_pipeline_failure_code(MD_FORMAT, &t->code);
+        (void)md_fail(&text, MD_FORMAT, "%zu files of the study could not be read", n_lost);
+    } else if (t->n_accepted == 1) {
         (void)md_fail(&text, MD_FORMAT, "%s", t->text);
     } else {
         (void)md_fail(&text, MD_FORMAT, "%zu of %zu images failed, first: %s", t->n_failed,
                       t->n_accepted, t->text);
     }
+    result->failure = t->code;
     memcpy(result->failure_text, text.msg, sizeof text.msg);
 }
 
@@ -477,7 +481,7 @@ static md_status analyse(run *r, const char *const *paths, size_t n_paths, md_er
     }
     for (size_t m = 0; m < r->registry->n; m++) {
         if (r->tallies[m].result != NULL) {
-            finish_result(&r->tallies[m]);
+            finish_result(&r->tallies[m], r->study.n_unreadable);
         }
     }
     return write_objects(r, err);

@@ -352,6 +352,16 @@ static void test_one_file_does_not_stop_the_others(void **state)
     md_analysis_finish(&a);
     md_analysis_finish(&b);
 
+    /* a file that tells nothing of itself may have held the finding: never "complete" */
+    const char *const with_cut[] = {first, cut};
+    assert_int_equal(analyse(host, with_cut, 2, &options, &a, &err), MD_OK);
+    assert_int_equal(a.results[0].status, MD_RESULT_PARTIAL);
+    assert_string_equal(a.results[0].failure.value, "110521");
+    assert_string_equal(a.results[0].failure_text, "1 files of the study could not be read");
+    assert_int_equal(a.results[0].n_findings, 2);
+    assert_int_equal(a.n_objects, 2);
+    md_analysis_finish(&a);
+
     assert_int_equal(analyse(host, &text, 1, &options, &a, &err), MD_FORMAT);
     assert_int_equal(a.n_unreadable, 1);
     md_analysis_finish(&a);
