@@ -44,7 +44,9 @@ fuzz:
 		-Db_sanitize=address,undefined -Db_lundef=false
 	@/usr/bin/python3 tests/fuzz/run.py build-fuzz $(FUZZ_SECONDS)
 
-install: build
+install:
+	@sh .ci/packages build
+	@TARGETS="$(PROGRAMS) docs/man/medaid.yaml.5" sh .ci/setup $(BUILD)
 	@$(MESON) install -C $(BUILD) --no-rebuild
 
 format:
