@@ -141,7 +141,11 @@ static md_exit_code judge_analysis(const md_analysis *analysis, md_status status
         const md_result *result = &analysis->results[i];
         if (result->status != MD_RESULT_COMPLETE) {
             code = is_unreadable(&result->failure) ? MD_EXIT_UNREADABLE : MD_EXIT_ANALYSIS;
-            md_fail(err, MD_FORMAT, "%s: %s", result->model.id, result->failure_text);
+            /* a failure of the model names it already, one of the file does not */
+            bool is_named =
+                strncmp(result->failure_text, result->model.id, strlen(result->model.id)) == 0;
+            md_fail(err, MD_FORMAT, "%s%s%s", is_named ? "" : result->model.id,
+                    is_named ? "" : ": ", result->failure_text);
         }
     }
     if (code == MD_EXIT_OK && analysis->n_unreadable > 0) {

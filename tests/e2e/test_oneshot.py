@@ -209,6 +209,7 @@ class Oneshot:
         result = objects[0]["results"][0]
         assert result["status"] == "failed" and result["findings"] == []
         assert result["failure"]["scheme"] == "DCM"
+        assert objects[0]["reason"].count("chest-pneumonia") == 1, objects[0]["reason"]
 
     # ---- bad input ----
 
