@@ -216,7 +216,8 @@ static void on_event(void *context, const char *event, const char *peer_address,
         scp->n_done++;
     } else {
         pthread_mutex_lock(&scp->mutex);
-        snprintf(scp->last_event, sizeof scp->last_event, "%s: %s", event, detail);
+        snprintf(scp->events[scp->next_event], sizeof scp->events[0], "%s: %s", event, detail);
+        scp->next_event = (scp->next_event + 1) % TEST_EVENTS;
         pthread_mutex_unlock(&scp->mutex);
     }
     if (strcmp(event, "association_rejected") == 0) {
@@ -269,9 +270,13 @@ void test_scp_stop(test_scp *scp)
 bool test_scp_said(test_scp *scp, const char *text, char ret_line[512])
 {
     pthread_mutex_lock(&scp->mutex);
-    bool said = strstr(scp->last_event, text) != NULL;
+    bool said = false;
+    for (unsigned i = 0; i < TEST_EVENTS; i++) {
+        said = said || strstr(scp->events[i], text) != NULL;
+    }
     if (ret_line != NULL) {
-        memcpy(ret_line, scp->last_event, sizeof scp->last_event);
+        unsigned newest = (scp->next_event + TEST_EVENTS - 1) % TEST_EVENTS;
+        memcpy(ret_line, scp->events[newest], sizeof scp->events[0]);
     }
     pthread_mutex_unlock(&scp->mutex);
     return said;

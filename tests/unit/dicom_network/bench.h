@@ -40,6 +40,10 @@ void test_folder_make(char ret_path[64]);
 void test_folder_remove(const char *path);
 unsigned test_folder_count(const char *path);
 
+enum {
+    TEST_EVENTS = 4
+};
+
 typedef struct test_scp {
     md_scp *scp;
     char spool[64];
@@ -49,13 +53,16 @@ typedef struct test_scp {
     atomic_uint answer;    /* what on_object returns */
     atomic_bool keep;      /* leave the files */
     pthread_mutex_t mutex; /* for the two texts */
-    char last_event[512];  /* "event: detail", of the last refusal */
+    /* "event: detail", of the last refusals: that of an earlier client may come late */
+    char events[TEST_EVENTS][512];
+    unsigned next_event;
     char last_study[MD_UID_BYTES];
 } test_scp;
 
 void test_scp_start(test_scp *scp, const md_scp_options *changes);
 void test_scp_stop(test_scp *scp);
-/* Whether the last refusal's line contains the text; ret_line (NULL allowed) gets the line. */
+/* Whether the line of one of the last refusals contains the text; ret_line (NULL allowed) gets
+ * the newest. */
 bool test_scp_said(test_scp *scp, const char *text, char ret_line[512]);
 
 /* A port that was free a moment ago. */
