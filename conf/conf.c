@@ -1,6 +1,7 @@
 #include "conf/conf.h"
 
 #include "base/file.h"
+#include "conf/conf_internal.h"
 #include "conf/schema.h"
 
 #include <arpa/inet.h>
@@ -111,7 +112,7 @@ static const char *check_loopback(const char *text)
     return fine ? NULL : "an address of this machine alone: 127.0.0.1 or ::1";
 }
 
-static const char *check_host(const char *text)
+const char *md_conf_check_host(const char *text)
 {
     static const char allowed[] =
         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:%";
@@ -140,22 +141,6 @@ static const md_schema_field caller_fields[] = {
 };
 static const md_schema_field caller_item = {
     .key = "caller", .type = MD_SCHEMA_MAP, .fields = caller_fields};
-
-/* The keys of a certificate; `at` is the md_conf_tls within the struct. */
-#define TLS_OWN_FIELDS(type_, at)                                                              \
-    {.key = "certificate",                                                                     \
-     .type = MD_SCHEMA_TEXT,                                                                   \
-     MD_SCHEMA_AT(type_, at.certificate),                                                      \
-     .required = true,                                                                         \
-     .least = 1,                                                                               \
-     .example = "tls/medaid.crt",                                                              \
-     .help = "medaid's certificate in PEM form, then the intermediate ones, if any; relative " \
-             "paths count from this file's folder."},                                          \
-    {                                                                                          \
-        .key = "private_key", .type = MD_SCHEMA_TEXT, MD_SCHEMA_AT(type_, at.private_key),     \
-        .required = true, .least = 1, .example = "tls/medaid.key",                             \
-        .help = "Its key in PEM form, without password; mode 0600."                            \
-    }
 
 static const md_schema_field ae_tls_fields[] = {
     TLS_OWN_FIELDS(md_conf, ae.tls),
@@ -513,7 +498,7 @@ static const md_schema_field destination_fields[] = {
      MD_SCHEMA_AT(md_conf_destination, host),
      .required = true,
      .least = 1,
-     .check = check_host,
+     .check = md_conf_check_host,
      .example = "127.0.0.1",
      .help = "Its host name or address."},
     {.key = "port",
@@ -603,6 +588,33 @@ const md_schema_field *md_conf_fields(void)
          .type = MD_SCHEMA_MAP,
          .fields = log_fields,
          .help = "The log: one JSON object a line, on standard error, without patient data."},
+        {.key = "audit",
+         .type = MD_SCHEMA_MAP,
+         .fields = md_conf_audit_fields,
+         .line_offset = offsetof(md_conf, audit.line),
+         .help =
+             "Audit messages as PS3.15 A.5 defines them, by syslog: start and stop, studies "
+             "received and sent, callers and certificates that were refused."},
+        {.key = "user",
+         .type = MD_SCHEMA_TEXT,
+         MD_SCHEMA_AT(md_conf, user),
+         .least = 1,
+         .line_offset = offsetof(md_conf, user_line),
+         .check = md_conf_check_user,
+         .example = "medaid",
+         .is_off = true,
+         .help =
+             "When root starts the daemon, it becomes this user for good as soon as the port "
+             "is bound. The storage folder, this file and the TLS files must be readable for "
+             "it. Not needed with medaid.service, which never starts it as root."},
+        {.key = "group",
+         .type = MD_SCHEMA_TEXT,
+         MD_SCHEMA_AT(md_conf, group),
+         .least = 1,
+         .check = md_conf_check_user,
+         .example = "medaid",
+         .is_off = true,
+         .help = "And this group; without this key: the user's own."},
         {.key = NULL},
     };
     return fields;
@@ -684,6 +696,12 @@ static md_status check_whole(const char *path, md_conf *conf, md_error *err)
         }
     }
     MD_TRY(check_tls(path, conf, err));
+    MD_TRY(md_conf_check_audit(path, conf, err));
+    MD_TRY(resolve(path, "audit.socket", conf->audit.socket, err));
+    MD_TRY(resolve_tls(path, "audit.tls", &conf->audit.tls, err));
+    if (conf->group[0] != '\0' && conf->user[0] == '\0') {
+        return md_fail(err, MD_FORMAT, "%s: key 'group': is of no use without 'user'", path);
+    }
     for (unsigned i = 0; i < conf->plugins.n_paths; i++) {
         MD_TRY(resolve(path, "plugins.paths", conf->plugins.paths[i], err));
     }

@@ -39,6 +39,20 @@ typedef enum md_conf_verify {
     MD_CONF_VERIFY_NONE
 } md_conf_verify;
 
+/* Where audit messages go. */
+typedef enum md_conf_audit_to {
+    MD_CONF_AUDIT_OFF,
+    MD_CONF_AUDIT_LOCAL,
+    MD_CONF_AUDIT_UDP,
+    MD_CONF_AUDIT_TLS
+} md_conf_audit_to;
+
+/* What an audit message says of a patient and a study. */
+typedef enum md_conf_identifiers {
+    MD_CONF_IDENTIFIERS_HASHED, /* keyed hashes: the study's is its key in the log */
+    MD_CONF_IDENTIFIERS_FULL    /* patient ID and Study Instance UID */
+} md_conf_identifiers;
+
 typedef struct md_conf_tls {
     char certificate[MD_CONF_TEXT_BYTES];
     char private_key[MD_CONF_TEXT_BYTES];
@@ -122,6 +136,21 @@ typedef struct md_conf {
     struct {
         char level[9];
     } log;
+    struct {
+        md_conf_audit_to to;
+        char socket[108]; /* what a socket's address holds */
+        char host[256];
+        uint16_t port; /* 0: 514 with UDP, 6514 with TLS */
+        md_conf_identifiers identifiers;
+        char source_id[65]; /* "": the AE title */
+        char site[65];
+        bool has_tls;
+        md_conf_tls tls;
+        unsigned line;
+    } audit;
+    char user[33]; /* whom the daemon becomes when root starts it; "": stays */
+    char group[33];
+    unsigned user_line;
     md_conf_destination destinations[MD_CONF_MAX_DESTINATIONS];
     unsigned n_destinations;
 } md_conf;
