@@ -582,6 +582,7 @@ const md_schema_field *md_conf_fields(void)
         {.key = "http",
          .type = MD_SCHEMA_MAP,
          .fields = http_fields,
+         .line_offset = offsetof(md_conf, http.line),
          .help = "Health and figures over HTTP: /healthz, /readyz and, for Prometheus, "
                  "/metrics. No patient data is in them."},
         {.key = "log",
@@ -694,6 +695,12 @@ static md_status check_whole(const char *path, md_conf *conf, md_error *err)
                                conf->destinations[j].line);
             }
         }
+    }
+    if (conf->http.port == conf->ae.port) {
+        return md_fail(err, MD_FORMAT,
+                       "%s:%u: key 'http.port': got %u, the port of 'ae.port' too, expected "
+                       "another",
+                       path, conf->http.line, conf->http.port);
     }
     MD_TRY(check_tls(path, conf, err));
     MD_TRY(md_conf_check_audit(path, conf, err));

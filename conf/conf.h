@@ -132,6 +132,7 @@ typedef struct md_conf {
     struct {
         char bind[65];
         uint16_t port; /* 0: no HTTP over TCP */
+        unsigned line;
     } http;
     struct {
         char level[9];
