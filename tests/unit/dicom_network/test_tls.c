@@ -353,8 +353,7 @@ static void test_wrong_protocols(void **state)
     (void)state;
     test_tls_start(&scp, &server, 20);
     assert_no_tls_echo(scp.port, NULL, MD_NETWORK, "the peer aborted");
-    test_wait_for_event(&scp,
-                        "connection_refused: an association without TLS on the port with TLS");
+    test_wait_for_event(&scp, "tls_failed: an association without TLS on the port with TLS");
     assert_int_equal(scp.n_events, 1);
     assert_int_equal(say(&scp, "GET / HTTP/1.1\r\n\r\n", 18, answer), 0);
     test_wait_for_event(&scp, "connection_refused: an HTTP request on the DICOM port");
@@ -364,7 +363,7 @@ static void test_wrong_protocols(void **state)
     /* a hello that is none gets an alert */
     assert_true(say(&scp, "\x16\3\1\0\5\1\0\0\1\0\0\0\0\0\0", 15, answer) > 0);
     assert_int_equal(answer[0], 0x15);
-    test_wait_for_event(&scp, "connection_refused: TLS: ");
+    test_wait_for_event(&scp, "tls_failed: TLS: ");
     int fd = test_connect(&scp);
     test_write(fd, "\x16\3\1\2\0\1", 6);
     close(fd);
