@@ -241,15 +241,28 @@ static md_status check_objects(const md_object_new *objects, size_t n, md_error 
     return MD_OK;
 }
 
-md_status md_store_finish(md_store *store, const md_claim *claim, const md_object_new *objects,
-                          size_t n, const char *failed, int64_t now_ms,
+md_status md_store_finish(md_store *store, const md_claim *claim,
+                          const md_study_outcome *outcome, int64_t now_ms,
                           md_study_state *ret_state, md_error *err)
 {
-    MD_TRY(check_objects(objects, n, err));
-    if (failed != NULL && failed[0] == '\0') {
+    MD_TRY(check_objects(outcome->objects, outcome->n_objects, err));
+    if (outcome->failed != NULL && outcome->failed[0] == '\0') {
         return md_fail(err, MD_INVALID_ARG, "a failure needs a reason");
     }
-    return store->backend->finish(store, claim, objects, n, failed, now_ms, ret_state, err);
+    for (size_t i = 0; i < outcome->n_findings; i++) {
+        const md_store_finding *f = &outcome->findings[i];
+        if (f->model_id[0] == '\0' || f->key[0] == '\0' || !(f->score >= 0 && f->score <= 1)) {
+            return md_fail(err, MD_INVALID_ARG, "finding %zu lacks a model, a key or a score",
+                           i);
+        }
+    }
+    return store->backend->finish(store, claim, outcome, now_ms, ret_state, err);
+}
+
+md_status md_store_findings(md_store *store, const char *study_key,
+                            md_store_finding **ret_findings, size_t *ret_n, md_error *err)
+{
+    return store->backend->findings(store, study_key, ret_findings, ret_n, err);
 }
 
 md_status md_store_add_objects(md_store *store, int64_t study, const md_object_new *objects,

@@ -234,14 +234,48 @@ typedef struct md_object_new {
     size_t n_destinations;
 } md_object_new;
 
-/* analysing or reporting -> sending, with the objects and their outbox rows; and on to the end
- * at once when nothing is to be sent. `failed` NULL: the analysis has findings; else the reason
- * why it has none and never will (no model accepts it): the study ends as failed. An object
- * that is already known by its UID (the same analysis again) is not sent twice to a destination
- * that has it. MD_CANCELLED as above: then the files are the caller's to remove. */
-md_status md_store_finish(md_store *store, const md_claim *claim, const md_object_new *objects,
-                          size_t n, const char *failed, int64_t now_ms,
+typedef enum md_store_presence {
+    MD_STORE_ABSENT,
+    MD_STORE_PRESENT,
+    MD_STORE_UNDETERMINED
+} md_store_presence;
+
+/* What a model said, for rules, worklist and evaluation. Texts are cut to fit. */
+typedef struct md_store_finding {
+    char study_key[MD_STORE_KEY_BYTES]; /* read only: of the study it was found in */
+    int generation;                     /* read only */
+    char model_id[MD_STORE_NAME_BYTES], model_version[17];
+    char key[MD_STORE_NAME_BYTES];             /* the manifest's name for it */
+    char code[65], scheme[17], meaning[129];   /* as md_code */
+    char sop_instance_uid[MD_STORE_UID_BYTES]; /* of the image it was found in */
+    uint32_t frame;                            /* 1-based; 0: the object has one */
+    md_store_presence presence;
+    double score, threshold; /* 0..1 */
+    bool is_probability, urgent;
+} md_store_finding;
+
+/* How an analysis ended. */
+typedef struct md_study_outcome {
+    const md_object_new *objects;
+    size_t n_objects;
+    const md_store_finding *findings;
+    size_t n_findings;
+    const char *failed; /* NULL: the analysis came to a result; else the reason why it did not
+                           and never will (no model accepts it): the study ends as failed */
+} md_study_outcome;
+
+/* analysing or reporting -> sending, with the findings, the objects and their outbox rows; and
+ * on to the end at once when nothing is to be sent. An object that is already known by its UID
+ * (the same analysis again) is not sent twice to a destination that has it. MD_CANCELLED as
+ * above: then the files are the caller's to remove. */
+md_status md_store_finish(md_store *store, const md_claim *claim,
+                          const md_study_outcome *outcome, int64_t now_ms,
                           md_study_state *ret_state, md_error *err) MD_NODISCARD;
+/* The findings of the latest analysis of a study, in the order of the result. Caller frees with
+ * md_free; NULL when there are none. They stay when the study is retired. */
+md_status md_store_findings(md_store *store, const char *study_key,
+                            md_store_finding **ret_findings, size_t *ret_n, md_error *err)
+    MD_NODISCARD;
 /* Objects for a study in quarantine: its failure report. The state stays. */
 md_status md_store_add_objects(md_store *store, int64_t study, const md_object_new *objects,
                                size_t n, int64_t now_ms, md_error *err) MD_NODISCARD;

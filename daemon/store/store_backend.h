@@ -29,9 +29,10 @@ typedef struct md_store_backend {
     md_status (*attempt_failed)(md_store *store, const md_claim *claim, const char *reason,
                                 int64_t now_ms, md_study_state *ret_state, md_error *err);
     md_status (*release)(md_store *store, const md_claim *claim, md_error *err);
-    md_status (*finish)(md_store *store, const md_claim *claim, const md_object_new *objects,
-                        size_t n, const char *failed, int64_t now_ms, md_study_state *ret_state,
-                        md_error *err);
+    md_status (*finish)(md_store *store, const md_claim *claim, const md_study_outcome *outcome,
+                        int64_t now_ms, md_study_state *ret_state, md_error *err);
+    md_status (*findings)(md_store *store, const char *study_key,
+                          md_store_finding **ret_findings, size_t *ret_n, md_error *err);
     md_status (*add_objects)(md_store *store, int64_t study, const md_object_new *objects,
                              size_t n, int64_t now_ms, md_error *err);
     md_status (*set_notified)(md_store *store, int64_t study, int64_t now_ms, md_error *err);

@@ -78,6 +78,8 @@ static md_status start(md_sqlite *c, const char *sql, sqlite3_stmt **ret_stateme
         } else if (types[i] == 't') {
             code = sqlite3_bind_text(statement, i + 1, va_arg(args, const char *), -1,
                                      SQLITE_STATIC);
+        } else if (types[i] == 'r') {
+            code = sqlite3_bind_double(statement, i + 1, va_arg(args, double));
         } else {
             assert(types[i] == 'h');
             code = sqlite3_bind_blob(statement, i + 1, va_arg(args, const uint8_t *),
@@ -372,6 +374,7 @@ static const md_store_backend backend = {
     .attempt_failed = md_sqlite_attempt_failed,
     .release = md_sqlite_release,
     .finish = md_sqlite_finish,
+    .findings = md_sqlite_findings,
     .add_objects = md_sqlite_add_objects,
     .set_notified = md_sqlite_set_notified,
     .objects = md_sqlite_objects,

@@ -68,8 +68,8 @@ extern const int md_sqlite_schema_version;
 md_status md_sqlite_migrate(sqlite3 *db, const char *const *steps, int n_steps, md_error *err)
     MD_NODISCARD;
 
-/* Begin a statement: get it and bind its parameters. types: 'i' int64_t, 't' const char *, 'h'
- * const uint8_t[32]. After use md_sqlite_end. */
+/* Begin a statement: get it and bind its parameters. types: 'i' int64_t, 'r' double, 't' const
+ * char *, 'h' const uint8_t[32]. After use md_sqlite_end. */
 md_status md_sqlite_start(md_sqlite *c, const char *sql, sqlite3_stmt **ret_statement,
                           md_error *err, const char *types, ...) MD_NODISCARD;
 /* *ret_row false: no more rows. On failure the statement is ended. */
@@ -114,6 +114,11 @@ md_status md_sqlite_put_objects(md_sqlite *c, int64_t study, int generation,
                                 const md_object_new *objects, size_t n, int64_t now_ms,
                                 md_error *err) MD_NODISCARD;
 
+/* The findings of the present generation, in place of what it may have had. */
+md_status md_sqlite_put_findings(md_sqlite *c, const md_study *study,
+                                 const md_store_finding *findings, size_t n, int64_t now_ms,
+                                 md_error *err) MD_NODISCARD;
+
 /* The functions of the table, by file. */
 md_status md_sqlite_add_instances(md_store *store, const md_instance_new *items, size_t n,
                                   md_instance_outcome *ret_outcomes, md_error *err);
@@ -136,9 +141,11 @@ md_status md_sqlite_report(md_store *store, const md_claim *claim, int64_t now_m
 md_status md_sqlite_attempt_failed(md_store *store, const md_claim *claim, const char *reason,
                                    int64_t now_ms, md_study_state *ret_state, md_error *err);
 md_status md_sqlite_release(md_store *store, const md_claim *claim, md_error *err);
-md_status md_sqlite_finish(md_store *store, const md_claim *claim, const md_object_new *objects,
-                           size_t n, const char *failed, int64_t now_ms,
+md_status md_sqlite_finish(md_store *store, const md_claim *claim,
+                           const md_study_outcome *outcome, int64_t now_ms,
                            md_study_state *ret_state, md_error *err);
+md_status md_sqlite_findings(md_store *store, const char *study_key,
+                             md_store_finding **ret_findings, size_t *ret_n, md_error *err);
 md_status md_sqlite_set_notified(md_store *store, int64_t study, int64_t now_ms, md_error *err);
 md_status md_sqlite_retry(md_store *store, int64_t study, int64_t now_ms,
                           md_study_state *ret_state, md_error *err);

@@ -91,6 +91,28 @@ static const char *const steps[] = {
     "ALTER TABLE object ADD COLUMN series TEXT NOT NULL DEFAULT '';"
     "ALTER TABLE study DROP COLUMN predecessor_uid;"
     "ALTER TABLE study DROP COLUMN predecessor_class;",
+
+    /* 3: what the models said. Known by the study's key, so that it outlives the study: the
+     * evaluation looks back further than the images are kept. */
+    "CREATE TABLE finding ("
+    " id INTEGER PRIMARY KEY,"
+    " study_key TEXT NOT NULL,"
+    " generation INTEGER NOT NULL,"
+    " model TEXT NOT NULL,"
+    " model_version TEXT NOT NULL,"
+    " key TEXT NOT NULL,"
+    " code TEXT NOT NULL,"
+    " scheme TEXT NOT NULL,"
+    " meaning TEXT NOT NULL,"
+    " instance TEXT NOT NULL,"
+    " frame INTEGER NOT NULL,"
+    " presence INTEGER NOT NULL CHECK (presence BETWEEN 0 AND 2),"
+    " score REAL NOT NULL,"
+    " threshold REAL NOT NULL,"
+    " is_probability INTEGER NOT NULL,"
+    " urgent INTEGER NOT NULL,"
+    " found INTEGER NOT NULL);"
+    "CREATE INDEX finding_study ON finding (study_key, generation);",
 };
 
 const char *const *const md_sqlite_schema = steps;

@@ -232,7 +232,9 @@ static int64_t make_results(storage *s, unsigned number)
                                      .n_destinations = 3};
         assert_ok(md_spool_keep(s->spool, path, &objects[i].file, &objects[i].size_bytes, err));
     }
-    assert_ok(md_store_finish(s->store, &claim, objects, 2, NULL, md_steady_ms(), NULL, err));
+    assert_ok(md_store_finish(s->store, &claim,
+                              &(md_study_outcome){.objects = objects, .n_objects = 2},
+                              md_steady_ms(), NULL, err));
     return id;
 }
 
