@@ -30,6 +30,7 @@ check:
 bench:
 	@sh .ci/packages build demo check bench
 	@sh .ci/setup $(BUILD)
+	@sh .ci/onnxruntime >/dev/null
 	@$(MESON) test -C $(BUILD) --benchmark --verbose --num-processes 1
 
 # SIGKILL for the daemon and its workers, SOAK_KILLS times, under load from eight senders.
