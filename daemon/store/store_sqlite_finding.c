@@ -1,7 +1,5 @@
 #include "daemon/store/store_sqlite.h"
 
-#include <stdio.h>
-
 static md_status put_finding(md_sqlite *c, const md_study *study, const md_store_finding *f,
                              int64_t now_ms, md_error *err)
 {
@@ -51,15 +49,15 @@ static md_store_finding read_finding(sqlite3_stmt *row)
     return f;
 }
 
+#define LATEST                                                                                 \
+    " FROM finding WHERE study_key = ?1 AND generation ="                                      \
+    " (SELECT max(generation) FROM finding WHERE study_key = ?1)"
+
 static md_status load_findings(md_sqlite *c, const char *study_key,
                                md_store_finding **ret_findings, size_t *ret_n, md_error *err)
 {
-    static const char latest[] = " FROM finding WHERE study_key = ?1 AND generation ="
-                                 " (SELECT max(generation) FROM finding WHERE study_key = ?1)";
-    char sql[512];
     int64_t n_rows = 0;
-    snprintf(sql, sizeof sql, "SELECT count(*)%s", latest);
-    MD_TRY(md_sqlite_int(c, sql, &n_rows, err, "t", study_key));
+    MD_TRY(md_sqlite_int(c, "SELECT count(*)" LATEST, &n_rows, err, "t", study_key));
     MD_AUTO(md_freep) md_store_finding *list = md_calloc((size_t)n_rows + 1, sizeof *list);
     if (list == NULL) {
         return md_fail(err, MD_NOMEM, "no memory for %lld findings", (long long)n_rows);
@@ -67,12 +65,12 @@ static md_status load_findings(md_sqlite *c, const char *study_key,
     sqlite3_stmt *row_of = NULL;
     bool row = false;
     size_t n = 0;
-    snprintf(sql, sizeof sql,
-             "SELECT study_key, generation, model, model_version, key, code, scheme, meaning,"
-             " instance, frame, presence, score, threshold, is_probability, urgent%s"
-             " ORDER BY id LIMIT ?2",
-             latest);
-    MD_TRY(md_sqlite_start(c, sql, &row_of, err, "ti", study_key, n_rows));
+    MD_TRY(md_sqlite_start(
+        c,
+        "SELECT study_key, generation, model, model_version, key, code, scheme, meaning,"
+        " instance, frame, presence, score, threshold, is_probability, urgent" LATEST
+        " ORDER BY id LIMIT ?2",
+        &row_of, err, "ti", study_key, n_rows));
     MD_TRY(md_sqlite_step(c, row_of, &row, err));
     while (row) {
         list[n++] = read_finding(row_of);
