@@ -384,3 +384,8 @@ md_status md_store_files(md_store *store, md_store_file **ret_files, size_t *ret
 {
     return store->backend->files(store, ret_files, ret_n, err);
 }
+
+void md_store_hash(md_store *store, const char *text, char ret_key[MD_STORE_KEY_BYTES])
+{
+    store->backend->hash(store, text, ret_key);
+}

@@ -425,4 +425,8 @@ typedef struct md_store_file {
 md_status md_store_files(md_store *store, md_store_file **ret_files, size_t *ret_n,
                          md_error *err) MD_NODISCARD;
 
+/* The keyed hash of a text: md_study.key is that of the Study Instance UID. The key is random,
+ * made with the database, and leaves it never. Any thread, never waits. */
+void md_store_hash(md_store *store, const char *text, char ret_key[MD_STORE_KEY_BYTES]);
+
 #endif

@@ -60,6 +60,7 @@ typedef struct md_store_backend {
     md_status (*retire)(md_store *store, const md_retention *retention, size_t n_max,
                         uint64_t **ret_files, size_t *ret_n_files, size_t *ret_n_studies,
                         md_error *err);
+    void (*hash)(md_store *store, const char *text, char ret_key[MD_STORE_KEY_BYTES]);
     md_status (*files)(md_store *store, md_store_file **ret_files, size_t *ret_n,
                        md_error *err);
 } md_store_backend;

@@ -391,6 +391,7 @@ static const md_store_backend backend = {
     .count = md_sqlite_count,
     .retire = md_sqlite_retire,
     .files = md_sqlite_files,
+    .hash = md_sqlite_hash,
 };
 
 md_status md_store_sqlite_open(const md_store_options *options, md_store **ret_store,

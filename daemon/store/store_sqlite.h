@@ -172,6 +172,7 @@ md_status md_sqlite_count(md_store *store, md_store_counts *ret_counts, md_error
 md_status md_sqlite_retire(md_store *store, const md_retention *retention, size_t n_max,
                            uint64_t **ret_files, size_t *ret_n_files, size_t *ret_n_studies,
                            md_error *err);
+void md_sqlite_hash(md_store *store, const char *text, char ret_key[MD_STORE_KEY_BYTES]);
 md_status md_sqlite_files(md_store *store, md_store_file **ret_files, size_t *ret_n,
                           md_error *err);
 
