@@ -59,7 +59,7 @@ static md_status send_by_scu(const md_conf_destination *destination, const char 
                                 .private_key = destination->tls.private_key,
                                 .ca = destination->tls.ca};
     peer.tls = destination->has_tls ? &tls : NULL;
-    return md_scu_send(&peer, paths, n_paths, outcomes, err);
+    return md_scu_send(&peer, NULL, paths, n_paths, outcomes, err);
 }
 
 static uint32_t random_bits(void)

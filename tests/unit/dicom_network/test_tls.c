@@ -47,7 +47,7 @@ static void test_own_peers(void **state)
     }
     md_peer peer = test_tls_peer(scp.port, &client);
     assert_tls_echo(scp.port, &client);
-    if (md_scu_send(&peer, list, N, outcomes, &err) != MD_OK) {
+    if (md_scu_send(&peer, NULL, list, N, outcomes, &err) != MD_OK) {
         fail_msg("%s", err.msg);
     }
     assert_int_equal(scp.n_objects, N);
@@ -118,7 +118,7 @@ static void test_dcmtk_server(void **state)
         usleep(50000);
     }
     const char *list[] = {path};
-    md_status status = md_scu_send(&peer, list, 1, &outcome, &err);
+    md_status status = md_scu_send(&peer, NULL, list, 1, &outcome, &err);
     /* and without TLS it is not to be had */
     peer.tls = NULL;
     peer.timeout_s = 2;
@@ -575,7 +575,7 @@ static void *send_thread(void *argument)
     md_send_outcome outcome;
     pthread_barrier_wait(now->barrier);
     for (int i = 0; i < 3; i++) {
-        now->n_good += md_scu_send(now->peer, &now->path, 1, &outcome, NULL) == MD_OK;
+        now->n_good += md_scu_send(now->peer, NULL, &now->path, 1, &outcome, NULL) == MD_OK;
     }
     return NULL;
 }
