@@ -35,25 +35,6 @@ static const md_schema_choice levels[] = {
 static const md_schema_choice qualifications[] = {
     {"PRODUCT", 0}, {"RESEARCH", 0}, {"SERVICE", 0}, {NULL, 0}};
 
-/* PS3.5 6.2, AE: 1..16 characters of the default repertoire without backslash and control
- * characters, spaces at the ends do not count, so they are not allowed here. */
-static const char *check_ae_title(const char *text)
-{
-    static const char expected[] =
-        "an AE title: 1..16 ASCII characters, no backslash, no space at the ends";
-    size_t length = strlen(text);
-    if (length == 0 || length > 16 || text[0] == ' ' || text[length - 1] == ' ') {
-        return expected;
-    }
-    for (size_t i = 0; i < length; i++) {
-        unsigned char c = (unsigned char)text[i];
-        if (c < 0x20 || c > 0x7e || c == '\\') {
-            return expected;
-        }
-    }
-    return NULL;
-}
-
 static const char *check_address(const char *text)
 {
     unsigned char address[sizeof(struct in6_addr)];
@@ -127,7 +108,7 @@ static const md_schema_field caller_fields[] = {
      MD_SCHEMA_AT(md_conf_caller, ae_title),
      .required = true,
      .least = 1,
-     .check = check_ae_title,
+     .check = md_conf_check_ae_title,
      .example = "CT01",
      .help = "How it calls itself."},
     {.key = "address",
@@ -159,25 +140,13 @@ static const md_schema_field ae_tls_fields[] = {
              "must have it from the CA. none: no certificate is asked for."},
     {.key = NULL},
 };
-static const md_schema_field destination_tls_fields[] = {
-    TLS_OWN_FIELDS(md_conf_destination, tls),
-    {.key = "ca",
-     .type = MD_SCHEMA_TEXT,
-     MD_SCHEMA_AT(md_conf_destination, tls.ca),
-     .required = true,
-     .least = 1,
-     .example = "tls/ca.crt",
-     .help = "Who signs the destination's certificate, which must be for `host`."},
-    {.key = NULL},
-};
-
 static const md_schema_field ae_fields[] = {
     {.key = "title",
      .type = MD_SCHEMA_TEXT,
      MD_SCHEMA_AT(md_conf, ae.title),
      .least = 1,
      .fallback = "MEDAID",
-     .check = check_ae_title,
+     .check = md_conf_check_ae_title,
      .help = "How medaid calls itself, 1..16 characters."},
     {.key = "bind",
      .type = MD_SCHEMA_TEXT,
@@ -476,68 +445,6 @@ static const md_schema_field log_fields[] = {
     {.key = NULL},
 };
 
-static const md_schema_field destination_fields[] = {
-    {.key = "name",
-     .type = MD_SCHEMA_TEXT,
-     MD_SCHEMA_AT(md_conf_destination, name),
-     .required = true,
-     .least = 1,
-     .check = md_schema_check_slug,
-     .example = "pacs",
-     .help = "A name of your own for logs, small letters, digits and '-'; each only once."},
-    {.key = "ae_title",
-     .type = MD_SCHEMA_TEXT,
-     MD_SCHEMA_AT(md_conf_destination, ae_title),
-     .required = true,
-     .least = 1,
-     .check = check_ae_title,
-     .example = "ORTHANC",
-     .help = "Its AE title."},
-    {.key = "host",
-     .type = MD_SCHEMA_TEXT,
-     MD_SCHEMA_AT(md_conf_destination, host),
-     .required = true,
-     .least = 1,
-     .check = md_conf_check_host,
-     .example = "127.0.0.1",
-     .help = "Its host name or address."},
-    {.key = "port",
-     .type = MD_SCHEMA_INT,
-     MD_SCHEMA_AT(md_conf_destination, port),
-     .least = 1,
-     .most = 65535,
-     .fallback = "104",
-     .example = "4242",
-     .help = "Its port; default 104."},
-    {.key = "timeout_s",
-     .type = MD_SCHEMA_INT,
-     MD_SCHEMA_AT(md_conf_destination, timeout_s),
-     .least = 1,
-     .most = 3600,
-     .unit = "s",
-     .fallback = "30",
-     .help = "For the connection, the association and each answer."},
-    {.key = "results",
-     .type = MD_SCHEMA_ENUM,
-     MD_SCHEMA_AT(md_conf_destination, results),
-     .choices = results_kinds,
-     .fallback = "both",
-     .help = "What this destination gets of what results.kind makes."},
-    {.key = "tls",
-     .type = MD_SCHEMA_MAP,
-     .fields = destination_tls_fields,
-     .has_offset = offsetof(md_conf_destination, has_tls),
-     .line_offset = offsetof(md_conf_destination, tls.line),
-     .is_off = true,
-     .help = "With this key results go to it by TLS."},
-    {.key = NULL},
-};
-static const md_schema_field destination_item = {.key = "destination",
-                                                 .type = MD_SCHEMA_MAP,
-                                                 .fields = destination_fields,
-                                                 .line_offset =
-                                                     offsetof(md_conf_destination, line)};
-
 const md_schema_field *md_conf_fields(void)
 {
     static const md_schema_field fields[] = {
@@ -548,7 +455,7 @@ const md_schema_field *md_conf_fields(void)
         {.key = "destinations",
          .type = MD_SCHEMA_LIST,
          MD_SCHEMA_AT(md_conf, destinations),
-         .item = &destination_item,
+         .item = &md_conf_destination_item,
          .max_items = MD_CONF_MAX_DESTINATIONS,
          .n_offset = offsetof(md_conf, n_destinations),
          .help =
@@ -685,17 +592,7 @@ static md_status check_tls(const char *path, md_conf *conf, md_error *err)
 /* What one key alone cannot show. */
 static md_status check_whole(const char *path, md_conf *conf, md_error *err)
 {
-    for (unsigned i = 0; i < conf->n_destinations; i++) {
-        for (unsigned j = 0; j < i; j++) {
-            if (strcmp(conf->destinations[i].name, conf->destinations[j].name) == 0) {
-                return md_fail(err, MD_FORMAT,
-                               "%s:%u: key 'destinations[%u].name': got '%s', the name of the "
-                               "entry on line %u too, expected different names",
-                               path, conf->destinations[i].line, i, conf->destinations[i].name,
-                               conf->destinations[j].line);
-            }
-        }
-    }
+    MD_TRY(md_conf_check_destinations(path, conf, err));
     if (conf->http.port == conf->ae.port) {
         return md_fail(err, MD_FORMAT,
                        "%s:%u: key 'http.port': got %u, the port of 'ae.port' too, expected "

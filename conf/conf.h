@@ -17,13 +17,32 @@ enum {
     MD_CONF_MAX_DESTINATIONS = 32,
     MD_CONF_MAX_CALLERS = 256,
     MD_CONF_TEXT_BYTES = 257,
+    MD_CONF_MAX_SYNTAXES = 16,
+    MD_CONF_UID_BYTES = 65,
 };
 
 typedef enum md_results_kind {
     MD_RESULTS_SR,
     MD_RESULTS_PICTURE,
-    MD_RESULTS_BOTH
+    MD_RESULTS_BOTH,
+    MD_RESULTS_NONE /* of a destination that gets originals alone */
 } md_results_kind;
+
+/* Whether and when a destination gets the received images. */
+typedef enum md_conf_originals {
+    MD_ORIGINALS_NO,
+    MD_ORIGINALS_AFTER, /* with the results */
+    MD_ORIGINALS_BEFORE /* as soon as the study is complete */
+} md_conf_originals;
+
+/* Whether a destination has to commit itself to keep what it got (PS3.4 annex J). */
+typedef enum md_conf_commitment {
+    MD_COMMITMENT_NONE,
+    MD_COMMITMENT_REQUIRED
+} md_conf_commitment;
+
+/* In transfer_syntaxes: the one that the object is stored in. */
+#define MD_CONF_SYNTAX_OWN "own"
 
 /* Which of two copies of one instance is analysed. */
 typedef enum md_conf_conflict {
@@ -73,6 +92,14 @@ typedef struct md_conf_destination {
     uint16_t port;
     unsigned timeout_s;
     md_results_kind results; /* what this destination gets */
+    md_conf_originals originals;
+    /* UIDs or MD_CONF_SYNTAX_OWN, the best first; none: own, explicit and implicit VR little
+     * endian */
+    char transfer_syntaxes[MD_CONF_MAX_SYNTAXES][MD_CONF_UID_BYTES];
+    unsigned n_transfer_syntaxes;
+    unsigned retry_first_s, retry_max_s, retry_for_h;
+    md_conf_commitment commitment;
+    unsigned commitment_timeout_s;
     bool has_tls;
     md_conf_tls tls;
     unsigned line; /* where its entry begins in the file, for messages */

@@ -27,8 +27,15 @@ extern const md_schema_field md_conf_audit_fields[];
 md_status md_conf_check_audit(const char *path, const md_conf *conf, md_error *err)
     MD_NODISCARD;
 
+/* An entry of `destinations`, and what one of its keys alone cannot show. The check also turns
+ * the words of transfer_syntaxes into UIDs. */
+extern const md_schema_field md_conf_destination_item;
+md_status md_conf_check_destinations(const char *path, md_conf *conf, md_error *err)
+    MD_NODISCARD;
+
 /* Each returns NULL or what is expected. */
 const char *md_conf_check_host(const char *text);
+const char *md_conf_check_ae_title(const char *text);
 const char *md_conf_check_user(const char *text);
 
 #endif
