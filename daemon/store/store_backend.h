@@ -56,6 +56,28 @@ typedef struct md_store_backend {
     md_status (*set_priority)(md_store *store, int64_t study, int priority, md_error *err);
     md_status (*set_flag)(md_store *store, md_store_flag flag, bool on, md_error *err);
     bool (*flag_is_set)(md_store *store, md_store_flag flag);
+    md_status (*add_originals)(md_store *store, int64_t study, const char *const *destinations,
+                               size_t n, int64_t now_ms, md_error *err);
+    md_status (*commitment_begin)(md_store *store, const char *destination, const char *uid,
+                                  int64_t now_ms, int64_t expires_ms, size_t n_max,
+                                  md_commitment_request *ret_request,
+                                  md_commitment_item *ret_items, md_error *err);
+    md_status (*commitment_asked)(md_store *store, int64_t request, int64_t now_ms,
+                                  md_error *err);
+    md_status (*commitment_close)(md_store *store, int64_t request, int64_t next_ms,
+                                  int64_t give_up_since_ms, int64_t now_ms, size_t *ret_n_dead,
+                                  md_error *err);
+    md_status (*commitment_expired)(md_store *store, const char *destination, int64_t now_ms,
+                                    int64_t *ret_request, md_error *err);
+    md_status (*commitment_report)(md_store *store, const char *uid,
+                                   const md_commitment_item *items, size_t n,
+                                   const md_commitment_policy *policy, int64_t now_ms,
+                                   md_commitment_outcome *ret_outcome, md_error *err);
+    md_status (*commitment_next_ms)(md_store *store, const char *destination, int64_t now_ms,
+                                    int64_t *ret_ms, md_error *err);
+    md_status (*commitment_waive)(md_store *store, const char *destination, size_t *ret_n,
+                                  md_error *err);
+    md_status (*held)(md_store *store, int64_t ended_before_ms, size_t *ret_n, md_error *err);
     md_status (*count)(md_store *store, md_store_counts *ret_counts, md_error *err);
     md_status (*retire)(md_store *store, const md_retention *retention, size_t n_max,
                         uint64_t **ret_files, size_t *ret_n_files, size_t *ret_n_studies,

@@ -16,7 +16,7 @@
 #include <sqlite3.h>
 
 enum {
-    MD_SQLITE_MAX_STATEMENTS = 96,
+    MD_SQLITE_MAX_STATEMENTS = 160,
     MD_SQLITE_N_READERS = 4
 };
 
@@ -118,6 +118,8 @@ md_status md_sqlite_put_objects(md_sqlite *c, int64_t study, int generation,
 md_status md_sqlite_put_findings(md_sqlite *c, const md_study *study,
                                  const md_store_finding *findings, size_t n, int64_t now_ms,
                                  md_error *err) MD_NODISCARD;
+/* Requests that no destination had taken when the program ended are over. */
+md_status md_sqlite_commitment_recover(md_sqlite *c, md_error *err) MD_NODISCARD;
 
 /* The functions of the table, by file. */
 md_status md_sqlite_add_instances(md_store *store, const md_instance_new *items, size_t n,
@@ -168,6 +170,30 @@ md_status md_sqlite_outbox_rows(md_store *store, int64_t study, md_outbox_state 
                                 size_t *ret_n, md_error *err);
 md_status md_sqlite_outbox_next_ms(md_store *store, const char *destination, int64_t *ret_ms,
                                    md_error *err);
+md_status md_sqlite_add_originals(md_store *store, int64_t study,
+                                  const char *const *destinations, size_t n, int64_t now_ms,
+                                  md_error *err);
+md_status md_sqlite_commitment_begin(md_store *store, const char *destination, const char *uid,
+                                     int64_t now_ms, int64_t expires_ms, size_t n_max,
+                                     md_commitment_request *ret_request,
+                                     md_commitment_item *ret_items, md_error *err);
+md_status md_sqlite_commitment_asked(md_store *store, int64_t request, int64_t now_ms,
+                                     md_error *err);
+md_status md_sqlite_commitment_close(md_store *store, int64_t request, int64_t next_ms,
+                                     int64_t give_up_since_ms, int64_t now_ms,
+                                     size_t *ret_n_dead, md_error *err);
+md_status md_sqlite_commitment_expired(md_store *store, const char *destination, int64_t now_ms,
+                                       int64_t *ret_request, md_error *err);
+md_status md_sqlite_commitment_report(md_store *store, const char *uid,
+                                      const md_commitment_item *items, size_t n,
+                                      const md_commitment_policy *policy, int64_t now_ms,
+                                      md_commitment_outcome *ret_outcome, md_error *err);
+md_status md_sqlite_commitment_next_ms(md_store *store, const char *destination, int64_t now_ms,
+                                       int64_t *ret_ms, md_error *err);
+md_status md_sqlite_commitment_waive(md_store *store, const char *destination, size_t *ret_n,
+                                     md_error *err);
+md_status md_sqlite_held(md_store *store, int64_t ended_before_ms, size_t *ret_n,
+                         md_error *err);
 md_status md_sqlite_count(md_store *store, md_store_counts *ret_counts, md_error *err);
 md_status md_sqlite_retire(md_store *store, const md_retention *retention, size_t n_max,
                            uint64_t **ret_files, size_t *ret_n_files, size_t *ret_n_studies,

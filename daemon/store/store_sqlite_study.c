@@ -523,8 +523,9 @@ static md_status change_retry(md_store_sqlite *s, const md_study *study, const c
     MD_TRY(md_sqlite_run(&s->writer, "UPDATE study SET reason = '', ended = 0 WHERE id = ?",
                          err, "i", study->id));
     return md_sqlite_run(&s->writer,
-                         "UPDATE outbox SET state = 0, n_attempts = 0, next_attempt = ?,"
-                         " lease_until = 0 WHERE study = ? AND state = 2 AND generation = ?",
+                         "UPDATE outbox SET state = 0, n_attempts = 0, n_uncommitted = 0,"
+                         " committed = 0, since = ?1, next_attempt = ?1, lease_until = 0"
+                         " WHERE study = ?2 AND state = 2 AND generation = ?3",
                          err, "iii", now_ms, study->id, (int64_t)study->generation);
 }
 
@@ -598,6 +599,7 @@ static md_status recover(md_store_sqlite *s, int64_t now_ms, md_recovery *recove
                          "UPDATE outbox SET lease_until = 0, token = token + 1 WHERE state = 0"
                          " AND lease_until > 0",
                          err, ""));
+    MD_TRY(md_sqlite_commitment_recover(c, err));
     int64_t after = 0;
     for (;;) {
         int64_t id = 0;
