@@ -324,12 +324,12 @@ class Medaid(Program):
                     self.records.append(json.loads(line))
         return [each for each in self.records if event in (None, each["event"])]
 
-    def wait_line(self, event, n_before=0, **fields):
+    def wait_line(self, event=None, n_before=0, **fields):
         """Wait for a line of the event, beyond the first n_before, whose fields are these."""
         def newest():
             return self.alive() and [line for line in self.lines(event)[n_before:]
                                      if fields.items() <= line.items()]
-        return wait_for(f"the line {event} {fields or ''}", newest)[0]
+        return wait_for(f"the line {event or ''} {fields or ''}", newest)[0]
 
     def query(self, sql, *arguments):
         """The rows of a query of its database."""
