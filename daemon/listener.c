@@ -2,15 +2,11 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "daemon/audit/audit.h"
 #include "daemon/metrics/figures.h"
 #include "daemon/steady.h"
 #include "dicom/network/dimse.h"
-#include "dicom/network/part10.h"
 #include "dicom/network/scp.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -42,26 +38,15 @@ static uint16_t dimse_status_of(md_status status)
                : MD_DIMSE_OUT_OF_RESOURCES;
 }
 
-/* What came is the dataset; the head before it is our own. */
-static md_status find_dataset(const char *path, uint64_t *ret_offset_bytes, md_error *err)
-{
-    md_part10 head;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0) {
-        return md_fail_os(err, errno, "a received file");
-    }
-    md_status status = md_part10_read(fd, &head, err);
-    close(fd);
-    MD_TRY(status);
-    *ret_offset_bytes = head.dataset_offset_bytes;
-    return MD_OK;
-}
-
 static md_status accept_object(md_listener *listener, const md_scp_object *object,
                                md_spool_outcome *ret_outcome, md_error *err)
 {
     md_spool_arrival arrival = {
         .path = object->path,
+        .is_open = true,
+        .fd = object->fd,
+        .dataset_offset_bytes = object->dataset_offset_bytes,
+        .sha256 = object->sha256,
         .study_uid = object->study_instance_uid,
         .series_uid = object->series_instance_uid,
         .sop_instance_uid = object->sop_instance_uid,
@@ -70,11 +55,6 @@ static md_status accept_object(md_listener *listener, const md_scp_object *objec
         .source_ae = object->calling_ae,
         .received_ms = md_steady_ms(),
     };
-    md_status status = find_dataset(object->path, &arrival.dataset_offset_bytes, err);
-    if (status != MD_OK) {
-        (void)unlink(object->path);
-        return status;
-    }
     return md_spool_accept(listener->spool, &arrival, ret_outcome, err);
 }
 
@@ -109,24 +89,6 @@ static void count_outcome(md_spool_kind kind)
         return;
     }
     md_counter_add(&figures->received, 1);
-}
-
-static void tell_audit(const md_scp_object *object, const md_spool_outcome *outcome)
-{
-    static const char actions[] = {
-        [MD_SPOOL_STORED] = 'C', [MD_SPOOL_SAME] = 'R', [MD_SPOOL_CONFLICT] = 'U'};
-    if (outcome->kind != MD_SPOOL_REFUSED && outcome->kind != MD_SPOOL_DISK_LOW) {
-        md_audit_received(&(md_audit_object){
-            .peer_address = object->peer_address,
-            .calling_ae = object->calling_ae,
-            .called_ae = object->called_ae,
-            .study_uid = object->study_instance_uid,
-            .study_key = outcome->instance.study_key,
-            .patient_id = object->patient_id,
-            .sop_class_uid = object->sop_class_uid,
-            .action = actions[outcome->kind],
-        });
-    }
 }
 
 static uint16_t answer_of(const md_scp_object *object, const md_spool_outcome *outcome)
@@ -178,7 +140,6 @@ static uint16_t take_object(void *context, const md_scp_object *object)
         return answer;
     }
     tell_disk(listener, outcome.kind == MD_SPOOL_DISK_LOW);
-    tell_audit(object, &outcome);
     return answer_of(object, &outcome);
 }
 
@@ -211,9 +172,6 @@ static void take_event(void *context, const char *event, const char *peer_addres
     md_listener *listener = context;
     bool is_normal = strcmp(event, "association_done") == 0;
     bool is_probe = strcmp(event, "connection_probed") == 0;
-    if (is_normal) {
-        md_audit_association_done(peer_address);
-    }
     if (is_normal || is_probe) {
         md_log(is_normal ? MD_LOG_INFO : MD_LOG_DEBUG, event, MD_LOG_TEXT("peer", peer_address),
                MD_LOG_TEXT("detail", detail));
@@ -223,10 +181,6 @@ static void take_event(void *context, const char *event, const char *peer_addres
     int n_before = admit_line(listener);
     if (n_before > 0) {
         md_log(MD_LOG_WARN, "events_suppressed", MD_LOG_INT("count", n_before));
-    }
-    bool is_alert = strcmp(event, "caller_rejected") == 0 || strcmp(event, "tls_failed") == 0;
-    if (n_before >= 0 && is_alert) {
-        md_audit_alert(peer_address, detail);
     }
     if (n_before >= 0) {
         bool is_ours =

@@ -270,13 +270,12 @@ static int digest_file(int fd, uint64_t offset_bytes, uint8_t ret_digest[MD_SHA2
     return os_errno;
 }
 
-/* Open what arrived and start to write it out, so that the disk works while we compute. */
-static md_status open_arrival(const char *path, int *ret_fd, uint64_t *ret_size_bytes,
-                              md_error *err)
+/* How long what arrived is; and start to write it out, so that the disk works while we compute.
+ */
+static md_status look_at_arrival(int fd, uint64_t *ret_size_bytes, md_error *err)
 {
-    MD_AUTO(closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     struct stat info;
-    if (fd < 0 || fstat(fd, &info) != 0) {
+    if (fstat(fd, &info) != 0) {
         return md_fail_os(err, errno, "a received file");
     }
     if (!S_ISREG(info.st_mode)) {
@@ -284,6 +283,17 @@ static md_status open_arrival(const char *path, int *ret_fd, uint64_t *ret_size_
     }
     (void)sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
     *ret_size_bytes = (uint64_t)info.st_size;
+    return MD_OK;
+}
+
+static md_status open_arrival(const char *path, int *ret_fd, uint64_t *ret_size_bytes,
+                              md_error *err)
+{
+    MD_AUTO(closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0) {
+        return md_fail_os(err, errno, "a received file");
+    }
+    MD_TRY(look_at_arrival(fd, ret_size_bytes, err));
     *ret_fd = fd;
     fd = -1;
     return MD_OK;
@@ -372,7 +382,7 @@ static md_status add_row(md_spool *spool, const md_spool_arrival *arrival, uint6
 md_status md_spool_accept(md_spool *spool, const md_spool_arrival *arrival,
                           md_spool_outcome *ret_outcome, md_error *err)
 {
-    MD_AUTO(closep) int fd = -1;
+    MD_AUTO(closep) int own_fd = -1;
     md_spool_outcome outcome = {0};
     uint64_t size_bytes = 0;
     if (md_spool_disk_low(spool)) {
@@ -380,7 +390,10 @@ md_status md_spool_accept(md_spool *spool, const md_spool_arrival *arrival,
         ret_outcome->kind = MD_SPOOL_DISK_LOW;
         return MD_OK;
     }
-    md_status status = open_arrival(arrival->path, &fd, &size_bytes, err);
+    md_status status = arrival->is_open
+                           ? look_at_arrival(arrival->fd, &size_bytes, err)
+                           : open_arrival(arrival->path, &own_fd, &size_bytes, err);
+    int fd = arrival->is_open ? arrival->fd : own_fd;
     uint8_t digest[MD_SHA256_BYTES];
     if (status == MD_OK && arrival->sha256 != NULL) {
         memcpy(digest, arrival->sha256, sizeof digest);

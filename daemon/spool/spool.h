@@ -65,7 +65,10 @@ bool md_spool_disk_low(md_spool *spool);
 uint64_t md_spool_free_bytes(md_spool *spool);
 
 typedef struct md_spool_arrival {
-    const char *path;              /* a complete file in md_spool_incoming, not synced */
+    const char *path; /* a complete file in md_spool_incoming, not synced */
+    bool is_open;     /* fd is open on it, since before it was written; stays the
+                         caller's. Else it is opened here */
+    int fd;
     uint64_t dataset_offset_bytes; /* where the dataset begins: what is before it is our own and
                                       does not count as content */
     const char *study_uid, *series_uid, *sop_instance_uid, *sop_class_uid;

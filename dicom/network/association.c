@@ -73,10 +73,11 @@ static const md_context *find_context(const association *now, uint8_t id)
 static void begin_store(association *now, const md_context *context)
 {
     md_incoming *incoming = &now->incoming;
-    md_incoming_begin(incoming, now->options->spool_folder, &now->command,
+    md_incoming_begin(incoming, now->setup->buffers, now->options->spool_folder, &now->command,
                       context->transfer_syntax, now->peer->calling_ae,
                       now->options->max_object_bytes);
     now->storing = true;
+    md_wire_read_ahead(now->wire, incoming->buffer == NULL);
     if (strcmp(now->command.sop_class_uid, context->abstract_syntax) != 0 &&
         incoming->fd >= 0) {
         md_error why = {0};
@@ -92,6 +93,7 @@ static md_status end_store(association *now, const md_context *context, md_error
     md_identity identity;
     uint16_t dimse_status = md_incoming_finish(&now->incoming, &now->command, &identity);
     now->storing = false;
+    md_wire_read_ahead(now->wire, true);
     if (dimse_status == MD_DIMSE_SUCCESS) {
         const md_scp_object object = {
             .sop_class_uid = now->command.sop_class_uid,
@@ -101,11 +103,14 @@ static md_status end_store(association *now, const md_context *context, md_error
             .called_ae = now->peer->called_ae,
             .peer_address = now->setup->peer_address,
             .path = now->incoming.path,
+            .fd = now->incoming.fd,
+            .dataset_offset_bytes = now->incoming.dataset_offset_bytes,
+            .sha256 = now->incoming.sha256,
             .study_instance_uid = identity.study_instance_uid,
             .series_instance_uid = identity.series_instance_uid,
-            .patient_id = identity.patient_id,
         };
         dimse_status = now->options->on_object(now->options->context, &object);
+        md_incoming_leave(&now->incoming);
         /* the callback may have waited for the disk: that is not the peer's time */
         md_wire_begin(now->wire);
     } else {
@@ -228,9 +233,15 @@ static md_status take_pdv(association *now, md_error *err)
     now->context_id = header[4];
     for (uint32_t left = length - 2; left > 0;) {
         const uint8_t *bytes = NULL;
-        size_t n = 0;
-        MD_TRY(md_wire_take(now->wire, left, &bytes, &n, err));
-        MD_TRY(add_fragment(now, is_command, bytes, n, err));
+        uint8_t *to = NULL;
+        size_t n = left;
+        if (!is_command && now->storing && md_incoming_room(&now->incoming, &to, &n)) {
+            MD_TRY(md_wire_take_into(now->wire, to, n < left ? n : left, &n, err));
+            md_incoming_advance(&now->incoming, n);
+        } else {
+            MD_TRY(md_wire_take(now->wire, left, &bytes, &n, err));
+            MD_TRY(add_fragment(now, is_command, bytes, n, err));
+        }
         left -= (uint32_t)n;
         now->pdu_left_bytes -= (uint32_t)n;
     }
@@ -347,8 +358,7 @@ static md_status negotiate(association *now, bool *ret_established, md_error *er
     if (reject != MD_REJECT_NONE) {
         uint8_t bytes[MD_PDU_SHORT_BYTES];
         md_pdu_write_reject(reject, bytes);
-        bool is_caller = reject == MD_REJECT_CALLING_AE || reject == MD_REJECT_CALLED_AE;
-        tell(now, is_caller ? "caller_rejected" : "association_rejected",
+        tell(now, "association_rejected",
              reject == MD_REJECT_CALLING_AE  ? refusal
              : reject == MD_REJECT_CALLED_AE ? "called AE title not recognised"
              : reject == MD_REJECT_APPLICATION_CONTEXT

@@ -3,6 +3,7 @@
 
 /* One association of the SCP, from the received A-ASSOCIATE-RQ to the closed socket. */
 
+#include "dicom/network/buffers.h"
 #include "dicom/network/scp.h"
 #include "dicom/network/wire.h"
 
@@ -12,6 +13,7 @@ extern "C" {
 
 typedef struct md_association_setup {
     const md_scp_options *options;
+    md_buffers *buffers; /* shared by all associations */
     int stop_fd; /* readable: end soon; between two messages the peer then has one more second
                   */
     const char *peer_address;

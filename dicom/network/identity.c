@@ -20,6 +20,7 @@ enum {
 /* The dataset's bytes in order: out of the file, or inflated out of it. */
 typedef struct source {
     int fd;
+    const md_identity_part *parts; /* two, or NULL */
     uint64_t file_at, file_end;
     bool deflated, stream_ended;
     z_stream inflater;
@@ -30,13 +31,29 @@ typedef struct source {
     uint8_t compressed[WINDOW_BYTES];
 } source;
 
+/* Up to n bytes that are in memory, if those at file_at are. */
+static size_t read_parts(source *from, uint8_t *to, size_t n)
+{
+    for (unsigned i = 0; from->parts != NULL && i < 2; i++) {
+        const md_identity_part *part = &from->parts[i];
+        if (from->file_at >= part->file_at && from->file_at - part->file_at < part->n) {
+            size_t at = (size_t)(from->file_at - part->file_at);
+            size_t have = part->n - at < n ? part->n - at : n;
+            memcpy(to, part->bytes + at, have);
+            return have;
+        }
+    }
+    return 0;
+}
+
 static md_status read_file(source *from, uint8_t *to, size_t capacity, size_t *ret_n,
                            md_error *err)
 {
     uint64_t left = from->file_end - from->file_at;
     size_t wanted = left < capacity ? (size_t)left : capacity;
-    *ret_n = 0;
-    while (wanted > 0) {
+    *ret_n = read_parts(from, to, wanted);
+    from->file_at += *ret_n;
+    while (wanted > 0 && *ret_n == 0) {
         ssize_t n = pread(from->fd, to, wanted, (off_t)from->file_at);
         if (n < 0 && errno == EINTR) {
             continue;
@@ -47,7 +64,6 @@ static md_status read_file(source *from, uint8_t *to, size_t capacity, size_t *r
         }
         from->file_at += (uint64_t)n;
         *ret_n = (size_t)n;
-        break;
     }
     return MD_OK;
 }
@@ -243,26 +259,6 @@ static md_status take_uid(walk *at, uint32_t tag, uint32_t length, char *field, 
     return MD_OK;
 }
 
-static md_status take_patient_id(walk *at, uint32_t tag, uint32_t length, md_error *err)
-{
-    const uint8_t *bytes = NULL;
-    char *id = at->found.patient_id;
-    size_t n = length < MD_IDENTITY_TEXT_BYTES - 1 ? length : MD_IDENTITY_TEXT_BYTES - 1;
-    MD_TRY(take(&at->from, n, &bytes, err));
-    while (n > 0 && (bytes[n - 1] == ' ' || bytes[n - 1] == '\0')) {
-        n--;
-    }
-    while (n > 0 && *bytes == ' ') {
-        bytes++;
-        n--;
-    }
-    memcpy(id, bytes, n);
-    id[n] = '\0';
-    return length < MD_IDENTITY_TEXT_BYTES
-               ? MD_OK
-               : skip(&at->from, tag, length - (MD_IDENTITY_TEXT_BYTES - 1), err);
-}
-
 /* One element of a dataset or item; its tag is read, what follows is not. */
 static md_status walk_element(walk *at, uint32_t tag, md_error *err)
 {
@@ -303,9 +299,6 @@ static md_status walk_element(walk *at, uint32_t tag, md_error *err)
         return md_fail(err, MD_FORMAT,
                        "element (%04x,%04x) has undefined length, but is no sequence",
                        (unsigned)(tag >> 16), (unsigned)(tag & 0xffff));
-    }
-    if (at->depth == 0 && tag == MD_TAG(0x0010, 0x0020)) {
-        return take_patient_id(at, tag, length, err);
     }
     char *field = at->depth == 0 ? identity_field(&at->found, tag) : NULL;
     return field != NULL ? take_uid(at, tag, length, field, err)
@@ -377,6 +370,14 @@ md_status md_identity_read(int fd, uint64_t offset_bytes, md_encoding encoding,
                            uint64_t max_inflated_bytes, md_identity *ret_identity,
                            md_error *err)
 {
+    return md_identity_read_parts(fd, offset_bytes, NULL, encoding, max_inflated_bytes,
+                                  ret_identity, err);
+}
+
+md_status md_identity_read_parts(int fd, uint64_t offset_bytes, const md_identity_part parts[2],
+                                 md_encoding encoding, uint64_t max_inflated_bytes,
+                                 md_identity *ret_identity, md_error *err)
+{
     struct stat info;
     if (fstat(fd, &info) != 0) {
         return md_fail_os(err, errno, "the object's file");
@@ -387,6 +388,7 @@ md_status md_identity_read(int fd, uint64_t offset_bytes, md_encoding encoding,
     walk at;
     memset(&at, 0, sizeof at);
     at.from.fd = fd;
+    at.from.parts = parts;
     at.from.file_at = offset_bytes;
     at.from.file_end = (uint64_t)info.st_size;
     at.from.max_bytes = max_inflated_bytes;

@@ -10,6 +10,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <openssl/evp.h>
+
+enum {
+    DIRECT_LEAST_BYTES = 128 * 1024 /* of an object's last piece: below, the page cache is
+                                       quicker than to wait for the disk */
+};
+
 /* Out of resources is the one status after which a sender tries again later, so it stands for
  * everything that is our trouble and not the object's. */
 static void refuse_os(md_incoming *incoming, int os_errno, const char *action)
@@ -19,26 +26,82 @@ static void refuse_os(md_incoming *incoming, int os_errno, const char *action)
     md_incoming_refuse(incoming, MD_DIMSE_OUT_OF_RESOURCES, &why);
 }
 
+/* Bytes at the file's present end. */
 static void write_all(md_incoming *incoming, const uint8_t *bytes, size_t n)
 {
     while (n > 0 && incoming->fd >= 0) {
-        ssize_t written = write(incoming->fd, bytes, n);
+        ssize_t written = pwrite(incoming->fd, bytes, n, (off_t)incoming->written_bytes);
         if (written >= 0) {
             bytes += written;
             n -= (size_t)written;
+            incoming->written_bytes += (uint64_t)written;
         } else if (errno != EINTR) {
             refuse_os(incoming, errno, "write the object");
         }
     }
 }
 
-void md_incoming_drop(md_incoming *incoming)
+/* The same past the page cache, as far as it goes: everything is aligned. The rest is for
+ * write_all, which also finds out what is wrong, if anything is. */
+static size_t write_direct(md_incoming *incoming, const uint8_t *bytes, size_t n)
+{
+    size_t done = 0;
+    int flags = fcntl(incoming->fd, F_GETFL);
+    if (flags < 0 || fcntl(incoming->fd, F_SETFL, flags | O_DIRECT) != 0) {
+        return 0; /* this file system cannot */
+    }
+    while (done < n) {
+        ssize_t written =
+            pwrite(incoming->fd, bytes + done, n - done, (off_t)incoming->written_bytes);
+        if (written > 0) {
+            done += (size_t)written;
+            incoming->written_bytes += (uint64_t)written;
+        }
+        if (written == 0 || written % MD_BUFFER_ALIGNMENT_BYTES != 0 ||
+            (written < 0 && errno != EINTR)) {
+            break;
+        }
+    }
+    (void)fcntl(incoming->fd, F_SETFL, flags);
+    return done;
+}
+
+/* Empty the buffer into the file. */
+static void write_buffer(md_incoming *incoming)
+{
+    size_t n = incoming->buffered_bytes;
+    size_t done = 0;
+    if (n >= DIRECT_LEAST_BYTES) {
+        done = write_direct(incoming, incoming->buffer, n - n % MD_BUFFER_ALIGNMENT_BYTES);
+    }
+    write_all(incoming, incoming->buffer + done, n - done);
+}
+
+static void give_buffer(md_incoming *incoming)
+{
+    if (incoming->buffer != NULL) {
+        md_buffers_give(incoming->buffers, incoming->buffer);
+        incoming->buffer = NULL;
+    }
+    EVP_MD_CTX_free(incoming->digest);
+    incoming->digest = NULL;
+}
+
+void md_incoming_leave(md_incoming *incoming)
 {
     if (incoming->fd >= 0) {
         close(incoming->fd);
         incoming->fd = -1;
+    }
+    give_buffer(incoming);
+}
+
+void md_incoming_drop(md_incoming *incoming)
+{
+    if (incoming->fd >= 0) {
         unlink(incoming->path);
     }
+    md_incoming_leave(incoming);
 }
 
 void md_incoming_refuse(md_incoming *incoming, uint16_t dimse_status, const md_error *why)
@@ -73,12 +136,13 @@ static int create_file(md_incoming *incoming, const char *folder)
     return EEXIST;
 }
 
-void md_incoming_begin(md_incoming *incoming, const char *folder, const md_command *command,
-                       const char *transfer_syntax_uid, const char *calling_ae,
-                       uint64_t max_object_bytes)
+void md_incoming_begin(md_incoming *incoming, md_buffers *buffers, const char *folder,
+                       const md_command *command, const char *transfer_syntax_uid,
+                       const char *calling_ae, uint64_t max_object_bytes)
 {
     memset(incoming, 0, sizeof *incoming);
     incoming->fd = -1;
+    incoming->buffers = buffers;
     incoming->max_object_bytes = max_object_bytes;
     snprintf(incoming->transfer_syntax_uid, sizeof incoming->transfer_syntax_uid, "%s",
              transfer_syntax_uid);
@@ -98,6 +162,12 @@ void md_incoming_begin(md_incoming *incoming, const char *folder, const md_comma
         refuse_os(incoming, os_errno, "create a file for the object");
         return;
     }
+    incoming->digest = EVP_MD_CTX_new();
+    if (incoming->digest == NULL ||
+        EVP_DigestInit_ex(incoming->digest, EVP_sha256(), NULL) != 1) {
+        refuse_os(incoming, ENOMEM, "hash the object");
+        return;
+    }
     md_part10 head = {0};
     uint8_t bytes[MD_PART10_HEADER_BYTES];
     memcpy(head.sop_class_uid, command->sop_class_uid, sizeof head.sop_class_uid);
@@ -105,29 +175,93 @@ void md_incoming_begin(md_incoming *incoming, const char *folder, const md_comma
     memcpy(head.transfer_syntax_uid, incoming->transfer_syntax_uid,
            sizeof head.transfer_syntax_uid);
     incoming->dataset_offset_bytes = md_part10_write(&head, calling_ae, bytes);
-    write_all(incoming, bytes, (size_t)incoming->dataset_offset_bytes);
+    incoming->buffer = md_buffers_take(buffers);
+    if (incoming->buffer == NULL) {
+        write_all(incoming, bytes, (size_t)incoming->dataset_offset_bytes);
+    } else {
+        incoming->buffered_bytes = (size_t)incoming->dataset_offset_bytes;
+        memcpy(incoming->buffer, bytes, incoming->buffered_bytes);
+    }
 }
 
-void md_incoming_add(md_incoming *incoming, const uint8_t *bytes, size_t n)
+/* n more bytes of the dataset have come, which are at `bytes`. */
+static void count(md_incoming *incoming, const uint8_t *bytes, size_t n)
 {
     incoming->dataset_bytes += n;
-    if (incoming->dataset_bytes > incoming->max_object_bytes && incoming->fd >= 0) {
+    if (incoming->fd < 0) {
+        return;
+    }
+    if (incoming->dataset_bytes > incoming->max_object_bytes) {
         md_error why = {0};
         (void)md_fail(&why, MD_LIMIT, "the object is larger than %llu bytes",
                       (unsigned long long)incoming->max_object_bytes);
         md_incoming_refuse(incoming, MD_DIMSE_OUT_OF_RESOURCES, &why);
+    } else if (EVP_DigestUpdate(incoming->digest, bytes, n) != 1) {
+        refuse_os(incoming, ENOMEM, "hash the object");
     }
-    write_all(incoming, bytes, n);
 }
 
-/* Read back and compare. */
+bool md_incoming_room(md_incoming *incoming, uint8_t **ret_to, size_t *ret_n)
+{
+    if (incoming->buffer == NULL) {
+        return false;
+    }
+    if (incoming->buffered_bytes == MD_BUFFER_BYTES) {
+        if (incoming->prefix_bytes == 0) {
+            incoming->prefix_bytes = MD_BUFFER_SPARE_BYTES;
+            memcpy(incoming->buffer + MD_BUFFER_BYTES, incoming->buffer, MD_BUFFER_SPARE_BYTES);
+        }
+        write_buffer(incoming);
+        incoming->buffered_bytes = 0;
+        if (incoming->fd < 0) {
+            return false;
+        }
+    }
+    *ret_to = incoming->buffer + incoming->buffered_bytes;
+    *ret_n = MD_BUFFER_BYTES - incoming->buffered_bytes;
+    return true;
+}
+
+void md_incoming_advance(md_incoming *incoming, size_t n)
+{
+    const uint8_t *bytes = incoming->buffer + incoming->buffered_bytes;
+    incoming->buffered_bytes += n;
+    count(incoming, bytes, n);
+}
+
+void md_incoming_add(md_incoming *incoming, const uint8_t *bytes, size_t n)
+{
+    uint8_t *to = NULL;
+    size_t room = 0;
+    while (n > 0 && md_incoming_room(incoming, &to, &room)) {
+        size_t part = n < room ? n : room;
+        memcpy(to, bytes, part);
+        md_incoming_advance(incoming, part);
+        bytes += part;
+        n -= part;
+    }
+    if (n > 0) {
+        count(incoming, bytes, n);
+        write_all(incoming, bytes, n);
+    }
+}
+
+/* Look at what was written and compare. */
 static void check(md_incoming *incoming, const md_command *command, md_identity *ret_identity)
 {
     md_error why = {0};
+    const md_identity_part parts[2] = {
+        {.file_at = 0,
+         .bytes = incoming->prefix_bytes > 0 ? incoming->buffer + MD_BUFFER_BYTES : NULL,
+         .n = incoming->prefix_bytes},
+        {.file_at = incoming->written_bytes - incoming->buffered_bytes,
+         .bytes = incoming->buffer,
+         .n = incoming->buffered_bytes},
+    };
     md_status status =
-        md_identity_read(incoming->fd, incoming->dataset_offset_bytes,
-                         md_transfer_syntax_encoding(incoming->transfer_syntax_uid),
-                         incoming->max_object_bytes, ret_identity, &why);
+        md_identity_read_parts(incoming->fd, incoming->dataset_offset_bytes, parts,
+                               md_transfer_syntax_encoding(incoming->transfer_syntax_uid),
+                               incoming->max_object_bytes, ret_identity, &why);
     if (status != MD_OK) {
         bool is_ours = status == MD_IO || status == MD_NOMEM || status == MD_LIMIT;
         md_incoming_refuse(
@@ -146,17 +280,16 @@ static void check(md_incoming *incoming, const md_command *command, md_identity 
 uint16_t md_incoming_finish(md_incoming *incoming, const md_command *command,
                             md_identity *ret_identity)
 {
+    if (incoming->buffer != NULL) {
+        write_buffer(incoming);
+    }
     if (incoming->fd >= 0) {
         check(incoming, command, ret_identity);
     }
-    if (incoming->fd >= 0) {
-        /* network file systems report a failed write only here */
-        int os_errno = close(incoming->fd) == 0 ? 0 : errno;
-        incoming->fd = -1;
-        if (os_errno != 0) {
-            unlink(incoming->path);
-            refuse_os(incoming, os_errno, "close the object's file");
-        }
+    if (incoming->fd >= 0 &&
+        EVP_DigestFinal_ex(incoming->digest, incoming->sha256, NULL) != 1) {
+        refuse_os(incoming, ENOMEM, "hash the object");
     }
+    give_buffer(incoming);
     return incoming->dimse_status;
 }

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "dicom/network/association.h"
+#include "dicom/network/buffers.h"
 #include "dicom/network/gate.h"
 #include "dicom/network/wire.h"
 
@@ -33,6 +34,7 @@ struct md_scp {
     md_gate gate;
     int listen_fd, stop_fd;
     uint16_t port;
+    md_buffers buffers;
     pthread_t gate_thread;
 
     pthread_mutex_t mutex; /* for all that follows */
@@ -71,6 +73,7 @@ static void serve(md_scp *scp, unsigned index, md_gate_client *client)
     wire.tls = client->tls;
     const md_association_setup setup = {
         .options = &scp->options,
+        .buffers = &scp->buffers,
         .stop_fd = scp->stop_fd,
         .peer_address = client->peer_address,
         .request = client->request,
@@ -282,6 +285,7 @@ static void release(md_scp *scp)
     pthread_cond_destroy(&scp->work);
     pthread_cond_destroy(&scp->rest);
     pthread_mutex_destroy(&scp->mutex);
+    md_buffers_finish(&scp->buffers);
     md_tls_destroy(scp->tls);
     md_free(scp->callers);
     md_free(scp->threads);
@@ -301,6 +305,7 @@ md_status md_scp_start(const md_scp_options *options, md_scp **ret_scp, md_error
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_mutex_init(&scp->mutex, NULL);
+    md_buffers_init(&scp->buffers);
     pthread_cond_init(&scp->work, NULL);
     pthread_cond_init(&scp->rest, &monotonic);
     pthread_condattr_destroy(&monotonic);

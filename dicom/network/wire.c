@@ -20,6 +20,7 @@
 enum {
     US_PER_S = 1000000,
     US_PER_MS = 1000,
+    NEAR_BYTES = 128, /* of reading ahead: a few heads */
 };
 
 md_status md_wire_prepare(int fd, md_error *err)
@@ -45,6 +46,7 @@ md_status md_wire_init(md_wire *wire, int fd, unsigned timeout_s, md_error *err)
         return md_fail(err, MD_NOMEM, "no memory for a connection");
     }
     wire->fd = fd;
+    wire->ahead_bytes = MD_WIRE_BUFFER_BYTES;
     md_wire_begin(wire);
     return MD_OK;
 }
@@ -126,14 +128,14 @@ static md_status wait_for_tls(const md_wire *wire, md_tls_progress progress, md_
 }
 
 /* One try; *ret_n stays 0 when it was in vain and waited for the next. */
-static md_status try_receive(md_wire *wire, size_t *ret_n, md_error *err)
+static md_status try_receive(md_wire *wire, uint8_t *to, size_t capacity, size_t *ret_n,
+                             md_error *err)
 {
     if (wire->tls != NULL) {
-        md_tls_progress progress =
-            md_tls_read(wire->tls, wire->buffer, MD_WIRE_BUFFER_BYTES, ret_n, err);
+        md_tls_progress progress = md_tls_read(wire->tls, to, capacity, ret_n, err);
         return progress == MD_TLS_DONE ? MD_OK : wait_for_tls(wire, progress, err);
     }
-    ssize_t n = recv(wire->fd, wire->buffer, MD_WIRE_BUFFER_BYTES, 0);
+    ssize_t n = recv(wire->fd, to, capacity, 0);
     if (n == 0) {
         return md_fail(err, MD_NETWORK, "the peer closed the connection");
     }
@@ -147,30 +149,50 @@ static md_status try_receive(md_wire *wire, size_t *ret_n, md_error *err)
     return MD_OK;
 }
 
-static md_status receive(md_wire *wire, md_error *err)
+static md_status receive(md_wire *wire, uint8_t *to, size_t capacity, size_t *ret_n,
+                         md_error *err)
 {
     size_t n = 0;
-    wire->begin = 0;
-    wire->end = 0;
     while (n == 0) {
-        MD_TRY(try_receive(wire, &n, err));
+        MD_TRY(try_receive(wire, to, capacity, &n, err));
     }
-    wire->end = n;
+    *ret_n = n;
     credit(wire, n);
     return MD_OK;
+}
+
+void md_wire_read_ahead(md_wire *wire, bool far)
+{
+    wire->ahead_bytes = far ? MD_WIRE_BUFFER_BYTES : NEAR_BYTES;
 }
 
 md_status md_wire_take(md_wire *wire, size_t max_bytes, const uint8_t **ret_bytes,
                        size_t *ret_n, md_error *err)
 {
     if (wire->begin == wire->end) {
-        MD_TRY(receive(wire, err));
+        wire->begin = 0;
+        wire->end = 0;
+        MD_TRY(receive(wire, wire->buffer, wire->ahead_bytes, &wire->end, err));
     }
     size_t have = wire->end - wire->begin;
     size_t n = have < max_bytes ? have : max_bytes;
     *ret_bytes = wire->buffer + wire->begin;
     *ret_n = n;
     wire->begin += n;
+    return MD_OK;
+}
+
+md_status md_wire_take_into(md_wire *wire, uint8_t *to, size_t max_bytes, size_t *ret_n,
+                            md_error *err)
+{
+    if (wire->begin == wire->end && max_bytes > wire->ahead_bytes) {
+        return receive(wire, to, max_bytes, ret_n, err);
+    }
+    const uint8_t *bytes = NULL;
+    size_t n = 0;
+    MD_TRY(md_wire_take(wire, max_bytes, &bytes, &n, err));
+    memcpy(to, bytes, n);
+    *ret_n = n;
     return MD_OK;
 }
 

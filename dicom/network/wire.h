@@ -29,6 +29,7 @@ typedef struct md_wire {
     int64_t timeout_us, deadline_us;
     uint8_t *buffer; /* owned, MD_WIRE_BUFFER_BYTES; [begin, end) was received, not yet taken */
     size_t begin, end;
+    size_t ahead_bytes; /* how much one receive may bring into the buffer */
 } md_wire;
 
 /* Options that every socket of ours has. */
@@ -60,6 +61,13 @@ md_status md_wire_wait(md_wire *wire, int64_t until_us, int wake_fd, md_error *e
  * the peer or broken. */
 md_status md_wire_take(md_wire *wire, size_t max_bytes, const uint8_t **ret_bytes,
                        size_t *ret_n, md_error *err) MD_NOEXCEPT MD_NODISCARD;
+/* Between 1 and max_bytes bytes straight to `to`, past the buffer when that is empty. Errors as
+ * md_wire_take. */
+md_status md_wire_take_into(md_wire *wire, uint8_t *to, size_t max_bytes, size_t *ret_n,
+                            md_error *err) MD_NOEXCEPT MD_NODISCARD;
+/* While large values are taken straight to their place: let the heads between them bring little
+ * else into the buffer. */
+void md_wire_read_ahead(md_wire *wire, bool far) MD_NOEXCEPT;
 /* Exactly n bytes. */
 md_status md_wire_read(md_wire *wire, void *ret_bytes, size_t n, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;
