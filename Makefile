@@ -3,6 +3,8 @@ BUILD ?= build
 ASAN ?= build-asan
 DEMO ?= demo
 FUZZ_SECONDS ?= 3600
+FUZZ_TARGETS ?= dicom j2k rle jpeg jls onnx manifest
+ONNX_TESTDATA ?= /usr/share/libonnx-testdata/data
 SOAK_KILLS ?= 500
 MESON = /usr/bin/meson
 PROGRAMS = daemon/medaid daemon/medaidctl
@@ -28,6 +30,7 @@ check:
 bench:
 	@sh .ci/packages build demo check bench
 	@sh .ci/setup $(BUILD)
+	@sh .ci/onnxruntime >/dev/null
 	@$(MESON) test -C $(BUILD) --benchmark --verbose --num-processes 1
 
 # SIGKILL for the daemon and its workers, SOAK_KILLS times, under load from eight senders.
@@ -37,12 +40,13 @@ soak:
 	@/usr/bin/python3 tests/integration/test_durability.py $(BUILD)/daemon/medaid \
 		$(BUILD)/tests/support/medaid-phantom . $(SOAK_KILLS) 8
 
-# Coverage-guided fuzzing of what reads a DICOM file, FUZZ_SECONDS long; a finding is left in build-fuzz.
+# Coverage-guided fuzzing of what reads files from outside, FUZZ_SECONDS for each of FUZZ_TARGETS; a finding
+# is left in build-fuzz/findings.
 fuzz:
 	@sh .ci/packages build fuzz
-	@CC=clang CXX=clang++ TARGETS=tests/fuzz/fuzz_dicom sh .ci/setup build-fuzz -Dfuzz=true \
+	@CC=clang CXX=clang++ TARGETS="$(FUZZ_TARGETS:%=tests/fuzz/fuzz_%)" sh .ci/setup build-fuzz -Dfuzz=true \
 		-Db_sanitize=address,undefined -Db_lundef=false
-	@/usr/bin/python3 tests/fuzz/run.py build-fuzz $(FUZZ_SECONDS)
+	@/usr/bin/python3 tests/fuzz/run.py build-fuzz $(FUZZ_SECONDS) $(ONNX_TESTDATA) $(FUZZ_TARGETS)
 
 install:
 	@sh .ci/packages build

@@ -1,5 +1,7 @@
 #include "base/log.h"
 
+#include "base/utf8.h"
+
 #include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -45,33 +47,11 @@ static bool put(line *out, const char *bytes, size_t n)
     return true;
 }
 
-/* The length of the valid UTF-8 sequence at `text`, 0 when it is none (RFC 3629). */
-static size_t utf8_length(const unsigned char *text)
-{
-    unsigned char first = text[0];
-    size_t n = first < 0x80   ? 1
-               : first < 0xc2 ? 0
-               : first < 0xe0 ? 2
-               : first < 0xf0 ? 3
-               : first < 0xf5 ? 4
-                              : 0;
-    for (size_t i = 1; i < n; i++) {
-        if ((text[i] & 0xc0) != 0x80) {
-            return 0;
-        }
-    }
-    if ((first == 0xe0 && text[1] < 0xa0) || (first == 0xed && text[1] > 0x9f) ||
-        (first == 0xf0 && text[1] < 0x90) || (first == 0xf4 && text[1] > 0x8f)) {
-        return 0;
-    }
-    return n;
-}
-
 static void put_text(line *out, const char *text)
 {
     put(out, "\"", 1);
     for (const unsigned char *p = (const unsigned char *)(text == NULL ? "" : text); *p != 0;) {
-        size_t n = utf8_length(p);
+        size_t n = md_utf8_length(p);
         char escaped[8];
         if (n == 0) {
             put(out, "?", 1);

@@ -18,7 +18,11 @@ typedef struct md_raster {
     uint32_t width, height;                 /* pixels, at least 1 */
     uint32_t n_channels;                    /* 1 (grey) or 3 (red, green, blue) */
     double pixel_width_mm, pixel_height_mm; /* > 0; 1 and 1 when only the ratio 1:1 is known */
-    float *values;                          /* owned, from md_malloc_aligned */
+    /* For a picture that was decoded smaller than it is stored, else 0: its samples lie this
+     * part of a pixel left of and above the pixels' centres, and it ends this part of a pixel
+     * before its last column and row do. 0 <= each < 1. */
+    double shift, short_x, short_y;
+    float *values; /* owned, from md_malloc_aligned */
 } md_raster;
 
 /* Allocate the values, not cleared. MD_LIMIT beyond MD_RASTER_MAX_PIXELS, MD_INVALID_ARG for a

@@ -1,6 +1,7 @@
 #include "conf/conf.h"
 
 #include "base/file.h"
+#include "conf/conf_internal.h"
 #include "conf/schema.h"
 
 #include <arpa/inet.h>
@@ -33,25 +34,6 @@ static const md_schema_choice levels[] = {
     {"debug", 0}, {"info", 0}, {"warn", 0}, {"error", 0}, {NULL, 0}};
 static const md_schema_choice qualifications[] = {
     {"PRODUCT", 0}, {"RESEARCH", 0}, {"SERVICE", 0}, {NULL, 0}};
-
-/* PS3.5 6.2, AE: 1..16 characters of the default repertoire without backslash and control
- * characters, spaces at the ends do not count, so they are not allowed here. */
-static const char *check_ae_title(const char *text)
-{
-    static const char expected[] =
-        "an AE title: 1..16 ASCII characters, no backslash, no space at the ends";
-    size_t length = strlen(text);
-    if (length == 0 || length > 16 || text[0] == ' ' || text[length - 1] == ' ') {
-        return expected;
-    }
-    for (size_t i = 0; i < length; i++) {
-        unsigned char c = (unsigned char)text[i];
-        if (c < 0x20 || c > 0x7e || c == '\\') {
-            return expected;
-        }
-    }
-    return NULL;
-}
 
 static const char *check_address(const char *text)
 {
@@ -111,7 +93,7 @@ static const char *check_loopback(const char *text)
     return fine ? NULL : "an address of this machine alone: 127.0.0.1 or ::1";
 }
 
-static const char *check_host(const char *text)
+const char *md_conf_check_host(const char *text)
 {
     static const char allowed[] =
         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:%";
@@ -126,7 +108,7 @@ static const md_schema_field caller_fields[] = {
      MD_SCHEMA_AT(md_conf_caller, ae_title),
      .required = true,
      .least = 1,
-     .check = check_ae_title,
+     .check = md_conf_check_ae_title,
      .example = "CT01",
      .help = "How it calls itself."},
     {.key = "address",
@@ -140,22 +122,6 @@ static const md_schema_field caller_fields[] = {
 };
 static const md_schema_field caller_item = {
     .key = "caller", .type = MD_SCHEMA_MAP, .fields = caller_fields};
-
-/* The keys of a certificate; `at` is the md_conf_tls within the struct. */
-#define TLS_OWN_FIELDS(type_, at)                                                              \
-    {.key = "certificate",                                                                     \
-     .type = MD_SCHEMA_TEXT,                                                                   \
-     MD_SCHEMA_AT(type_, at.certificate),                                                      \
-     .required = true,                                                                         \
-     .least = 1,                                                                               \
-     .example = "tls/medaid.crt",                                                              \
-     .help = "medaid's certificate in PEM form, then the intermediate ones, if any; relative " \
-             "paths count from this file's folder."},                                          \
-    {                                                                                          \
-        .key = "private_key", .type = MD_SCHEMA_TEXT, MD_SCHEMA_AT(type_, at.private_key),     \
-        .required = true, .least = 1, .example = "tls/medaid.key",                             \
-        .help = "Its key in PEM form, without password; mode 0600."                            \
-    }
 
 static const md_schema_field ae_tls_fields[] = {
     TLS_OWN_FIELDS(md_conf, ae.tls),
@@ -174,25 +140,13 @@ static const md_schema_field ae_tls_fields[] = {
              "must have it from the CA. none: no certificate is asked for."},
     {.key = NULL},
 };
-static const md_schema_field destination_tls_fields[] = {
-    TLS_OWN_FIELDS(md_conf_destination, tls),
-    {.key = "ca",
-     .type = MD_SCHEMA_TEXT,
-     MD_SCHEMA_AT(md_conf_destination, tls.ca),
-     .required = true,
-     .least = 1,
-     .example = "tls/ca.crt",
-     .help = "Who signs the destination's certificate, which must be for `host`."},
-    {.key = NULL},
-};
-
 static const md_schema_field ae_fields[] = {
     {.key = "title",
      .type = MD_SCHEMA_TEXT,
      MD_SCHEMA_AT(md_conf, ae.title),
      .least = 1,
      .fallback = "MEDAID",
-     .check = check_ae_title,
+     .check = md_conf_check_ae_title,
      .help = "How medaid calls itself, 1..16 characters."},
     {.key = "bind",
      .type = MD_SCHEMA_TEXT,
@@ -491,68 +445,6 @@ static const md_schema_field log_fields[] = {
     {.key = NULL},
 };
 
-static const md_schema_field destination_fields[] = {
-    {.key = "name",
-     .type = MD_SCHEMA_TEXT,
-     MD_SCHEMA_AT(md_conf_destination, name),
-     .required = true,
-     .least = 1,
-     .check = md_schema_check_slug,
-     .example = "pacs",
-     .help = "A name of your own for logs, small letters, digits and '-'; each only once."},
-    {.key = "ae_title",
-     .type = MD_SCHEMA_TEXT,
-     MD_SCHEMA_AT(md_conf_destination, ae_title),
-     .required = true,
-     .least = 1,
-     .check = check_ae_title,
-     .example = "ORTHANC",
-     .help = "Its AE title."},
-    {.key = "host",
-     .type = MD_SCHEMA_TEXT,
-     MD_SCHEMA_AT(md_conf_destination, host),
-     .required = true,
-     .least = 1,
-     .check = check_host,
-     .example = "127.0.0.1",
-     .help = "Its host name or address."},
-    {.key = "port",
-     .type = MD_SCHEMA_INT,
-     MD_SCHEMA_AT(md_conf_destination, port),
-     .least = 1,
-     .most = 65535,
-     .fallback = "104",
-     .example = "4242",
-     .help = "Its port; default 104."},
-    {.key = "timeout_s",
-     .type = MD_SCHEMA_INT,
-     MD_SCHEMA_AT(md_conf_destination, timeout_s),
-     .least = 1,
-     .most = 3600,
-     .unit = "s",
-     .fallback = "30",
-     .help = "For the connection, the association and each answer."},
-    {.key = "results",
-     .type = MD_SCHEMA_ENUM,
-     MD_SCHEMA_AT(md_conf_destination, results),
-     .choices = results_kinds,
-     .fallback = "both",
-     .help = "What this destination gets of what results.kind makes."},
-    {.key = "tls",
-     .type = MD_SCHEMA_MAP,
-     .fields = destination_tls_fields,
-     .has_offset = offsetof(md_conf_destination, has_tls),
-     .line_offset = offsetof(md_conf_destination, tls.line),
-     .is_off = true,
-     .help = "With this key results go to it by TLS."},
-    {.key = NULL},
-};
-static const md_schema_field destination_item = {.key = "destination",
-                                                 .type = MD_SCHEMA_MAP,
-                                                 .fields = destination_fields,
-                                                 .line_offset =
-                                                     offsetof(md_conf_destination, line)};
-
 const md_schema_field *md_conf_fields(void)
 {
     static const md_schema_field fields[] = {
@@ -563,7 +455,7 @@ const md_schema_field *md_conf_fields(void)
         {.key = "destinations",
          .type = MD_SCHEMA_LIST,
          MD_SCHEMA_AT(md_conf, destinations),
-         .item = &destination_item,
+         .item = &md_conf_destination_item,
          .max_items = MD_CONF_MAX_DESTINATIONS,
          .n_offset = offsetof(md_conf, n_destinations),
          .help =
@@ -597,12 +489,40 @@ const md_schema_field *md_conf_fields(void)
         {.key = "http",
          .type = MD_SCHEMA_MAP,
          .fields = http_fields,
+         .line_offset = offsetof(md_conf, http.line),
          .help = "Health and figures over HTTP: /healthz, /readyz and, for Prometheus, "
                  "/metrics. No patient data is in them."},
         {.key = "log",
          .type = MD_SCHEMA_MAP,
          .fields = log_fields,
          .help = "The log: one JSON object a line, on standard error, without patient data."},
+        {.key = "audit",
+         .type = MD_SCHEMA_MAP,
+         .fields = md_conf_audit_fields,
+         .line_offset = offsetof(md_conf, audit.line),
+         .help =
+             "Audit messages as PS3.15 A.5 defines them, by syslog: start and stop, studies "
+             "received and sent, callers and certificates that were refused."},
+        {.key = "user",
+         .type = MD_SCHEMA_TEXT,
+         MD_SCHEMA_AT(md_conf, user),
+         .least = 1,
+         .line_offset = offsetof(md_conf, user_line),
+         .check = md_conf_check_user,
+         .example = "medaid",
+         .is_off = true,
+         .help =
+             "When root starts the daemon, it becomes this user for good as soon as the port "
+             "is bound. The storage folder, this file and the TLS files must be readable for "
+             "it. Not needed with medaid.service, which never starts it as root."},
+        {.key = "group",
+         .type = MD_SCHEMA_TEXT,
+         MD_SCHEMA_AT(md_conf, group),
+         .least = 1,
+         .check = md_conf_check_user,
+         .example = "medaid",
+         .is_off = true,
+         .help = "And this group; without this key: the user's own."},
         {.key = NULL},
     };
     return fields;
@@ -672,18 +592,20 @@ static md_status check_tls(const char *path, md_conf *conf, md_error *err)
 /* What one key alone cannot show. */
 static md_status check_whole(const char *path, md_conf *conf, md_error *err)
 {
-    for (unsigned i = 0; i < conf->n_destinations; i++) {
-        for (unsigned j = 0; j < i; j++) {
-            if (strcmp(conf->destinations[i].name, conf->destinations[j].name) == 0) {
-                return md_fail(err, MD_FORMAT,
-                               "%s:%u: key 'destinations[%u].name': got '%s', the name of the "
-                               "entry on line %u too, expected different names",
-                               path, conf->destinations[i].line, i, conf->destinations[i].name,
-                               conf->destinations[j].line);
-            }
-        }
+    MD_TRY(md_conf_check_destinations(path, conf, err));
+    if (conf->http.port == conf->ae.port) {
+        return md_fail(err, MD_FORMAT,
+                       "%s:%u: key 'http.port': got %u, the port of 'ae.port' too, expected "
+                       "another",
+                       path, conf->http.line, conf->http.port);
     }
     MD_TRY(check_tls(path, conf, err));
+    MD_TRY(md_conf_check_audit(path, conf, err));
+    MD_TRY(resolve(path, "audit.socket", conf->audit.socket, err));
+    MD_TRY(resolve_tls(path, "audit.tls", &conf->audit.tls, err));
+    if (conf->group[0] != '\0' && conf->user[0] == '\0') {
+        return md_fail(err, MD_FORMAT, "%s: key 'group': is of no use without 'user'", path);
+    }
     for (unsigned i = 0; i < conf->plugins.n_paths; i++) {
         MD_TRY(resolve(path, "plugins.paths", conf->plugins.paths[i], err));
     }

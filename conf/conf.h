@@ -17,13 +17,32 @@ enum {
     MD_CONF_MAX_DESTINATIONS = 32,
     MD_CONF_MAX_CALLERS = 256,
     MD_CONF_TEXT_BYTES = 257,
+    MD_CONF_MAX_SYNTAXES = 8,
+    MD_CONF_UID_BYTES = 65,
 };
 
 typedef enum md_results_kind {
     MD_RESULTS_SR,
     MD_RESULTS_PICTURE,
-    MD_RESULTS_BOTH
+    MD_RESULTS_BOTH,
+    MD_RESULTS_NONE /* of a destination that gets originals alone */
 } md_results_kind;
+
+/* Whether and when a destination gets the received images. */
+typedef enum md_conf_originals {
+    MD_ORIGINALS_NO,
+    MD_ORIGINALS_AFTER, /* with the results */
+    MD_ORIGINALS_BEFORE /* as soon as the study is complete */
+} md_conf_originals;
+
+/* Whether a destination has to commit itself to keep what it got (PS3.4 annex J). */
+typedef enum md_conf_commitment {
+    MD_COMMITMENT_NONE,
+    MD_COMMITMENT_REQUIRED
+} md_conf_commitment;
+
+/* In transfer_syntaxes: the one that the object is stored in. */
+#define MD_CONF_SYNTAX_OWN "own"
 
 /* Which of two copies of one instance is analysed. */
 typedef enum md_conf_conflict {
@@ -38,6 +57,20 @@ typedef enum md_conf_verify {
     MD_CONF_VERIFY_OPTIONAL,
     MD_CONF_VERIFY_NONE
 } md_conf_verify;
+
+/* Where audit messages go. */
+typedef enum md_conf_audit_to {
+    MD_CONF_AUDIT_OFF,
+    MD_CONF_AUDIT_LOCAL,
+    MD_CONF_AUDIT_UDP,
+    MD_CONF_AUDIT_TLS
+} md_conf_audit_to;
+
+/* What an audit message says of a patient and a study. */
+typedef enum md_conf_identifiers {
+    MD_CONF_IDENTIFIERS_HASHED, /* keyed hashes: the study's is its key in the log */
+    MD_CONF_IDENTIFIERS_FULL    /* patient ID and Study Instance UID */
+} md_conf_identifiers;
 
 typedef struct md_conf_tls {
     char certificate[MD_CONF_TEXT_BYTES];
@@ -59,6 +92,14 @@ typedef struct md_conf_destination {
     uint16_t port;
     unsigned timeout_s;
     md_results_kind results; /* what this destination gets */
+    md_conf_originals originals;
+    /* UIDs or MD_CONF_SYNTAX_OWN, the best first; none: own, explicit and implicit VR little
+     * endian */
+    char transfer_syntaxes[MD_CONF_MAX_SYNTAXES][MD_CONF_UID_BYTES];
+    unsigned n_transfer_syntaxes;
+    unsigned retry_first_s, retry_max_s, retry_for_h;
+    md_conf_commitment commitment;
+    unsigned commitment_timeout_s;
     bool has_tls;
     md_conf_tls tls;
     unsigned line; /* where its entry begins in the file, for messages */
@@ -118,10 +159,26 @@ typedef struct md_conf {
     struct {
         char bind[65];
         uint16_t port; /* 0: no HTTP over TCP */
+        unsigned line;
     } http;
     struct {
         char level[9];
     } log;
+    struct {
+        md_conf_audit_to to;
+        char socket[108]; /* what a socket's address holds */
+        char host[256];
+        uint16_t port; /* 0: 514 with UDP, 6514 with TLS */
+        md_conf_identifiers identifiers;
+        char source_id[65]; /* "": the AE title */
+        char site[65];
+        bool has_tls;
+        md_conf_tls tls;
+        unsigned line;
+    } audit;
+    char user[33]; /* whom the daemon becomes when root starts it; "": stays */
+    char group[33];
+    unsigned user_line;
     md_conf_destination destinations[MD_CONF_MAX_DESTINATIONS];
     unsigned n_destinations;
 } md_conf;

@@ -167,6 +167,53 @@ static void link_results(md_analyst *now, const md_study *study, const results *
     }
 }
 
+static const md_store_presence presence_of[] = {
+    [MD_PRESENCE_ABSENT] = MD_STORE_ABSENT,
+    [MD_PRESENCE_PRESENT] = MD_STORE_PRESENT,
+    [MD_PRESENCE_UNDETERMINED] = MD_STORE_UNDETERMINED,
+};
+
+static void copy_finding(const md_result *result, const md_finding *from, md_store_finding *to)
+{
+    const md_instance_ref *image = &result->instances[from->instance_index];
+    *to = (md_store_finding){.frame = image->frame,
+                             .presence = presence_of[from->presence],
+                             .score = from->score,
+                             .threshold = from->threshold,
+                             .is_probability = from->score_is_probability,
+                             .urgent = from->urgent};
+    snprintf(to->model_id, sizeof to->model_id, "%s", result->model.id);
+    snprintf(to->model_version, sizeof to->model_version, "%s", result->model.version);
+    snprintf(to->key, sizeof to->key, "%s", from->key);
+    snprintf(to->code, sizeof to->code, "%s", from->concept.value);
+    snprintf(to->scheme, sizeof to->scheme, "%s", from->concept.scheme);
+    snprintf(to->meaning, sizeof to->meaning, "%s", from->concept.meaning);
+    snprintf(to->sop_instance_uid, sizeof to->sop_instance_uid, "%s", image->sop_instance_uid);
+}
+
+/* What the models said, all results in one list. */
+static md_status list_findings(const md_analysis *analysis, md_store_finding **ret_list,
+                               size_t *ret_n, md_error *err)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < analysis->n_results; i++) {
+        n += analysis->results[i].n_findings;
+    }
+    md_store_finding *list = md_calloc(n + 1, sizeof *list);
+    if (list == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for %zu findings", n);
+    }
+    *ret_n = 0;
+    for (size_t i = 0; i < analysis->n_results; i++) {
+        const md_result *result = &analysis->results[i];
+        for (size_t k = 0; k < result->n_findings; k++) {
+            copy_finding(result, &result->findings[k], &list[(*ret_n)++]);
+        }
+    }
+    *ret_list = list;
+    return MD_OK;
+}
+
 /* Results on disk, then the study and its outbox in one transaction. A failure of every model
  * is the failure of the study; its report goes out all the same. */
 static md_status hand_on(md_analyst *now, const md_claim *claim, const md_study *study,
@@ -184,13 +231,20 @@ static md_status hand_on(md_analyst *now, const md_claim *claim, const md_study 
                      : "no model came to a result";
     }
     md_study_state state = MD_STUDY_SENDING;
+    MD_AUTO(md_freep) md_store_finding *findings = NULL;
+    size_t n_findings = 0;
+    MD_TRY(list_findings(analysis, &findings, &n_findings, err));
     md_status status = md_store_report(now->store, claim, md_steady_ms(), err);
     if (status == MD_OK) {
         status = keep_results(now, analysis, &r, err);
     }
     if (status == MD_OK) {
-        status = md_store_finish(now->store, claim, r.objects, r.n, failed, md_steady_ms(),
-                                 &state, err);
+        const md_study_outcome outcome = {.objects = r.objects,
+                                          .n_objects = r.n,
+                                          .findings = findings,
+                                          .n_findings = n_findings,
+                                          .failed = failed};
+        status = md_store_finish(now->store, claim, &outcome, md_steady_ms(), &state, err);
     }
     *ret_ours =
         status == MD_IO || status == MD_LIMIT || status == MD_BUSY || status == MD_NOMEM;

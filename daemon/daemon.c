@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "daemon/assembly.h"
+#include "daemon/audit/audit.h"
 #include "daemon/http/server.h"
 #include "daemon/listener.h"
 #include "daemon/notify.h"
@@ -20,6 +21,7 @@
 
 enum {
     STOP_GRACE_MS = 10000,
+    AUDIT_GRACE_MS = 3000, /* for what the audit trail still has to send */
     SWEEP_EVERY_MS = 300000,
     SWEEP_STUDIES = 100, /* in one transaction */
     OTHER_FILES = 1536,  /* descriptors beside associations: pending clients, files */
@@ -40,6 +42,7 @@ typedef struct daemon_state {
     int64_t round_ms; /* the loop goes round so often */
     _Atomic int64_t heartbeat_ms;
     int64_t next_sweep_ms;
+    bool has_started; /* and the audit trail was told */
 } daemon_state;
 
 /* Each association needs a socket and a file; the soft limit of 1024 is for programs that use
@@ -207,6 +210,7 @@ static md_status start(daemon_state *now, const md_analyser *analyser, md_error 
     const md_conf *conf = now->conf;
     raise_file_limit(conf);
     MD_TRY(open_store(now, err));
+    MD_TRY(md_audit_start(conf, now->store, err));
     if (analyser->start != NULL) {
         MD_TRY(analyser->start(analyser->context, err));
     }
@@ -221,6 +225,10 @@ static void stop(daemon_state *now)
     md_listener_stop(now->listener, STOP_GRACE_MS);
     md_analyst_stop(now->analyst);
     md_outbox_stop(now->outbox);
+    if (now->has_started) {
+        md_audit_application(false);
+    }
+    md_audit_stop(AUDIT_GRACE_MS);
     md_spool_close(now->spool);
     md_store_close(now->store);
 }
@@ -260,6 +268,8 @@ static md_status serve(const md_conf *conf, const md_analyser *analyser, int sto
         status = start_http(&now, err);
     }
     if (status == MD_OK) {
+        md_audit_application(true);
+        now.has_started = true;
         (void)md_notify("READY=1");
         status = loop(&now, err);
         (void)md_notify("STOPPING=1");

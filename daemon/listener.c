@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "daemon/audit/audit.h"
 #include "daemon/metrics/figures.h"
 #include "daemon/steady.h"
 #include "dicom/network/dimse.h"
@@ -91,6 +92,24 @@ static void count_outcome(md_spool_kind kind)
     md_counter_add(&figures->received, 1);
 }
 
+static void tell_audit(const md_scp_object *object, const md_spool_outcome *outcome)
+{
+    static const char actions[] = {
+        [MD_SPOOL_STORED] = 'C', [MD_SPOOL_SAME] = 'R', [MD_SPOOL_CONFLICT] = 'U'};
+    if (outcome->kind != MD_SPOOL_REFUSED && outcome->kind != MD_SPOOL_DISK_LOW) {
+        md_audit_received(&(md_audit_object){
+            .peer_address = object->peer_address,
+            .calling_ae = object->calling_ae,
+            .called_ae = object->called_ae,
+            .study_uid = object->study_instance_uid,
+            .study_key = outcome->instance.study_key,
+            .patient_id = object->patient_id,
+            .sop_class_uid = object->sop_class_uid,
+            .action = actions[outcome->kind],
+        });
+    }
+}
+
 static uint16_t answer_of(const md_scp_object *object, const md_spool_outcome *outcome)
 {
     const char *key = outcome->instance.study_key;
@@ -140,6 +159,7 @@ static uint16_t take_object(void *context, const md_scp_object *object)
         return answer;
     }
     tell_disk(listener, outcome.kind == MD_SPOOL_DISK_LOW);
+    tell_audit(object, &outcome);
     return answer_of(object, &outcome);
 }
 
@@ -172,6 +192,9 @@ static void take_event(void *context, const char *event, const char *peer_addres
     md_listener *listener = context;
     bool is_normal = strcmp(event, "association_done") == 0;
     bool is_probe = strcmp(event, "connection_probed") == 0;
+    if (is_normal) {
+        md_audit_association_done(peer_address);
+    }
     if (is_normal || is_probe) {
         md_log(is_normal ? MD_LOG_INFO : MD_LOG_DEBUG, event, MD_LOG_TEXT("peer", peer_address),
                MD_LOG_TEXT("detail", detail));
@@ -181,6 +204,10 @@ static void take_event(void *context, const char *event, const char *peer_addres
     int n_before = admit_line(listener);
     if (n_before > 0) {
         md_log(MD_LOG_WARN, "events_suppressed", MD_LOG_INT("count", n_before));
+    }
+    bool is_alert = strcmp(event, "caller_rejected") == 0 || strcmp(event, "tls_failed") == 0;
+    if (n_before >= 0 && is_alert) {
+        md_audit_alert(peer_address, detail);
     }
     if (n_before >= 0) {
         bool is_ours =

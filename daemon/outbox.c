@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "daemon/audit/audit.h"
 #include "daemon/metrics/figures.h"
 #include "daemon/steady.h"
 
@@ -58,7 +59,7 @@ static md_status send_by_scu(const md_conf_destination *destination, const char 
                                 .private_key = destination->tls.private_key,
                                 .ca = destination->tls.ca};
     peer.tls = destination->has_tls ? &tls : NULL;
-    return md_scu_send(&peer, paths, n_paths, outcomes, err);
+    return md_scu_send(&peer, NULL, paths, n_paths, outcomes, err);
 }
 
 static uint32_t random_bits(void)
@@ -180,6 +181,29 @@ static void write_down(md_outbox *outbox, const md_outbox_result *results, size_
     }
 }
 
+/* What came through and what was given up, each as one message of the audit trail. */
+static void tell_audit(const sender *to, const char *study_key,
+                       const char *const paths[MAX_ROWS], const md_outbox_result *results,
+                       size_t n)
+{
+    static const md_outbox_state ends[] = {MD_OUTBOX_SENT, MD_OUTBOX_DEAD};
+    for (int k = 0; k < 2; k++) {
+        const char *some[MAX_ROWS] = {NULL};
+        for (size_t i = 0; i < n; i++) {
+            some[i] = results[i].state == ends[k] ? paths[i] : NULL;
+        }
+        md_audit_sent(&(md_audit_sending){
+            .peer_ae = to->destination->ae_title,
+            .peer_host = to->destination->host,
+            .own_ae = to->outbox->conf->ae.title,
+            .study_key = study_key,
+            .paths = some,
+            .n = n,
+            .is_failed = ends[k] == MD_OUTBOX_DEAD,
+        });
+    }
+}
+
 /* Send claimed rows, all of one study, and write down what became of them. */
 static round_result send_rows(sender *to, const md_outbox_row *rows, size_t n)
 {
@@ -202,7 +226,6 @@ static round_result send_rows(sender *to, const md_outbox_row *rows, size_t n)
         status =
             outbox->send(to->destination, outbox->conf->ae.title, paths, n, outcomes, &err);
     }
-    md_free(files);
     int64_t now_ms = md_steady_ms();
     uint32_t random = random_bits(); /* one for all: what failed together goes together again */
     round_result worst = ROUND_SENT;
@@ -215,6 +238,8 @@ static round_result send_rows(sender *to, const md_outbox_row *rows, size_t n)
     }
     log_round(to, rows, results, n, &err);
     count_round(to, results, n);
+    tell_audit(to, rows[0].study_key, paths, results, n);
+    md_free(files);
     md_study_state state = MD_STUDY_SENDING;
     write_down(outbox, results, n, now_ms, &state);
     if (state == MD_STUDY_DONE) {

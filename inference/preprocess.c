@@ -141,16 +141,20 @@ static rectangle crop_of(const md_raster *raster)
 static md_placement place(const md_raster *raster, const rectangle *crop,
                           const md_preprocess_options *options)
 {
-    md_placement p = {crop->x, crop->y, crop->width, crop->height};
+    const bool to_right = crop->x + crop->width == raster->width;
+    const bool to_bottom = crop->y + crop->height == raster->height;
+    const double width = crop->width - (to_right ? raster->short_x : 0);
+    const double height = crop->height - (to_bottom ? raster->short_y : 0);
+    md_placement p = {crop->x, crop->y, width, height};
     if (options->fit == MD_FIT_LETTERBOX) {
-        const double width_mm = crop->width * raster->pixel_width_mm;
-        const double height_mm = crop->height * raster->pixel_height_mm;
+        const double width_mm = width * raster->pixel_width_mm;
+        const double height_mm = height * raster->pixel_height_mm;
         /* mm for each pixel of the tensor: the longer side fills it */
         const double mm = fmax(width_mm / options->width, height_mm / options->height);
         p.width = options->width * mm / raster->pixel_width_mm;
         p.height = options->height * mm / raster->pixel_height_mm;
-        p.x -= (p.width - crop->width) / 2.0;
-        p.y -= (p.height - crop->height) / 2.0;
+        p.x -= (p.width - width) / 2.0;
+        p.y -= (p.height - height) / 2.0;
     }
     return p;
 }
@@ -348,11 +352,13 @@ md_status md_preprocess(const md_raster *raster, const md_preprocess_options *op
     const int64_t dims[4] = {1, options->n_channels, options->height, options->width};
     filter_table columns = {0}, rows = {0};
     md_tensor tensor = {0};
-    md_status status = make_table(&columns, options->filter, options->width, placement.x,
-                                  placement.width, crop.x, crop.width, err);
+    md_status status =
+        make_table(&columns, options->filter, options->width, placement.x + raster->shift,
+                   placement.width, crop.x, crop.width, err);
     if (status == MD_OK) {
-        status = make_table(&rows, options->filter, options->height, placement.y,
-                            placement.height, crop.y, crop.height, err);
+        status =
+            make_table(&rows, options->filter, options->height, placement.y + raster->shift,
+                       placement.height, crop.y, crop.height, err);
     }
     if (status == MD_OK) {
         status = md_tensor_init(&tensor, MD_F32, 4, dims, err);

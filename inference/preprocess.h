@@ -53,6 +53,7 @@ typedef struct md_placement {
  *             the picture has no weights.
  *   area:     the share of source pixel p that [o + i s, o + (i + 1) s) covers, over s. Exact
  *             means when shrinking, nearest when growing by whole numbers.
+ * A raster with a shift has its pixel p at p + 0.5 - shift instead of p + 0.5.
  * Both axes are independent; sums are float32, so two correct programs differ by about 1e-6 of
  * the largest value. ret_tensor is [1, n_channels, height, width] float32; caller finishes.
  * MD_INVALID_ARG for options out of range or a pixel size not in 1e-6..1e6 mm. */

@@ -93,6 +93,33 @@ static md_status add_objects(md_store *store, int64_t study, json_t *json, md_er
     return MD_OK;
 }
 
+static json_t *finding_json(const md_store_finding *f)
+{
+    static const char *const names[] = {"absent", "present", "undetermined"};
+    json_t *concept = json_pack("{s:s, s:s, s:s}", "code", f->code, "scheme", f->scheme,
+                                "meaning", f->meaning);
+    return json_pack("{s:s, s:s, s:s, s:o, s:s, s:f, s:f, s:b, s:b, s:i}", "model", f->model_id,
+                     "version", f->model_version, "key", f->key, "concept", concept, "presence",
+                     names[f->presence], "score", f->score, "threshold", f->threshold,
+                     "is_probability", f->is_probability, "urgent", f->urgent, "generation",
+                     f->generation);
+}
+
+static md_status add_findings(md_store *store, const char *study_key, json_t *json,
+                              md_error *err)
+{
+    md_store_finding *read = NULL;
+    size_t n = 0;
+    MD_TRY(md_store_findings(store, study_key, &read, &n, err));
+    MD_AUTO(md_freep) md_store_finding *findings = read;
+    json_t *list = json_array();
+    for (size_t i = 0; i < n; i++) {
+        json_array_append_new(list, finding_json(&findings[i]));
+    }
+    json_object_set_new(json, "findings", list);
+    return MD_OK;
+}
+
 md_status md_study_json_whole(md_store *store, const md_study *study, json_t **ret_json,
                               md_error *err)
 {
@@ -103,6 +130,9 @@ md_status md_study_json_whole(md_store *store, const md_study *study, json_t **r
     md_status status = add_objects(store, study->id, json, err);
     if (status == MD_OK) {
         status = add_outbox(store, study->id, json, err);
+    }
+    if (status == MD_OK) {
+        status = add_findings(store, study->key, json, err);
     }
     if (status != MD_OK) {
         json_decref(json);

@@ -36,6 +36,8 @@ typedef struct md_figures {
     md_counter send_failures[MD_FIGURES_MAX_DESTINATIONS]; /* objects and attempts */
     md_histogram notification; /* last image received to last result stored */
     md_counter worker_restarts;
+    md_counter audit_sent;    /* messages, to the syslog */
+    md_counter audit_dropped; /* that found no room in the queue, or no way */
 } md_figures;
 
 /* The one set of this process. */

@@ -31,7 +31,7 @@ static const unsigned may_become[MD_STUDY_N_STATES] = {
     [MD_STUDY_REPORTING] = BIT(SENDING) | BIT(DONE) | BIT(FAILED) | BIT(COMPLETE) |
                            BIT(RECEIVING) | BIT(QUARANTINED),
     [MD_STUDY_SENDING] = BIT(DONE) | BIT(FAILED) | BIT(RECEIVING) | BIT(QUARANTINED),
-    [MD_STUDY_DONE] = BIT(RECEIVING),
+    [MD_STUDY_DONE] = BIT(RECEIVING) | BIT(FAILED),
     [MD_STUDY_FAILED] = BIT(RECEIVING) | BIT(COMPLETE) | BIT(SENDING),
     [MD_STUDY_QUARANTINED] = BIT(COMPLETE),
 };
@@ -241,15 +241,28 @@ static md_status check_objects(const md_object_new *objects, size_t n, md_error 
     return MD_OK;
 }
 
-md_status md_store_finish(md_store *store, const md_claim *claim, const md_object_new *objects,
-                          size_t n, const char *failed, int64_t now_ms,
+md_status md_store_finish(md_store *store, const md_claim *claim,
+                          const md_study_outcome *outcome, int64_t now_ms,
                           md_study_state *ret_state, md_error *err)
 {
-    MD_TRY(check_objects(objects, n, err));
-    if (failed != NULL && failed[0] == '\0') {
+    MD_TRY(check_objects(outcome->objects, outcome->n_objects, err));
+    if (outcome->failed != NULL && outcome->failed[0] == '\0') {
         return md_fail(err, MD_INVALID_ARG, "a failure needs a reason");
     }
-    return store->backend->finish(store, claim, objects, n, failed, now_ms, ret_state, err);
+    for (size_t i = 0; i < outcome->n_findings; i++) {
+        const md_store_finding *f = &outcome->findings[i];
+        if (f->model_id[0] == '\0' || f->key[0] == '\0' || !(f->score >= 0 && f->score <= 1)) {
+            return md_fail(err, MD_INVALID_ARG, "finding %zu lacks a model, a key or a score",
+                           i);
+        }
+    }
+    return store->backend->finish(store, claim, outcome, now_ms, ret_state, err);
+}
+
+md_status md_store_findings(md_store *store, const char *study_key,
+                            md_store_finding **ret_findings, size_t *ret_n, md_error *err)
+{
+    return store->backend->findings(store, study_key, ret_findings, ret_n, err);
 }
 
 md_status md_store_add_objects(md_store *store, int64_t study, const md_object_new *objects,
@@ -257,6 +270,20 @@ md_status md_store_add_objects(md_store *store, int64_t study, const md_object_n
 {
     MD_TRY(check_objects(objects, n, err));
     return store->backend->add_objects(store, study, objects, n, now_ms, err);
+}
+
+md_status md_store_add_originals(md_store *store, int64_t study,
+                                 const char *const *destinations, size_t n, int64_t now_ms,
+                                 md_error *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (n > MAX_DESTINATIONS || !is_name(destinations[i])) {
+            return md_fail(err, MD_INVALID_ARG, "originals need 1..%d destinations with names",
+                           MAX_DESTINATIONS);
+        }
+    }
+    return n == 0 ? MD_OK
+                  : store->backend->add_originals(store, study, destinations, n, now_ms, err);
 }
 
 md_status md_store_set_notified(md_store *store, int64_t study, int64_t now_ms, md_error *err)
@@ -370,4 +397,76 @@ md_status md_store_files(md_store *store, md_store_file **ret_files, size_t *ret
                          md_error *err)
 {
     return store->backend->files(store, ret_files, ret_n, err);
+}
+
+void md_store_hash(md_store *store, const char *text, char ret_key[MD_STORE_KEY_BYTES])
+{
+    store->backend->hash(store, text, ret_key);
+}
+
+/* ---- commitment ---- */
+
+md_status md_store_commitment_begin(md_store *store, const char *destination,
+                                    const char *transaction_uid, int64_t now_ms,
+                                    int64_t expires_ms, size_t n_max,
+                                    md_commitment_request *ret_request,
+                                    md_commitment_item *ret_items, md_error *err)
+{
+    if (!is_name(destination) || !is_uid(transaction_uid) || expires_ms <= now_ms ||
+        n_max == 0 || n_max > MD_STORE_MAX_PAGE) {
+        return md_fail(err, MD_INVALID_ARG,
+                       "a commitment needs a destination, a UID, an end and 1..%d objects",
+                       MD_STORE_MAX_PAGE);
+    }
+    return store->backend->commitment_begin(store, destination, transaction_uid, now_ms,
+                                            expires_ms, n_max, ret_request, ret_items, err);
+}
+
+md_status md_store_commitment_asked(md_store *store, int64_t request, int64_t now_ms,
+                                    md_error *err)
+{
+    return store->backend->commitment_asked(store, request, now_ms, err);
+}
+
+md_status md_store_commitment_close(md_store *store, int64_t request, int64_t next_ms,
+                                    int64_t give_up_since_ms, int64_t now_ms,
+                                    size_t *ret_n_dead, md_error *err)
+{
+    return store->backend->commitment_close(store, request, next_ms, give_up_since_ms, now_ms,
+                                            ret_n_dead, err);
+}
+
+md_status md_store_commitment_expired(md_store *store, const char *destination, int64_t now_ms,
+                                      int64_t *ret_request, md_error *err)
+{
+    return store->backend->commitment_expired(store, destination, now_ms, ret_request, err);
+}
+
+md_status md_store_commitment_report(md_store *store, const char *transaction_uid,
+                                     const md_commitment_item *items, size_t n,
+                                     const md_commitment_policy *policy, int64_t now_ms,
+                                     md_commitment_outcome *ret_outcome, md_error *err)
+{
+    if (!is_uid(transaction_uid)) {
+        return md_fail(err, MD_INVALID_ARG, "the report has no transaction UID");
+    }
+    return store->backend->commitment_report(store, transaction_uid, items, n, policy, now_ms,
+                                             ret_outcome, err);
+}
+
+md_status md_store_commitment_next_ms(md_store *store, const char *destination, int64_t now_ms,
+                                      int64_t *ret_ms, md_error *err)
+{
+    return store->backend->commitment_next_ms(store, destination, now_ms, ret_ms, err);
+}
+
+md_status md_store_commitment_waive(md_store *store, const char *destination, size_t *ret_n,
+                                    md_error *err)
+{
+    return store->backend->commitment_waive(store, destination, ret_n, err);
+}
+
+md_status md_store_held(md_store *store, int64_t ended_before_ms, size_t *ret_n, md_error *err)
+{
+    return store->backend->held(store, ended_before_ms, ret_n, err);
 }

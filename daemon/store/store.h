@@ -234,17 +234,56 @@ typedef struct md_object_new {
     size_t n_destinations;
 } md_object_new;
 
-/* analysing or reporting -> sending, with the objects and their outbox rows; and on to the end
- * at once when nothing is to be sent. `failed` NULL: the analysis has findings; else the reason
- * why it has none and never will (no model accepts it): the study ends as failed. An object
- * that is already known by its UID (the same analysis again) is not sent twice to a destination
- * that has it. MD_CANCELLED as above: then the files are the caller's to remove. */
-md_status md_store_finish(md_store *store, const md_claim *claim, const md_object_new *objects,
-                          size_t n, const char *failed, int64_t now_ms,
+typedef enum md_store_presence {
+    MD_STORE_ABSENT,
+    MD_STORE_PRESENT,
+    MD_STORE_UNDETERMINED
+} md_store_presence;
+
+/* What a model said, for rules, worklist and evaluation. Texts are cut to fit. */
+typedef struct md_store_finding {
+    char study_key[MD_STORE_KEY_BYTES]; /* read only: of the study it was found in */
+    int generation;                     /* read only */
+    char model_id[MD_STORE_NAME_BYTES], model_version[17];
+    char key[MD_STORE_NAME_BYTES];             /* the manifest's name for it */
+    char code[65], scheme[17], meaning[129];   /* as md_code */
+    char sop_instance_uid[MD_STORE_UID_BYTES]; /* of the image it was found in */
+    uint32_t frame;                            /* 1-based; 0: the object has one */
+    md_store_presence presence;
+    double score, threshold; /* 0..1 */
+    bool is_probability, urgent;
+} md_store_finding;
+
+/* How an analysis ended. */
+typedef struct md_study_outcome {
+    const md_object_new *objects;
+    size_t n_objects;
+    const md_store_finding *findings;
+    size_t n_findings;
+    const char *failed; /* NULL: the analysis came to a result; else the reason why it did not
+                           and never will (no model accepts it): the study ends as failed */
+} md_study_outcome;
+
+/* analysing or reporting -> sending, with the findings, the objects and their outbox rows; and
+ * on to the end at once when nothing is to be sent. An object that is already known by its UID
+ * (the same analysis again) is not sent twice to a destination that has it. MD_CANCELLED as
+ * above: then the files are the caller's to remove. */
+md_status md_store_finish(md_store *store, const md_claim *claim,
+                          const md_study_outcome *outcome, int64_t now_ms,
                           md_study_state *ret_state, md_error *err) MD_NODISCARD;
+/* The findings of the latest analysis of a study, in the order of the result. Caller frees with
+ * md_free; NULL when there are none. They stay when the study is retired. */
+md_status md_store_findings(md_store *store, const char *study_key,
+                            md_store_finding **ret_findings, size_t *ret_n, md_error *err)
+    MD_NODISCARD;
 /* Objects for a study in quarantine: its failure report. The state stays. */
 md_status md_store_add_objects(md_store *store, int64_t study, const md_object_new *objects,
                                size_t n, int64_t now_ms, md_error *err) MD_NODISCARD;
+/* The received instances of the study, the current copies, for these destinations too: what a
+ * destination has is not sent again, what was given up is tried again. In any state. */
+md_status md_store_add_originals(md_store *store, int64_t study,
+                                 const char *const *destinations, size_t n, int64_t now_ms,
+                                 md_error *err) MD_NODISCARD;
 md_status md_store_set_notified(md_store *store, int64_t study, int64_t now_ms, md_error *err)
     MD_NODISCARD;
 
@@ -285,8 +324,16 @@ typedef enum md_outbox_state {
     MD_OUTBOX_DEAD
 } md_outbox_state;
 
+/* Whether a destination has promised to keep what it was sent. */
+typedef enum md_commitment_state {
+    MD_COMMITMENT_UNWANTED, /* or not sent yet */
+    MD_COMMITMENT_WANTED,   /* to be asked for; of a dead row: never got */
+    MD_COMMITMENT_ASKED,
+    MD_COMMITMENT_GIVEN
+} md_commitment_state;
+
 typedef struct md_outbox_row {
-    int64_t id, study, object;
+    int64_t id, study, object; /* object 0: a received instance */
     char study_key[MD_STORE_KEY_BYTES];
     char destination[MD_STORE_NAME_BYTES];
     char kind[MD_STORE_NAME_BYTES];
@@ -294,12 +341,15 @@ typedef struct md_outbox_row {
     md_outbox_state state;
     unsigned n_attempts;
     int64_t next_attempt_ms;
-    int last_status; /* DIMSE status of the last attempt; -1: none, 0xFFFF: no answer */
-    int64_t token;   /* of the lease that md_store_outbox_claim gave */
+    int last_status;  /* DIMSE status of the last attempt; -1: none, 0xFFFF: no answer */
+    int64_t token;    /* of the lease that md_store_outbox_claim gave */
+    int64_t since_ms; /* pending: since when; else when it was sent or given up */
+    md_commitment_state committed;
+    char sop_instance_uid[MD_STORE_UID_BYTES], sop_class_uid[MD_STORE_UID_BYTES];
 } md_outbox_row;
 
-/* Take up to n_max due rows of one destination, all of one study, for lease_ms. *ret_n 0:
- * nothing is due. Destinations do not wait for each other. */
+/* Take up to n_max due rows of one destination, all of one study, for lease_ms; results before
+ * originals. *ret_n 0: nothing is due. Destinations do not wait for each other. */
 md_status md_store_outbox_claim(md_store *store, const char *destination, int64_t now_ms,
                                 int64_t lease_ms, size_t n_max, md_outbox_row *ret_rows,
                                 size_t *ret_n, md_error *err) MD_NODISCARD;
@@ -309,13 +359,15 @@ typedef struct md_outbox_result {
     md_outbox_state state;   /* PENDING: try again at next_attempt_ms */
     int64_t next_attempt_ms; /* see md_backoff_ms */
     int dimse_status;
+    bool
+        wants_commitment; /* SENT: it is to be asked for. DEAD: the study stays until a retry */
 } md_outbox_result;
 
 /* Write down what became of claimed rows, in one transaction. When the last row of a study is
  * no longer pending the study leaves sending: done, failed (a dead row, or a failed analysis),
  * or receiving when late instances wait. *ret_state is the study's state after it; NULL
  * allowed. A row whose lease was lost is passed over unless it is SENT: that has happened and
- * counts. */
+ * counts. A study that is done fails when a row of it dies that was sent again. */
 md_status md_store_outbox_finish(md_store *store, const md_outbox_result *results, size_t n,
                                  int64_t now_ms, md_study_state *ret_state, md_error *err)
     MD_NODISCARD;
@@ -336,6 +388,75 @@ typedef struct md_backoff {
  * which the upper half is left to chance so that many senders do not come back at the same
  * moment: wait * (1 + random / 2^32) / 2. */
 int64_t md_backoff_ms(const md_backoff *backoff, unsigned n_attempts, uint32_t random);
+
+/* ---- commitment (PS3.4 annex J) ----
+ *
+ * A destination is asked for all that it was sent of a study at once, by a request with a
+ * transaction UID that is on disk before anybody hears of it. The answer may come minutes or
+ * days later, over another association, after a restart. A study with a row that is WANTED or
+ * ASKED is not retired. */
+
+typedef struct md_commitment_item {
+    char sop_class_uid[MD_STORE_UID_BYTES], sop_instance_uid[MD_STORE_UID_BYTES];
+    bool failed;    /* of a report: it will not be kept */
+    bool ask_again; /* with `failed`: the request was refused, not the object */
+} md_commitment_item;
+
+typedef struct md_commitment_request {
+    int64_t id, study;
+    char study_key[MD_STORE_KEY_BYTES];
+    size_t n_items;
+} md_commitment_request;
+
+/* Make a request for up to n_max (<= MD_STORE_MAX_PAGE) objects of one study that this
+ * destination has taken all it gets of, and that is not being analysed. Its rows are ASKED from
+ * here on. MD_NOT_FOUND: nothing is to be asked now. */
+md_status md_store_commitment_begin(md_store *store, const char *destination,
+                                    const char *transaction_uid, int64_t now_ms,
+                                    int64_t expires_ms, size_t n_max,
+                                    md_commitment_request *ret_request,
+                                    md_commitment_item *ret_items, md_error *err) MD_NODISCARD;
+/* The destination has taken the request: its answer is awaited until the request expires. One
+ * that was not taken when the program ended is over with md_store_recover. */
+md_status md_store_commitment_asked(md_store *store, int64_t request, int64_t now_ms,
+                                    md_error *err) MD_NODISCARD;
+/* The request was refused, or expired: what of it has no answer is to be asked for again at
+ * next_ms by another one. Rows sent before give_up_since_ms are dead instead: *ret_n_dead. An
+ * answer that comes later counts where it is good. */
+md_status md_store_commitment_close(md_store *store, int64_t request, int64_t next_ms,
+                                    int64_t give_up_since_ms, int64_t now_ms,
+                                    size_t *ret_n_dead, md_error *err) MD_NODISCARD;
+/* A request of the destination that has expired; MD_NOT_FOUND: none has. */
+md_status md_store_commitment_expired(md_store *store, const char *destination, int64_t now_ms,
+                                      int64_t *ret_request, md_error *err) MD_NODISCARD;
+
+typedef struct md_commitment_policy {
+    unsigned
+        max_uncommitted; /* so often an object may not be committed, then its row is dead */
+    int64_t retry_ms;    /* before it is sent, or the rest asked for, again */
+} md_commitment_policy;
+
+typedef struct md_commitment_outcome {
+    char study_key[MD_STORE_KEY_BYTES];
+    char destination[MD_STORE_NAME_BYTES];
+    size_t n_committed, n_again, n_dead; /* rows that this report has changed */
+    size_t n_open; /* of the study at this destination: no commitment yet */
+} md_commitment_outcome;
+
+/* An answer. What it names as kept is GIVEN, what it names as failed is PENDING again (or
+ * dead), what the open request asked for and it does not name is to be asked for again. Of a
+ * request that is closed only the good counts. MD_NOT_FOUND: the transaction is not known. */
+md_status md_store_commitment_report(md_store *store, const char *transaction_uid,
+                                     const md_commitment_item *items, size_t n,
+                                     const md_commitment_policy *policy, int64_t now_ms,
+                                     md_commitment_outcome *ret_outcome, md_error *err)
+    MD_NODISCARD;
+/* When, after now_ms, there is something to ask or a request expires; INT64_MAX: never. */
+md_status md_store_commitment_next_ms(md_store *store, const char *destination, int64_t now_ms,
+                                      int64_t *ret_ms, md_error *err) MD_NODISCARD;
+/* The destination need not commit itself any more: nothing of it holds a study back. */
+md_status md_store_commitment_waive(md_store *store, const char *destination, size_t *ret_n,
+                                    md_error *err) MD_NODISCARD;
 
 /* ---- steering ---- */
 
@@ -363,6 +484,7 @@ bool md_store_flag_is_set(md_store *store, md_store_flag flag);
 typedef struct md_store_counts {
     uint64_t studies[MD_STUDY_N_STATES];
     uint64_t outbox_pending, outbox_dead;
+    uint64_t uncommitted; /* rows whose commitment is wanted or asked for, dead ones too */
     uint64_t n_instances, size_bytes;
     int64_t oldest_waiting_ms; /* complete_ms of the study that waits longest; 0: none waits */
 } md_store_counts;
@@ -377,12 +499,15 @@ typedef struct md_retention {
     uint64_t max_bytes;      /* then the oldest ended ones until all fits; 0: no quota */
 } md_retention;
 
-/* Forget up to n_max studies that ended and have nothing pending. The rows are gone when this
- * returns; the files are the caller's to remove (md_free *ret_files). What a crash leaves in
- * between, the scan at start removes. */
+/* Forget up to n_max studies that ended, have nothing pending and lack no commitment. The rows
+ * are gone when this returns; the files are the caller's to remove (md_free *ret_files). What a
+ * crash leaves in between, the scan at start removes. */
 md_status md_store_retire(md_store *store, const md_retention *retention, size_t n_max,
                           uint64_t **ret_files, size_t *ret_n_files, size_t *ret_n_studies,
                           md_error *err) MD_NODISCARD;
+/* How many studies that ended before are kept for a commitment that has not come. */
+md_status md_store_held(md_store *store, int64_t ended_before_ms, size_t *ret_n, md_error *err)
+    MD_NODISCARD;
 /* Every file that a row names, ascending, with its size. Caller frees with md_free. */
 typedef struct md_store_file {
     uint64_t file, size_bytes;
@@ -390,5 +515,9 @@ typedef struct md_store_file {
 } md_store_file;
 md_status md_store_files(md_store *store, md_store_file **ret_files, size_t *ret_n,
                          md_error *err) MD_NODISCARD;
+
+/* The keyed hash of a text: md_study.key is that of the Study Instance UID. The key is random,
+ * made with the database, and leaves it never. Any thread, never waits. */
+void md_store_hash(md_store *store, const char *text, char ret_key[MD_STORE_KEY_BYTES]);
 
 #endif

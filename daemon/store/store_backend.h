@@ -29,9 +29,10 @@ typedef struct md_store_backend {
     md_status (*attempt_failed)(md_store *store, const md_claim *claim, const char *reason,
                                 int64_t now_ms, md_study_state *ret_state, md_error *err);
     md_status (*release)(md_store *store, const md_claim *claim, md_error *err);
-    md_status (*finish)(md_store *store, const md_claim *claim, const md_object_new *objects,
-                        size_t n, const char *failed, int64_t now_ms, md_study_state *ret_state,
-                        md_error *err);
+    md_status (*finish)(md_store *store, const md_claim *claim, const md_study_outcome *outcome,
+                        int64_t now_ms, md_study_state *ret_state, md_error *err);
+    md_status (*findings)(md_store *store, const char *study_key,
+                          md_store_finding **ret_findings, size_t *ret_n, md_error *err);
     md_status (*add_objects)(md_store *store, int64_t study, const md_object_new *objects,
                              size_t n, int64_t now_ms, md_error *err);
     md_status (*set_notified)(md_store *store, int64_t study, int64_t now_ms, md_error *err);
@@ -55,10 +56,33 @@ typedef struct md_store_backend {
     md_status (*set_priority)(md_store *store, int64_t study, int priority, md_error *err);
     md_status (*set_flag)(md_store *store, md_store_flag flag, bool on, md_error *err);
     bool (*flag_is_set)(md_store *store, md_store_flag flag);
+    md_status (*add_originals)(md_store *store, int64_t study, const char *const *destinations,
+                               size_t n, int64_t now_ms, md_error *err);
+    md_status (*commitment_begin)(md_store *store, const char *destination, const char *uid,
+                                  int64_t now_ms, int64_t expires_ms, size_t n_max,
+                                  md_commitment_request *ret_request,
+                                  md_commitment_item *ret_items, md_error *err);
+    md_status (*commitment_asked)(md_store *store, int64_t request, int64_t now_ms,
+                                  md_error *err);
+    md_status (*commitment_close)(md_store *store, int64_t request, int64_t next_ms,
+                                  int64_t give_up_since_ms, int64_t now_ms, size_t *ret_n_dead,
+                                  md_error *err);
+    md_status (*commitment_expired)(md_store *store, const char *destination, int64_t now_ms,
+                                    int64_t *ret_request, md_error *err);
+    md_status (*commitment_report)(md_store *store, const char *uid,
+                                   const md_commitment_item *items, size_t n,
+                                   const md_commitment_policy *policy, int64_t now_ms,
+                                   md_commitment_outcome *ret_outcome, md_error *err);
+    md_status (*commitment_next_ms)(md_store *store, const char *destination, int64_t now_ms,
+                                    int64_t *ret_ms, md_error *err);
+    md_status (*commitment_waive)(md_store *store, const char *destination, size_t *ret_n,
+                                  md_error *err);
+    md_status (*held)(md_store *store, int64_t ended_before_ms, size_t *ret_n, md_error *err);
     md_status (*count)(md_store *store, md_store_counts *ret_counts, md_error *err);
     md_status (*retire)(md_store *store, const md_retention *retention, size_t n_max,
                         uint64_t **ret_files, size_t *ret_n_files, size_t *ret_n_studies,
                         md_error *err);
+    void (*hash)(md_store *store, const char *text, char ret_key[MD_STORE_KEY_BYTES]);
     md_status (*files)(md_store *store, md_store_file **ret_files, size_t *ret_n,
                        md_error *err);
 } md_store_backend;

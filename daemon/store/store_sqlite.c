@@ -78,6 +78,8 @@ static md_status start(md_sqlite *c, const char *sql, sqlite3_stmt **ret_stateme
         } else if (types[i] == 't') {
             code = sqlite3_bind_text(statement, i + 1, va_arg(args, const char *), -1,
                                      SQLITE_STATIC);
+        } else if (types[i] == 'r') {
+            code = sqlite3_bind_double(statement, i + 1, va_arg(args, double));
         } else {
             assert(types[i] == 'h');
             code = sqlite3_bind_blob(statement, i + 1, va_arg(args, const uint8_t *),
@@ -372,6 +374,7 @@ static const md_store_backend backend = {
     .attempt_failed = md_sqlite_attempt_failed,
     .release = md_sqlite_release,
     .finish = md_sqlite_finish,
+    .findings = md_sqlite_findings,
     .add_objects = md_sqlite_add_objects,
     .set_notified = md_sqlite_set_notified,
     .objects = md_sqlite_objects,
@@ -385,9 +388,19 @@ static const md_store_backend backend = {
     .set_priority = md_sqlite_set_priority,
     .set_flag = set_flag,
     .flag_is_set = flag_is_set,
+    .add_originals = md_sqlite_add_originals,
+    .commitment_begin = md_sqlite_commitment_begin,
+    .commitment_asked = md_sqlite_commitment_asked,
+    .commitment_close = md_sqlite_commitment_close,
+    .commitment_expired = md_sqlite_commitment_expired,
+    .commitment_report = md_sqlite_commitment_report,
+    .commitment_next_ms = md_sqlite_commitment_next_ms,
+    .commitment_waive = md_sqlite_commitment_waive,
+    .held = md_sqlite_held,
     .count = md_sqlite_count,
     .retire = md_sqlite_retire,
     .files = md_sqlite_files,
+    .hash = md_sqlite_hash,
 };
 
 md_status md_store_sqlite_open(const md_store_options *options, md_store **ret_store,

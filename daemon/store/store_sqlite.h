@@ -16,7 +16,7 @@
 #include <sqlite3.h>
 
 enum {
-    MD_SQLITE_MAX_STATEMENTS = 96,
+    MD_SQLITE_MAX_STATEMENTS = 160,
     MD_SQLITE_N_READERS = 4
 };
 
@@ -68,8 +68,8 @@ extern const int md_sqlite_schema_version;
 md_status md_sqlite_migrate(sqlite3 *db, const char *const *steps, int n_steps, md_error *err)
     MD_NODISCARD;
 
-/* Begin a statement: get it and bind its parameters. types: 'i' int64_t, 't' const char *, 'h'
- * const uint8_t[32]. After use md_sqlite_end. */
+/* Begin a statement: get it and bind its parameters. types: 'i' int64_t, 'r' double, 't' const
+ * char *, 'h' const uint8_t[32]. After use md_sqlite_end. */
 md_status md_sqlite_start(md_sqlite *c, const char *sql, sqlite3_stmt **ret_statement,
                           md_error *err, const char *types, ...) MD_NODISCARD;
 /* *ret_row false: no more rows. On failure the statement is ended. */
@@ -114,6 +114,13 @@ md_status md_sqlite_put_objects(md_sqlite *c, int64_t study, int generation,
                                 const md_object_new *objects, size_t n, int64_t now_ms,
                                 md_error *err) MD_NODISCARD;
 
+/* The findings of the present generation, in place of what it may have had. */
+md_status md_sqlite_put_findings(md_sqlite *c, const md_study *study,
+                                 const md_store_finding *findings, size_t n, int64_t now_ms,
+                                 md_error *err) MD_NODISCARD;
+/* Requests that no destination had taken when the program ended are over. */
+md_status md_sqlite_commitment_recover(md_sqlite *c, md_error *err) MD_NODISCARD;
+
 /* The functions of the table, by file. */
 md_status md_sqlite_add_instances(md_store *store, const md_instance_new *items, size_t n,
                                   md_instance_outcome *ret_outcomes, md_error *err);
@@ -136,9 +143,11 @@ md_status md_sqlite_report(md_store *store, const md_claim *claim, int64_t now_m
 md_status md_sqlite_attempt_failed(md_store *store, const md_claim *claim, const char *reason,
                                    int64_t now_ms, md_study_state *ret_state, md_error *err);
 md_status md_sqlite_release(md_store *store, const md_claim *claim, md_error *err);
-md_status md_sqlite_finish(md_store *store, const md_claim *claim, const md_object_new *objects,
-                           size_t n, const char *failed, int64_t now_ms,
+md_status md_sqlite_finish(md_store *store, const md_claim *claim,
+                           const md_study_outcome *outcome, int64_t now_ms,
                            md_study_state *ret_state, md_error *err);
+md_status md_sqlite_findings(md_store *store, const char *study_key,
+                             md_store_finding **ret_findings, size_t *ret_n, md_error *err);
 md_status md_sqlite_set_notified(md_store *store, int64_t study, int64_t now_ms, md_error *err);
 md_status md_sqlite_retry(md_store *store, int64_t study, int64_t now_ms,
                           md_study_state *ret_state, md_error *err);
@@ -161,10 +170,35 @@ md_status md_sqlite_outbox_rows(md_store *store, int64_t study, md_outbox_state 
                                 size_t *ret_n, md_error *err);
 md_status md_sqlite_outbox_next_ms(md_store *store, const char *destination, int64_t *ret_ms,
                                    md_error *err);
+md_status md_sqlite_add_originals(md_store *store, int64_t study,
+                                  const char *const *destinations, size_t n, int64_t now_ms,
+                                  md_error *err);
+md_status md_sqlite_commitment_begin(md_store *store, const char *destination, const char *uid,
+                                     int64_t now_ms, int64_t expires_ms, size_t n_max,
+                                     md_commitment_request *ret_request,
+                                     md_commitment_item *ret_items, md_error *err);
+md_status md_sqlite_commitment_asked(md_store *store, int64_t request, int64_t now_ms,
+                                     md_error *err);
+md_status md_sqlite_commitment_close(md_store *store, int64_t request, int64_t next_ms,
+                                     int64_t give_up_since_ms, int64_t now_ms,
+                                     size_t *ret_n_dead, md_error *err);
+md_status md_sqlite_commitment_expired(md_store *store, const char *destination, int64_t now_ms,
+                                       int64_t *ret_request, md_error *err);
+md_status md_sqlite_commitment_report(md_store *store, const char *uid,
+                                      const md_commitment_item *items, size_t n,
+                                      const md_commitment_policy *policy, int64_t now_ms,
+                                      md_commitment_outcome *ret_outcome, md_error *err);
+md_status md_sqlite_commitment_next_ms(md_store *store, const char *destination, int64_t now_ms,
+                                       int64_t *ret_ms, md_error *err);
+md_status md_sqlite_commitment_waive(md_store *store, const char *destination, size_t *ret_n,
+                                     md_error *err);
+md_status md_sqlite_held(md_store *store, int64_t ended_before_ms, size_t *ret_n,
+                         md_error *err);
 md_status md_sqlite_count(md_store *store, md_store_counts *ret_counts, md_error *err);
 md_status md_sqlite_retire(md_store *store, const md_retention *retention, size_t n_max,
                            uint64_t **ret_files, size_t *ret_n_files, size_t *ret_n_studies,
                            md_error *err);
+void md_sqlite_hash(md_store *store, const char *text, char ret_key[MD_STORE_KEY_BYTES]);
 md_status md_sqlite_files(md_store *store, md_store_file **ret_files, size_t *ret_n,
                           md_error *err);
 

@@ -26,6 +26,9 @@ static md_status count_all(md_sqlite *c, md_store_counts *ret, md_error *err)
     ret->outbox_pending = (uint64_t)value;
     MD_TRY(md_sqlite_int(c, "SELECT count(*) FROM outbox WHERE state = 2", &value, err, ""));
     ret->outbox_dead = (uint64_t)value;
+    MD_TRY(md_sqlite_int(c, "SELECT count(*) FROM outbox WHERE committed IN (1, 2)", &value,
+                         err, ""));
+    ret->uncommitted = (uint64_t)value;
     return md_sqlite_int(c, "SELECT ifnull(min(complete), 0) FROM study WHERE state = 1",
                          &ret->oldest_waiting_ms, err, "");
 }
@@ -104,15 +107,16 @@ md_status md_sqlite_files(md_store *store, md_store_file **ret_files, size_t *re
     return MD_OK;
 }
 
-/* The oldest ended study that nothing waits for. */
+/* The oldest ended study that nothing waits for: no sending, no commitment. */
 static md_status oldest_ended(md_sqlite *c, int64_t before_ms, int64_t *ret_study,
                               md_error *err)
 {
-    return md_sqlite_int(c,
-                         "SELECT id FROM study WHERE state IN (5, 6) AND ended < ? AND"
-                         " NOT EXISTS (SELECT 1 FROM outbox WHERE outbox.study = study.id AND"
-                         "  outbox.state = 0) ORDER BY ended, id LIMIT 1",
-                         ret_study, err, "i", before_ms);
+    return md_sqlite_int(
+        c,
+        "SELECT id FROM study WHERE state IN (5, 6) AND ended < ? AND"
+        " NOT EXISTS (SELECT 1 FROM outbox WHERE outbox.study = study.id AND"
+        "  (outbox.state = 0 OR outbox.committed IN (1, 2))) ORDER BY ended, id LIMIT 1",
+        ret_study, err, "i", before_ms);
 }
 
 static md_status retire(md_store_sqlite *s, const md_retention *retention, size_t n_max,

@@ -17,13 +17,13 @@ struct md_sqlite_add {
     md_sqlite_add *next;
 };
 
-static void make_key(const md_store_sqlite *s, const char *study_uid,
-                     char ret_key[MD_STORE_KEY_BYTES])
+void md_sqlite_hash(md_store *store, const char *text, char ret_key[MD_STORE_KEY_BYTES])
 {
+    const md_store_sqlite *s = (md_store_sqlite *)store;
     uint8_t mac[EVP_MAX_MD_SIZE] = {0};
     unsigned length = 0;
-    if (HMAC(EVP_sha256(), s->key_secret, (int)sizeof s->key_secret, (const uint8_t *)study_uid,
-             strlen(study_uid), mac, &length) == NULL) {
+    if (HMAC(EVP_sha256(), s->key_secret, (int)sizeof s->key_secret, (const uint8_t *)text,
+             strlen(text), mac, &length) == NULL) {
         abort(); /* the library has no SHA-256: nothing here can go on safely */
     }
     md_hex(mac, (MD_STORE_KEY_BYTES - 1) / 2, ret_key);
@@ -40,7 +40,7 @@ static md_status find_or_make_study(md_store_sqlite *s, const md_instance_new *i
     *ret_new = status == MD_NOT_FOUND;
     if (status == MD_NOT_FOUND) {
         char key[MD_STORE_KEY_BYTES];
-        make_key(s, item->study_uid, key);
+        md_sqlite_hash(&s->base, item->study_uid, key);
         MD_TRY(md_sqlite_run(c,
                              "INSERT INTO study (key, uid, state, priority, first_received,"
                              " last_received) VALUES (?, ?, 0, ?, ?, ?)",

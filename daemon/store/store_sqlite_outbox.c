@@ -26,6 +26,17 @@ static md_status put_object(md_sqlite *c, int64_t study, int generation,
                          "it", study, object->sop_instance_uid);
 }
 
+/* What is wanted a second time: a row that was given up is tried again, another stays as it is.
+ */
+#define REVIVE                                                                                 \
+    " generation = excluded.generation,"                                                       \
+    " n_attempts = iif(state = 2, 0, n_attempts),"                                             \
+    " n_uncommitted = iif(state = 2, 0, n_uncommitted),"                                       \
+    " committed = iif(state = 2, 0, committed),"                                               \
+    " since = iif(state = 2, excluded.since, since),"                                          \
+    " next_attempt = iif(state = 2, excluded.next_attempt, next_attempt),"                     \
+    " state = iif(state = 2, 0, state)"
+
 md_status md_sqlite_put_objects(md_sqlite *c, int64_t study, int generation,
                                 const md_object_new *objects, size_t n, int64_t now_ms,
                                 md_error *err)
@@ -36,13 +47,9 @@ md_status md_sqlite_put_objects(md_sqlite *c, int64_t study, int generation,
         for (size_t k = 0; k < objects[i].n_destinations; k++) {
             MD_TRY(md_sqlite_run(
                 c,
-                "INSERT INTO outbox (study, object, generation, destination, state,"
-                " next_attempt) VALUES (?, ?, ?, ?, 0, ?)"
-                " ON CONFLICT (object, destination) DO UPDATE SET"
-                " generation = excluded.generation,"
-                " n_attempts = iif(state = 2, 0, n_attempts),"
-                " next_attempt = iif(state = 2, excluded.next_attempt, next_attempt),"
-                " state = iif(state = 2, 0, state)",
+                "INSERT INTO outbox (study, object, generation, destination, state, since,"
+                " next_attempt) VALUES (?1, ?2, ?3, ?4, 0, ?5, ?5)"
+                " ON CONFLICT (object, destination) DO UPDATE SET" REVIVE,
                 err, "iiiti", study, id, (int64_t)generation, objects[i].destinations[k],
                 now_ms));
         }
@@ -64,6 +71,25 @@ md_status md_sqlite_add_objects(md_store *store, int64_t study_id, const md_obje
     if (status == MD_OK) {
         status = md_sqlite_put_objects(&s->writer, study.id, study.generation, objects, n,
                                        now_ms, err);
+    }
+    return md_sqlite_commit(s, status, err);
+}
+
+md_status md_sqlite_add_originals(md_store *store, int64_t study,
+                                  const char *const *destinations, size_t n, int64_t now_ms,
+                                  md_error *err)
+{
+    md_store_sqlite *s = (md_store_sqlite *)store;
+    md_status status = MD_OK;
+    MD_TRY(md_sqlite_begin(s, err));
+    for (size_t i = 0; i < n && status == MD_OK; i++) {
+        status = md_sqlite_run(
+            &s->writer,
+            "INSERT INTO outbox (study, instance, generation, destination, state, since,"
+            " next_attempt) SELECT i.study, i.id, s.generation, ?2, 0, ?3, ?3 FROM instance i"
+            " JOIN study s ON s.id = i.study WHERE i.study = ?1 AND i.current = 1"
+            " ON CONFLICT (instance, destination) DO UPDATE SET" REVIVE,
+            err, "iti", study, destinations[i], now_ms);
     }
     return md_sqlite_commit(s, status, err);
 }
@@ -165,9 +191,12 @@ md_status md_sqlite_predecessors(md_store *store, int64_t study, size_t n_max,
 }
 
 #define ROW_COLUMNS                                                                            \
-    "SELECT o.id, o.study, o.object, s.key, o.destination, b.kind, b.file, o.state,"           \
-    " o.n_attempts, o.next_attempt, o.last_status, o.token FROM outbox o"                      \
-    " JOIN study s ON s.id = o.study JOIN object b ON b.id = o.object "
+    "SELECT o.id, o.study, ifnull(o.object, 0), s.key, o.destination,"                         \
+    " ifnull(b.kind, 'original'), ifnull(b.file, i.file), o.state, o.n_attempts,"              \
+    " o.next_attempt, o.last_status, o.token, o.since, o.committed,"                           \
+    " ifnull(b.uid, i.uid), ifnull(b.class, i.class) FROM outbox o"                            \
+    " JOIN study s ON s.id = o.study LEFT JOIN object b ON b.id = o.object"                    \
+    " LEFT JOIN instance i ON i.id = o.instance "
 
 static md_status collect_rows(md_sqlite *c, sqlite3_stmt *row_of, size_t n_max,
                               md_outbox_row *ret_rows, size_t *ret_n, md_error *err)
@@ -190,6 +219,10 @@ static md_status collect_rows(md_sqlite *c, sqlite3_stmt *row_of, size_t n_max,
         r->next_attempt_ms = sqlite3_column_int64(row_of, 9);
         r->last_status = sqlite3_column_int(row_of, 10);
         r->token = sqlite3_column_int64(row_of, 11);
+        r->since_ms = sqlite3_column_int64(row_of, 12);
+        r->committed = (md_commitment_state)sqlite3_column_int(row_of, 13);
+        md_sqlite_text(row_of, 14, r->sop_instance_uid, sizeof r->sop_instance_uid);
+        md_sqlite_text(row_of, 15, r->sop_class_uid, sizeof r->sop_class_uid);
         MD_TRY(md_sqlite_step(c, row_of, &row, err));
     }
     md_sqlite_end(row_of);
@@ -197,14 +230,19 @@ static md_status collect_rows(md_sqlite *c, sqlite3_stmt *row_of, size_t n_max,
     return MD_OK;
 }
 
+/* Results before originals: somebody waits for them. */
 static md_status first_due(md_sqlite *c, const char *destination, int64_t now_ms,
                            int64_t *ret_study, md_error *err)
 {
-    return md_sqlite_int(c,
-                         "SELECT study FROM outbox WHERE destination = ?1 AND state = 0 AND"
-                         " next_attempt <= ?2 AND lease_until <= ?2"
-                         " ORDER BY next_attempt, id LIMIT 1",
-                         ret_study, err, "ti", destination, now_ms);
+    md_status status = MD_NOT_FOUND;
+    for (int64_t original = 0; original < 2 && status == MD_NOT_FOUND; original++) {
+        status = md_sqlite_int(c,
+                               "SELECT study FROM outbox WHERE destination = ?1 AND state = 0"
+                               " AND (instance IS NOT NULL) = ?3 AND next_attempt <= ?2 AND"
+                               " lease_until <= ?2 ORDER BY next_attempt, id LIMIT 1",
+                               ret_study, err, "tii", destination, now_ms, original);
+    }
+    return status;
 }
 
 static md_status lease_rows(md_sqlite *c, const char *destination, int64_t now_ms,
@@ -222,7 +260,8 @@ static md_status lease_rows(md_sqlite *c, const char *destination, int64_t now_m
     MD_TRY(md_sqlite_start(c,
                            ROW_COLUMNS "WHERE o.study = ?1 AND o.destination = ?2 AND"
                                        " o.state = 0 AND o.next_attempt <= ?3 AND"
-                                       " o.lease_until <= ?3 ORDER BY o.id LIMIT ?4",
+                                       " o.lease_until <= ?3"
+                                       " ORDER BY o.instance IS NOT NULL, o.id LIMIT ?4",
                            &row_of, err, "itii", study, destination, now_ms, (int64_t)n_max));
     MD_TRY(collect_rows(c, row_of, n_max, ret_rows, ret_n, err));
     for (size_t i = 0; i < *ret_n; i++) {
@@ -256,42 +295,76 @@ md_status md_sqlite_outbox_claim(md_store *store, const char *destination, int64
         err);
 }
 
+static md_status count_rows(md_sqlite *c, const md_study *study, const char *sql,
+                            int64_t *ret_n, md_error *err)
+{
+    return md_sqlite_int(c, sql, ret_n, err, "ii", study->id, (int64_t)study->generation);
+}
+
+/* The results of this generation have arrived everywhere: that is when they can be read,
+ * however long the originals still take. */
+static md_status note_stored(md_sqlite *c, const md_study *study, int64_t now_ms, md_error *err)
+{
+    int64_t n_open = 0;
+    int64_t n_sent = 0;
+    if (study->state != MD_STUDY_SENDING || study->clock.stored_ms != 0) {
+        return MD_OK;
+    }
+    MD_TRY(count_rows(c, study,
+                      "SELECT count(*) FROM outbox WHERE study = ? AND state != 1 AND"
+                      " generation = ? AND object IS NOT NULL",
+                      &n_open, err));
+    MD_TRY(count_rows(c, study,
+                      "SELECT count(*) FROM outbox WHERE study = ? AND state = 1 AND"
+                      " generation = ? AND object IS NOT NULL",
+                      &n_sent, err));
+    return n_open > 0 || n_sent == 0
+               ? MD_OK
+               : md_sqlite_run(c, "UPDATE study SET stored = ? WHERE id = ?", err, "ii", now_ms,
+                               study->id);
+}
+
 md_status md_sqlite_end_sending(md_store_sqlite *s, int64_t id, int64_t now_ms,
                                 md_study_state *ret_state, md_error *err)
 {
     md_sqlite *c = &s->writer;
     md_study study;
-    MD_TRY(md_sqlite_load_study(c, id, &study, err));
-    *ret_state = study.state;
     int64_t n_pending = 0;
-    MD_TRY(md_sqlite_int(c, "SELECT count(*) FROM outbox WHERE study = ? AND state = 0",
-                         &n_pending, err, "i", id));
-    if (study.state != MD_STUDY_SENDING || n_pending > 0) {
-        return MD_OK;
-    }
     int64_t n_dead = 0;
     int64_t n_sent = 0;
-    MD_TRY(md_sqlite_int(c,
-                         "SELECT count(*) FROM outbox WHERE study = ? AND state = 2 AND"
-                         " generation = ?",
-                         &n_dead, err, "ii", id, (int64_t)study.generation));
-    MD_TRY(md_sqlite_int(c,
-                         "SELECT count(*) FROM outbox WHERE study = ? AND state = 1 AND"
-                         " generation = ?",
-                         &n_sent, err, "ii", id, (int64_t)study.generation));
     int64_t analysis_failed = 0;
+    MD_TRY(md_sqlite_load_study(c, id, &study, err));
+    *ret_state = study.state;
+    MD_TRY(note_stored(c, &study, now_ms, err));
+    MD_TRY(md_sqlite_int(c, "SELECT count(*) FROM outbox WHERE study = ? AND state = 0",
+                         &n_pending, err, "i", id));
+    bool is_done = study.state == MD_STUDY_DONE; /* and sent again what was not committed */
+    if ((study.state != MD_STUDY_SENDING && !is_done) || n_pending > 0) {
+        return MD_OK;
+    }
+    MD_TRY(count_rows(c, &study,
+                      "SELECT count(*) FROM outbox WHERE study = ? AND state = 2 AND"
+                      " generation = ?",
+                      &n_dead, err));
+    MD_TRY(count_rows(c, &study,
+                      "SELECT count(*) FROM outbox WHERE study = ? AND state = 1 AND"
+                      " generation = ?",
+                      &n_sent, err));
+    if (is_done && n_dead == 0) {
+        return MD_OK;
+    }
     MD_TRY(md_sqlite_int(c, "SELECT analysis_failed FROM study WHERE id = ?", &analysis_failed,
                          err, "i", id));
     md_study_state to = n_dead > 0 || analysis_failed != 0 ? MD_STUDY_FAILED : MD_STUDY_DONE;
-    MD_TRY(md_sqlite_set_state(c, id, MD_STUDY_SENDING, to, err));
+    MD_TRY(md_sqlite_set_state(c, id, study.state, to, err));
     char reason[MD_STORE_REASON_BYTES];
     snprintf(reason, sizeof reason, "%lld of %lld transfers were given up", (long long)n_dead,
              (long long)(n_dead + n_sent));
-    MD_TRY(md_sqlite_run(c,
-                         "UPDATE study SET ended = ?, stored = ?,"
-                         " reason = iif(reason = '' AND ?, ?, reason) WHERE id = ?",
-                         err, "iiiti", now_ms, n_dead == 0 && n_sent > 0 ? now_ms : (int64_t)0,
-                         n_dead, reason, id));
+    MD_TRY(
+        md_sqlite_run(c,
+                      "UPDATE study SET ended = ?, reason = iif(reason = '' AND ?, ?, reason)"
+                      " WHERE id = ?",
+                      err, "iiti", now_ms, n_dead, reason, id));
     *ret_state = to;
     if (study.late && s->options.late == MD_LATE_REOPEN) {
         study.state = to;
@@ -303,24 +376,45 @@ md_status md_sqlite_end_sending(md_store_sqlite *s, int64_t id, int64_t now_ms,
 }
 
 static md_status finish_row(md_store_sqlite *s, const md_outbox_result *result, int64_t now_ms,
-                            md_study_state *ret_state, md_error *err)
+                            md_error *err)
 {
-    md_sqlite *c = &s->writer;
-    MD_TRY(md_sqlite_run(c,
+    int64_t over = result->state != MD_OUTBOX_PENDING;
+    return md_sqlite_run(&s->writer,
                          "UPDATE outbox SET state = ?1, n_attempts = n_attempts + 1,"
                          " next_attempt = ?2, last_status = ?3, lease_until = 0,"
-                         " token = token + 1 WHERE id = ?4 AND"
+                         " token = token + 1, committed = iif(?6, ?7, committed),"
+                         " commitment = iif(?6, 0, commitment),"
+                         " next_commitment = iif(?6, ?8, next_commitment),"
+                         " since = iif(?6, ?8, since) WHERE id = ?4 AND"
                          " ((token = ?5 AND state = 0) OR (?1 = 1 AND state != 1))",
-                         err, "iiiii", (int64_t)result->state, result->next_attempt_ms,
-                         (int64_t)result->dimse_status, result->id, result->token));
-    int64_t study = 0;
+                         err, "iiiiiiii", (int64_t)result->state, result->next_attempt_ms,
+                         (int64_t)result->dimse_status, result->id, result->token, over,
+                         (int64_t)(over && result->wants_commitment), now_ms);
+}
+
+/* The study of a row; 0: it was retired meanwhile. */
+static md_status study_of_row(md_sqlite *c, int64_t row, int64_t *ret_study, md_error *err)
+{
+    *ret_study = 0;
     md_status status =
-        md_sqlite_int(c, "SELECT study FROM outbox WHERE id = ?", &study, err, "i", result->id);
-    if (status == MD_NOT_FOUND) {
-        return MD_OK; /* retired meanwhile */
+        md_sqlite_int(c, "SELECT study FROM outbox WHERE id = ?", ret_study, err, "i", row);
+    return status == MD_NOT_FOUND ? MD_OK : status;
+}
+
+static md_status finish_rows(md_store_sqlite *s, const md_outbox_result *results, size_t n,
+                             int64_t now_ms, md_study_state *ret_state, md_error *err)
+{
+    int64_t before = 0;
+    for (size_t i = 0; i < n; i++) {
+        int64_t study = 0;
+        MD_TRY(finish_row(s, &results[i], now_ms, err));
+        MD_TRY(study_of_row(&s->writer, results[i].id, &study, err));
+        if (before != 0 && study != before) {
+            MD_TRY(md_sqlite_end_sending(s, before, now_ms, ret_state, err));
+        }
+        before = study;
     }
-    MD_TRY(status);
-    return md_sqlite_end_sending(s, study, now_ms, ret_state, err);
+    return before == 0 ? MD_OK : md_sqlite_end_sending(s, before, now_ms, ret_state, err);
 }
 
 md_status md_sqlite_outbox_finish(md_store *store, const md_outbox_result *results, size_t n,
@@ -329,10 +423,7 @@ md_status md_sqlite_outbox_finish(md_store *store, const md_outbox_result *resul
     md_store_sqlite *s = (md_store_sqlite *)store;
     md_study_state state = MD_STUDY_SENDING;
     MD_TRY(md_sqlite_begin(s, err));
-    md_status status = MD_OK;
-    for (size_t i = 0; i < n && status == MD_OK; i++) {
-        status = finish_row(s, &results[i], now_ms, &state, err);
-    }
+    md_status status = finish_rows(s, results, n, now_ms, &state, err);
     MD_TRY(md_sqlite_commit(s, status, err));
     if (ret_state != NULL) {
         *ret_state = state;

@@ -91,6 +91,76 @@ static const char *const steps[] = {
     "ALTER TABLE object ADD COLUMN series TEXT NOT NULL DEFAULT '';"
     "ALTER TABLE study DROP COLUMN predecessor_uid;"
     "ALTER TABLE study DROP COLUMN predecessor_class;",
+
+    /* 3: what the models said. Known by the study's key, so that it outlives the study: the
+     * evaluation looks back further than the images are kept. */
+    "CREATE TABLE finding ("
+    " id INTEGER PRIMARY KEY,"
+    " study_key TEXT NOT NULL,"
+    " generation INTEGER NOT NULL,"
+    " model TEXT NOT NULL,"
+    " model_version TEXT NOT NULL,"
+    " key TEXT NOT NULL,"
+    " code TEXT NOT NULL,"
+    " scheme TEXT NOT NULL,"
+    " meaning TEXT NOT NULL,"
+    " instance TEXT NOT NULL,"
+    " frame INTEGER NOT NULL,"
+    " presence INTEGER NOT NULL CHECK (presence BETWEEN 0 AND 2),"
+    " score REAL NOT NULL,"
+    " threshold REAL NOT NULL,"
+    " is_probability INTEGER NOT NULL,"
+    " urgent INTEGER NOT NULL,"
+    " found INTEGER NOT NULL);"
+    "CREATE INDEX finding_study ON finding (study_key, generation);",
+
+    /* 4: a row of the outbox is for an object of ours or a received instance, knows since when
+     * it is what it is, and whether its destination has committed itself to keep it
+     * (md_commitment_state; `commitment` is the request that asks for it). Requests stay as
+     * long as their study: an answer may come late. */
+    "CREATE TABLE commitment ("
+    " id INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " uid TEXT NOT NULL UNIQUE,"
+    " study INTEGER NOT NULL REFERENCES study (id) ON DELETE CASCADE,"
+    " destination TEXT NOT NULL,"
+    " asked INTEGER NOT NULL DEFAULT 0,"
+    " expires INTEGER NOT NULL,"
+    " open INTEGER NOT NULL DEFAULT 1);"
+    "CREATE INDEX commitment_open ON commitment (destination, expires) WHERE open = 1;"
+    "CREATE INDEX commitment_study ON commitment (study);"
+    "CREATE TABLE outbox_new ("
+    " id INTEGER PRIMARY KEY,"
+    " study INTEGER NOT NULL REFERENCES study (id) ON DELETE CASCADE,"
+    " object INTEGER REFERENCES object (id) ON DELETE CASCADE,"
+    " instance INTEGER REFERENCES instance (id) ON DELETE CASCADE,"
+    " generation INTEGER NOT NULL,"
+    " destination TEXT NOT NULL,"
+    " state INTEGER NOT NULL CHECK (state BETWEEN 0 AND 2),"
+    " since INTEGER NOT NULL,"
+    " n_attempts INTEGER NOT NULL DEFAULT 0,"
+    " next_attempt INTEGER NOT NULL,"
+    " lease_until INTEGER NOT NULL DEFAULT 0,"
+    " token INTEGER NOT NULL DEFAULT 0,"
+    " last_status INTEGER NOT NULL DEFAULT -1,"
+    " committed INTEGER NOT NULL DEFAULT 0 CHECK (committed BETWEEN 0 AND 3),"
+    " commitment INTEGER NOT NULL DEFAULT 0,"
+    " n_uncommitted INTEGER NOT NULL DEFAULT 0,"
+    " next_commitment INTEGER NOT NULL DEFAULT 0,"
+    " CHECK ((object IS NULL) != (instance IS NULL)),"
+    " UNIQUE (object, destination),"
+    " UNIQUE (instance, destination));"
+    "INSERT INTO outbox_new (id, study, object, generation, destination, state, since,"
+    " n_attempts, next_attempt, lease_until, token, last_status)"
+    " SELECT o.id, o.study, o.object, o.generation, o.destination, o.state, b.created,"
+    " o.n_attempts, o.next_attempt, o.lease_until, o.token, o.last_status"
+    " FROM outbox o JOIN object b ON b.id = o.object;"
+    "DROP TABLE outbox;"
+    "ALTER TABLE outbox_new RENAME TO outbox;"
+    "CREATE INDEX outbox_due ON outbox (destination, instance IS NOT NULL, next_attempt)"
+    " WHERE state = 0;"
+    "CREATE INDEX outbox_study ON outbox (study, state);"
+    "CREATE INDEX outbox_uncommitted ON outbox (destination, next_commitment)"
+    " WHERE committed = 1;",
 };
 
 const char *const *const md_sqlite_schema = steps;

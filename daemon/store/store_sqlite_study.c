@@ -409,13 +409,17 @@ md_status md_sqlite_release(md_store *store, const md_claim *claimed, md_error *
 }
 
 static md_status finish(md_store_sqlite *s, const md_claim *claimed,
-                        const md_object_new *objects, size_t n, const char *failed,
-                        int64_t now_ms, md_study_state *ret_state, md_error *err)
+                        const md_study_outcome *outcome, int64_t now_ms,
+                        md_study_state *ret_state, md_error *err)
 {
     md_sqlite *c = &s->writer;
     md_study study;
+    const char *failed = outcome->failed;
     MD_TRY(held(s, claimed, &study, err));
-    MD_TRY(md_sqlite_put_objects(c, study.id, study.generation, objects, n, now_ms, err));
+    MD_TRY(md_sqlite_put_objects(c, study.id, study.generation, outcome->objects,
+                                 outcome->n_objects, now_ms, err));
+    MD_TRY(
+        md_sqlite_put_findings(c, &study, outcome->findings, outcome->n_findings, now_ms, err));
     MD_TRY(md_sqlite_set_state(c, study.id, study.state, MD_STUDY_SENDING, err));
     MD_TRY(md_sqlite_run(c,
                          "UPDATE study SET analysis_end = iif(analysis_end = 0, ?, "
@@ -428,14 +432,13 @@ static md_status finish(md_store_sqlite *s, const md_claim *claimed,
 }
 
 md_status md_sqlite_finish(md_store *store, const md_claim *claimed,
-                           const md_object_new *objects, size_t n, const char *failed,
-                           int64_t now_ms, md_study_state *ret_state, md_error *err)
+                           const md_study_outcome *outcome, int64_t now_ms,
+                           md_study_state *ret_state, md_error *err)
 {
     md_store_sqlite *s = (md_store_sqlite *)store;
     md_study_state state = MD_STUDY_SENDING;
     MD_TRY(md_sqlite_begin(s, err));
-    MD_TRY(
-        md_sqlite_commit(s, finish(s, claimed, objects, n, failed, now_ms, &state, err), err));
+    MD_TRY(md_sqlite_commit(s, finish(s, claimed, outcome, now_ms, &state, err), err));
     if (ret_state != NULL) {
         *ret_state = state;
     }
@@ -520,8 +523,9 @@ static md_status change_retry(md_store_sqlite *s, const md_study *study, const c
     MD_TRY(md_sqlite_run(&s->writer, "UPDATE study SET reason = '', ended = 0 WHERE id = ?",
                          err, "i", study->id));
     return md_sqlite_run(&s->writer,
-                         "UPDATE outbox SET state = 0, n_attempts = 0, next_attempt = ?,"
-                         " lease_until = 0 WHERE study = ? AND state = 2 AND generation = ?",
+                         "UPDATE outbox SET state = 0, n_attempts = 0, n_uncommitted = 0,"
+                         " committed = 0, since = ?1, next_attempt = ?1, lease_until = 0"
+                         " WHERE study = ?2 AND state = 2 AND generation = ?3",
                          err, "iii", now_ms, study->id, (int64_t)study->generation);
 }
 
@@ -595,6 +599,7 @@ static md_status recover(md_store_sqlite *s, int64_t now_ms, md_recovery *recove
                          "UPDATE outbox SET lease_until = 0, token = token + 1 WHERE state = 0"
                          " AND lease_until > 0",
                          err, ""));
+    MD_TRY(md_sqlite_commitment_recover(c, err));
     int64_t after = 0;
     for (;;) {
         int64_t id = 0;

@@ -10,8 +10,9 @@
 
 /* Make the folder (mode 0700) when it is not there, and empty it. MD_IO. */
 md_status md_worker_files_prepare(const char *folder, md_error *err) MD_NODISCARD;
-/* Link or copy `paths` into the empty folder. MD_IO, MD_NOT_FOUND name the number of the file,
- * not its path; then the folder is empty again. */
+/* Link or copy `paths` into the empty folder. MD_IO, also for a file that is not there: names
+ * its number, not its path; then the folder is empty again. Never MD_NOT_FOUND, which would
+ * mean that no model is for the study. */
 md_status md_worker_files_put(const char *folder, const char *const *paths, size_t n_paths,
                               md_error *err) MD_NODISCARD;
 /* Empty it of n files. */

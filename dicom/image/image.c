@@ -213,9 +213,68 @@ static bool is_ybr_full(const md_layout *layout)
     return layout->colour == MD_COLOUR_YBR_FULL || layout->colour == MD_COLOUR_YBR_FULL_422;
 }
 
+static uint32_t halved(uint32_t side, unsigned reduce)
+{
+    return (uint32_t)(((uint64_t)side + (UINT64_C(1) << reduce) - 1) >> reduce);
+}
+
+/* Whether means of neighbouring stored values mean the same as means of what is shown. The
+ * picture's range, when there is no window, is set by single pixels, which a mean hides. */
+static bool may_reduce(const md_image *image, const md_layout *layout)
+{
+    return layout->n_samples == 1 && image->photometric != MD_PHOTOMETRIC_PALETTE &&
+           !image->has_padding && image->modality_lut.n_entries == 0 &&
+           image->voi_lut.n_entries == 0 && image->has_window && image->window_width >= 1;
+}
+
+static unsigned choose_reduce(const md_image *image, const md_layout *layout,
+                              const md_image_least *least, unsigned max_reduce)
+{
+    if ((least->columns == 0 && least->rows == 0 && least->longer_side == 0) ||
+        !may_reduce(image, layout)) {
+        return 0;
+    }
+    unsigned reduce = 0;
+    for (unsigned r = 1; r <= max_reduce && r < 16; r++) {
+        uint32_t columns = halved(layout->columns, r), rows = halved(layout->rows, r);
+        uint32_t longer = columns > rows ? columns : rows;
+        if (columns < least->columns || rows < least->rows || longer < least->longer_side) {
+            break;
+        }
+        reduce = r;
+    }
+    return reduce;
+}
+
+static md_status decode_j2k(const md_compressed_frame *compressed, const md_layout *layout,
+                            const md_image_least *least, md_image *image, md_error *err)
+{
+    md_j2k_header header;
+    MD_TRY(md_j2k_read_header(compressed->bytes, compressed->size_bytes, &header, err));
+    unsigned n_threads = atomic_load(&decode_threads);
+    unsigned reduce = choose_reduce(image, layout, least, header.max_reduce);
+    if (reduce > 0) {
+        md_status status = md_j2k_decode(compressed->bytes, compressed->size_bytes, layout,
+                                         reduce, n_threads, image, err);
+        if (status == MD_OK) {
+            image->reduce = reduce;
+            image->stored_columns = layout->columns;
+            image->stored_rows = layout->rows;
+            image->pixel_width_mm *= (double)(1u << reduce);
+            image->pixel_height_mm *= (double)(1u << reduce);
+            return MD_OK;
+        }
+        /* A tile may have fewer levels than the main header says: then the whole. */
+        md_free(image->pixels);
+        image->pixels = NULL;
+    }
+    return md_j2k_decode(compressed->bytes, compressed->size_bytes, layout, 0, n_threads, image,
+                         err);
+}
+
 static md_status decode_compressed(const md_dataset *dataset, const syntax *s,
-                                   const md_layout *layout, uint32_t frame, md_image *image,
-                                   md_error *err)
+                                   const md_layout *layout, uint32_t frame,
+                                   const md_image_least *least, md_image *image, md_error *err)
 {
     static const uint8_t jpeg_start[2] = {0xff, 0xd8}, j2k_start[2] = {0xff, 0x4f};
     md_compressed_frame compressed = {0};
@@ -234,8 +293,7 @@ static md_status decode_compressed(const md_dataset *dataset, const syntax *s,
             md_dcmtk_decode(s->uid, compressed.bytes, compressed.size_bytes, layout, &raw, err);
         break;
     case CODEC_J2K:
-        status = md_j2k_decode(compressed.bytes, compressed.size_bytes, layout, 0,
-                               atomic_load(&decode_threads), image, err);
+        status = decode_j2k(&compressed, layout, least, image, err);
         /* OpenJPEG has undone RCT and ICT; anything else is what the dataset says. */
         if (status == MD_OK && is_ybr_full(layout)) {
             md_frame_ybr_to_rgb(image);
@@ -294,6 +352,12 @@ md_status md_image_count_frames(const md_dataset *dataset, uint32_t *ret_n, md_e
 md_status md_image_decode(const md_dataset *dataset, uint32_t frame, md_image *ret_image,
                           md_error *err)
 {
+    return md_image_decode_least(dataset, frame, &(md_image_least){0}, ret_image, err);
+}
+
+md_status md_image_decode_least(const md_dataset *dataset, uint32_t frame,
+                                const md_image_least *least, md_image *ret_image, md_error *err)
+{
     md_layout layout;
     const syntax *s = NULL;
     MD_TRY(read_layout(dataset, &layout, &s, err));
@@ -305,7 +369,7 @@ md_status md_image_decode(const md_dataset *dataset, uint32_t frame, md_image *r
     if (status == MD_OK && s->codec == CODEC_NATIVE) {
         status = decode_native(dataset, &layout, frame, &image, err);
     } else if (status == MD_OK) {
-        status = decode_compressed(dataset, s, &layout, frame, &image, err);
+        status = decode_compressed(dataset, s, &layout, frame, least, &image, err);
     }
     if (status != MD_OK) {
         md_image_finish(&image);

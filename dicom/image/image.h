@@ -68,6 +68,10 @@ typedef struct md_image {
     char modality[17], body_part[65], view[17], laterality[17];
     bool burned_in; /* Burned In Annotation YES */
     bool lossy;     /* Lossy Image Compression 01 or a lossy transfer syntax */
+    /* Decoded at 1/2^reduce of the stored size; spacing is that of the pixels here. Sample i of
+     * an axis lies where sample i 2^reduce of the stored image does. */
+    unsigned reduce;
+    uint32_t stored_rows, stored_columns; /* of the whole; 0 when reduce is 0 */
 } md_image;
 
 /* Number of frames, at least 1. MD_FORMAT without usable Rows, Columns, Bits or Pixel Data,
@@ -83,6 +87,23 @@ void md_image_set_threads(unsigned n_threads) MD_NOEXCEPT;
  * interpretation, MD_FORMAT the broken tag or stream, MD_LIMIT the limit. Caller finishes. */
 md_status md_image_decode(const md_dataset *dataset, uint32_t frame, md_image *ret_image,
                           md_error *err) MD_NOEXCEPT MD_NODISCARD;
+
+/* How much of an image is needed: at least so many columns and rows, and the longer of the two
+ * at least so long. 0: no matter. */
+typedef struct md_image_least {
+    uint32_t columns, rows, longer_side;
+} md_image_least;
+
+/* Like md_image_decode, but a frame may come smaller, as long as it is at least `least`: a JPEG
+ * 2000 stream holds its picture at 1/2, 1/4, ... of the size (ISO/IEC 15444-1 Annex F), and
+ * only that part is decoded. image->reduce says so, the spacing is that of the larger pixels.
+ *
+ * A frame comes whole where means of neighbours are not of the same meaning as the pixels:
+ * palette, padding, lookup tables, an image without a window (its range is that of its extreme
+ * pixels), or an odd origin on the stream's grid. All zero: whole. */
+md_status md_image_decode_least(const md_dataset *dataset, uint32_t frame,
+                                const md_image_least *least, md_image *ret_image, md_error *err)
+    MD_NOEXCEPT MD_NODISCARD;
 void md_image_finish(md_image *image) MD_NOEXCEPT;
 
 #ifdef __cplusplus

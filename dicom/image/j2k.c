@@ -8,6 +8,7 @@ enum {
     MARKER_CAP = 0xff50,
     MARKER_SIZ = 0xff51,
     MARKER_COD = 0xff52,
+    MARKER_COC = 0xff53,
     MARKER_SOT = 0xff90,
     SIZ_FIXED_BYTES = 38,
     MAX_COMPONENTS = 4,
@@ -56,6 +57,14 @@ static md_status find_codestream(const uint8_t *bytes, size_t size_bytes, size_t
     return md_fail(err, MD_FORMAT, "JP2 file without a codestream");
 }
 
+/* How often a picture can be halved so that its sides are rounded up: its origin on the
+ * stream's grid must be even each time (15444-1 B.5). */
+static unsigned halvings_of_origin(uint32_t x0, uint32_t y0)
+{
+    uint32_t both = x0 | y0;
+    return both == 0 ? MD_J2K_MAX_REDUCE : (unsigned)__builtin_ctz(both);
+}
+
 /* p is behind the marker: Lsiz Rsiz Xsiz Ysiz XOsiz YOsiz XTsiz YTsiz XTOsiz YTOsiz Csiz and
  * three bytes for each component (15444-1 A.5.1). */
 static md_status read_siz(const uint8_t *p, size_t segment_bytes, md_j2k_header *header,
@@ -87,6 +96,7 @@ static md_status read_siz(const uint8_t *p, size_t segment_bytes, md_j2k_header 
     header->columns = x1 - x0;
     header->rows = y1 - y0;
     header->n_components = n;
+    header->max_reduce = halvings_of_origin(x0, y0);
     for (unsigned c = 0; c < n; c++) {
         const uint8_t *component = p + SIZ_FIXED_BYTES + 3 * (size_t)c;
         unsigned precision = (component[0] & 0x7fu) + 1;
@@ -112,7 +122,8 @@ md_status md_j2k_read_header(const uint8_t *bytes, size_t size_bytes, md_j2k_hea
 {
     md_j2k_header header = {0};
     MD_TRY(find_codestream(bytes, size_bytes, &header.codestream_offset, err));
-    bool has_siz = false, has_cod = false;
+    bool has_siz = false, has_cod = false, has_coc = false;
+    unsigned n_levels = 0;
     size_t at = header.codestream_offset + 2;
     for (;;) {
         if (size_bytes - at < 4) {
@@ -135,7 +146,11 @@ md_status md_j2k_read_header(const uint8_t *bytes, size_t size_bytes, md_j2k_hea
         } else if (marker == MARKER_COD && segment_bytes >= 12) {
             header.has_transform = p[6] != 0;
             header.is_reversible = p[11] == 1;
+            n_levels = has_coc ? 0 : p[7];
             has_cod = true;
+        } else if (marker == MARKER_COC) {
+            has_coc = true;
+            n_levels = 0;
         }
         at += 2 + segment_bytes;
     }
@@ -143,6 +158,7 @@ md_status md_j2k_read_header(const uint8_t *bytes, size_t size_bytes, md_j2k_hea
         return md_fail(err, MD_FORMAT, "JPEG 2000 main header without %s",
                        has_siz ? "COD" : "SIZ");
     }
+    header.max_reduce = header.max_reduce < n_levels ? header.max_reduce : n_levels;
     *ret_header = header;
     return MD_OK;
 }

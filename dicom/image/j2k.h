@@ -24,6 +24,9 @@ typedef struct md_j2k_header {
     bool is_reversible;      /* 5-3 wavelet: may be lossless */
     bool has_transform;      /* multiple component transform: the decoder gives RGB */
     bool is_high_throughput; /* Part 15, which OpenJPEG 2.5.0 cannot read */
+    /* How often the picture can be halved: the decompositions of COD, or fewer when a COC or a
+     * tile's own COD could say otherwise, or the origin is odd at that size. */
+    unsigned max_reduce;
     size_t codestream_offset;
 } md_j2k_header;
 

@@ -321,6 +321,12 @@ md_status md_image_normalise(const md_image *image, md_normalise_values values,
     MD_TRY(md_raster_init(&raster, image->columns, image->rows, n_channels, err));
     raster.pixel_width_mm = image->pixel_width_mm;
     raster.pixel_height_mm = image->pixel_height_mm;
+    if (image->reduce > 0) {
+        double side = (double)(1u << image->reduce);
+        raster.shift = 0.5 - 0.5 / side;
+        raster.short_x = image->columns - image->stored_columns / side;
+        raster.short_y = image->rows - image->stored_rows / side;
+    }
     md_status status = MD_OK;
     if (is_palette) {
         normalise_palette(image, &table, &raster, steps);

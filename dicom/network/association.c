@@ -108,6 +108,7 @@ static md_status end_store(association *now, const md_context *context, md_error
             .sha256 = now->incoming.sha256,
             .study_instance_uid = identity.study_instance_uid,
             .series_instance_uid = identity.series_instance_uid,
+            .patient_id = identity.patient_id,
         };
         dimse_status = now->options->on_object(now->options->context, &object);
         md_incoming_leave(&now->incoming);
@@ -358,7 +359,8 @@ static md_status negotiate(association *now, bool *ret_established, md_error *er
     if (reject != MD_REJECT_NONE) {
         uint8_t bytes[MD_PDU_SHORT_BYTES];
         md_pdu_write_reject(reject, bytes);
-        tell(now, "association_rejected",
+        bool is_caller = reject == MD_REJECT_CALLING_AE || reject == MD_REJECT_CALLED_AE;
+        tell(now, is_caller ? "caller_rejected" : "association_rejected",
              reject == MD_REJECT_CALLING_AE  ? refusal
              : reject == MD_REJECT_CALLED_AE ? "called AE title not recognised"
              : reject == MD_REJECT_APPLICATION_CONTEXT

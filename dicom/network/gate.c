@@ -72,10 +72,15 @@ static void forget(gate_state *now, pending *each, bool close_it)
     md_free(each);
 }
 
+static void turn_away_as(gate_state *now, pending *each, const char *event, const char *detail)
+{
+    tell(now, event, each->client.peer_address, detail);
+    forget(now, each, true);
+}
+
 static void turn_away(gate_state *now, pending *each, const char *detail)
 {
-    tell(now, "connection_refused", each->client.peer_address, detail);
-    forget(now, each, true);
+    turn_away_as(now, each, "connection_refused", detail);
 }
 
 static void format_address(const struct sockaddr_storage *address, char *ret_text)
@@ -286,8 +291,10 @@ static bool begin_tls(gate_state *now, pending *each)
         return false;
     }
     if (first[0] == MD_PDU_ASSOCIATE_RQ) {
-        abort_client(now, each, MD_ABORT_UNSPECIFIED,
-                     "an association without TLS on the port with TLS");
+        uint8_t bytes[MD_PDU_SHORT_BYTES];
+        md_pdu_write_abort(MD_ABORT_UNSPECIFIED, bytes);
+        answer_and_turn_away(now, each, bytes, "tls_failed",
+                             "an association without TLS on the port with TLS");
         return false;
     }
     if (first[0] != TLS_HANDSHAKE_RECORD) {
@@ -331,7 +338,7 @@ static bool secure(gate_state *now, pending *each)
     case MD_TLS_FAILED:
         break;
     }
-    turn_away(now, each, err.msg);
+    turn_away_as(now, each, "tls_failed", err.msg);
     return false;
 }
 

@@ -259,6 +259,26 @@ static md_status take_uid(walk *at, uint32_t tag, uint32_t length, char *field, 
     return MD_OK;
 }
 
+static md_status take_patient_id(walk *at, uint32_t tag, uint32_t length, md_error *err)
+{
+    const uint8_t *bytes = NULL;
+    char *id = at->found.patient_id;
+    size_t n = length < MD_IDENTITY_TEXT_BYTES - 1 ? length : MD_IDENTITY_TEXT_BYTES - 1;
+    MD_TRY(take(&at->from, n, &bytes, err));
+    while (n > 0 && (bytes[n - 1] == ' ' || bytes[n - 1] == '\0')) {
+        n--;
+    }
+    while (n > 0 && *bytes == ' ') {
+        bytes++;
+        n--;
+    }
+    memcpy(id, bytes, n);
+    id[n] = '\0';
+    return length < MD_IDENTITY_TEXT_BYTES
+               ? MD_OK
+               : skip(&at->from, tag, length - (MD_IDENTITY_TEXT_BYTES - 1), err);
+}
+
 /* One element of a dataset or item; its tag is read, what follows is not. */
 static md_status walk_element(walk *at, uint32_t tag, md_error *err)
 {
@@ -299,6 +319,9 @@ static md_status walk_element(walk *at, uint32_t tag, md_error *err)
         return md_fail(err, MD_FORMAT,
                        "element (%04x,%04x) has undefined length, but is no sequence",
                        (unsigned)(tag >> 16), (unsigned)(tag & 0xffff));
+    }
+    if (at->depth == 0 && tag == MD_TAG(0x0010, 0x0020)) {
+        return take_patient_id(at, tag, length, err);
     }
     char *field = at->depth == 0 ? identity_field(&at->found, tag) : NULL;
     return field != NULL ? take_uid(at, tag, length, field, err)

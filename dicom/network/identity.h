@@ -2,9 +2,9 @@
 #define MEDAID_DICOM_NETWORK_IDENTITY_H
 
 /* Who a received dataset is, and whether it is whole: a walk over the element headers, from the
- * first byte to the last, that reads the four identifying UIDs and steps over all other values.
- * It holds a few KiB whatever the size of the dataset, so that the process that listens to the
- * network never decodes what came from there. Any thread. */
+ * first byte to the last, that reads the four identifying UIDs and the Patient ID and steps
+ * over all other values. It holds a few KiB whatever the size of the dataset, so that the
+ * process that listens to the network never decodes what came from there. Any thread. */
 
 #include "dicom/network/sop.h"
 
@@ -15,7 +15,8 @@ extern "C" {
 #endif
 
 enum {
-    MD_IDENTITY_MAX_DEPTH = 32 /* sequences of undefined length inside each other */
+    MD_IDENTITY_MAX_DEPTH = 32,  /* sequences of undefined length inside each other */
+    MD_IDENTITY_TEXT_BYTES = 257 /* 64 characters of 4 bytes */
 };
 
 typedef struct md_identity {
@@ -23,6 +24,9 @@ typedef struct md_identity {
     char sop_instance_uid[MD_UID_BYTES];    /* (0008,0018) */
     char study_instance_uid[MD_UID_BYTES];  /* (0020,000D) */
     char series_instance_uid[MD_UID_BYTES]; /* (0020,000E) */
+    /* (0010,0020) for the audit trail, in the bytes of the dataset, without spaces at its ends;
+     * "": none. What is too long is cut. */
+    char patient_id[MD_IDENTITY_TEXT_BYTES];
 } md_identity;
 
 /* Walk the bytes from offset_bytes to the end of the file `fd` as a dataset. MD_FORMAT, with

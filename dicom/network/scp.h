@@ -36,6 +36,7 @@ typedef struct md_scp_object {
     uint64_t dataset_offset_bytes; /* in the file: what is before it is our own */
     const uint8_t *sha256;         /* of the dataset, MD_SHA256_BYTES */
     const char *study_instance_uid, *series_instance_uid;
+    const char *patient_id; /* as in md_identity, for the audit trail alone */
 } md_scp_object;
 
 typedef struct md_scp_options {
@@ -60,8 +61,10 @@ typedef struct md_scp_options {
     uint16_t (*on_object)(void *context, const md_scp_object *object);
     /* One line for the log: event name, peer address ("192.0.2.1:4711"), detail without patient
      * data. Called on the accept and the pool threads. May be NULL. Events: connection_refused,
-     * connection_probed (closed without a word), association_rejected, association_aborted,
-     * association_done, object_refused, accept_failed, listener_failed. */
+     * connection_probed (closed without a word), tls_failed (no handshake, or an association
+     * without one), caller_rejected (by AE title or address), association_rejected,
+     * association_aborted, association_done (the last one of every established association),
+     * object_refused, accept_failed, listener_failed. */
     void (*on_event)(void *context, const char *event, const char *peer_address,
                      const char *detail);
     void *context;

@@ -1,7 +1,7 @@
 #ifndef MEDAID_DICOM_NETWORK_SCU_H
 #define MEDAID_DICOM_NETWORK_SCU_H
 
-/* Storage and Verification SCU. One association per call. Any thread; each call is independent.
+/* Storage and Verification SCU. Any thread; each call is independent.
  */
 
 #include "dicom/network/tls.h"
@@ -35,13 +35,34 @@ md_status md_scu_echo(const md_peer *peer, md_error *err) MD_NOEXCEPT MD_NODISCA
 typedef struct md_send_outcome {
     md_status status;      /* MD_OK: stored, also with a warning (0xB000..0xBFFF) */
     uint16_t dimse_status; /* 0xFFFF: there was no response */
+    bool converted;        /* not sent as it is stored, but in another transfer syntax */
 } md_send_outcome;
 
-/* C-STORE of Part 10 files in their own transfer syntax; outcomes[i] tells of paths[i]. MD_OK
- * only when every object was stored; otherwise the first error is in err and the others were
- * tried as far as the association lived. */
-md_status md_scu_send(const md_peer *peer, const char *const *paths, size_t n_paths,
-                      md_send_outcome *outcomes, md_error *err) MD_NOEXCEPT MD_NODISCARD;
+/* The transfer syntax that an object is stored in, in md_send_options. */
+#define MD_SYNTAX_OWN "own"
+
+typedef struct md_send_options {
+    /* What is proposed for an object, the best first: UIDs, or MD_SYNTAX_OWN. A UID is proposed
+     * for the objects that are stored in it; implicit VR little endian and explicit VR little
+     * and big endian are proposed for all when there is `convert`. None: the object's own, and
+     * with `convert` explicit and implicit VR little endian after it. */
+    const char *const *transfer_syntaxes;
+    unsigned n_transfer_syntaxes;
+    /* Write the object of the file in one of those three syntaxes: a Part 10 file, open as
+     * *ret_fd, which the caller closes. May be NULL. */
+    md_status (*convert)(void *context, const char *path, const char *transfer_syntax_uid,
+                         int *ret_fd, md_error *err);
+    void *context;
+} md_send_options;
+
+/* C-STORE of Part 10 files; outcomes[i] tells of paths[i]. Each object goes in the first of its
+ * syntaxes that the peer accepts. More presentation contexts than one association can have
+ * (128) make several associations, one after the other. MD_OK only when every object was
+ * stored; otherwise the first error is in err and the others were tried as far as the
+ * association lived. `options` NULL: each in its own syntax. */
+md_status md_scu_send(const md_peer *peer, const md_send_options *options,
+                      const char *const *paths, size_t n_paths, md_send_outcome *outcomes,
+                      md_error *err) MD_NOEXCEPT MD_NODISCARD;
 
 #ifdef __cplusplus
 }

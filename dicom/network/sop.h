@@ -16,6 +16,7 @@ extern "C" {
 #define MD_UID_VERIFICATION "1.2.840.10008.1.1"
 #define MD_UID_IMPLICIT_LITTLE "1.2.840.10008.1.2"
 #define MD_UID_EXPLICIT_LITTLE "1.2.840.10008.1.2.1"
+#define MD_UID_EXPLICIT_BIG "1.2.840.10008.1.2.2"
 
 /* Who wrote a file or speaks on the network, PS3.7 D.3.3.2: a UUID made for medaid (PS3.5 B.2).
  */

@@ -53,6 +53,7 @@ typedef struct md_image_needs {
     md_accept accept;
     md_gate gate;
     md_normalise_values values;
+    md_image_least least; /* a smaller decode is as good; all zero: it wants the whole image */
 } md_image_needs;
 
 /* One frame. */

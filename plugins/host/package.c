@@ -456,6 +456,18 @@ static void describe(package *self)
     card->calibration_error = m->calibration.error;
 }
 
+/* A smaller decode keeps at least so many pixels for each of the network's, so that the filter
+ * still has neighbours to weigh: with 1, scores of real films moved by up to 0.036, with 2 by
+ * at most 0.0083 (tests/e2e, 100 films). */
+enum {
+    SMALLER_BY = 2
+};
+
+static uint32_t larger(uint32_t a, uint32_t b)
+{
+    return a > b ? a : b;
+}
+
 static void prepare(package *self)
 {
     const md_manifest *m = self->manifest;
@@ -474,8 +486,14 @@ static void prepare(package *self)
     }
     self->base.specs = self->specs;
     self->base.n_findings = m->n_findings;
-    self->base.needs.image =
+    md_image_needs *needs = &self->base.needs.image;
+    *needs =
         (md_image_needs){.accept = m->accept, .gate = m->gate, .values = m->preprocess.values};
+    /* What a border leaves of the image is not known before it is decoded. */
+    if (!m->preprocess.crop_borders) {
+        needs->least.columns = larger(m->preprocess.width * SMALLER_BY, m->gate.min_columns);
+        needs->least.rows = larger(m->preprocess.height * SMALLER_BY, m->gate.min_rows);
+    }
 }
 
 static md_status open_package(package *self, int folder, const char *name,

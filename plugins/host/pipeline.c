@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "dicom/image/image.h"
+#include "dicom/report/picture.h"
 #include "plugins/host/study.h"
 
 #include <stdio.h>
@@ -219,6 +220,7 @@ typedef struct frame {
     md_steps display_steps, physical_steps;
     md_error physical_error;
     bool has_spacing;
+    unsigned scale; /* pixels of the stored image along a side of one of the rasters */
     int64_t decode_us, normalise_us;
 } frame;
 
@@ -228,7 +230,35 @@ static void frame_finish(frame *f)
     md_raster_finish(&f->physical);
 }
 
-static md_status load_frame(const unit *u, bool want_physical, frame *f, md_error *err)
+/* What the models that look at this file, and the picture, need of it. */
+static md_image_least least_of(const run *r, const md_study_file *file)
+{
+    md_image_least least = {.longer_side = r->options->want_picture ? MD_PICTURE_SIDE : 0};
+    for (size_t m = 0; m < r->registry->n; m++) {
+        if (!accepted(file, m)) {
+            continue;
+        }
+        const md_image_least *one = &r->registry->models[m]->needs.image.least;
+        if (one->columns == 0 || one->rows == 0) {
+            return (md_image_least){0};
+        }
+        least.columns = one->columns > least.columns ? one->columns : least.columns;
+        least.rows = one->rows > least.rows ? one->rows : least.rows;
+    }
+    return least;
+}
+
+static void note_reduce(const md_image *image, frame *f)
+{
+    f->scale = 1u << image->reduce;
+    if (image->reduce > 0) {
+        md_steps_add(&f->display_steps, "decoded at 1/%u of the size", f->scale);
+        md_steps_add(&f->physical_steps, "decoded at 1/%u of the size", f->scale);
+    }
+}
+
+static md_status load_frame(const run *r, const unit *u, bool want_physical, frame *f,
+                            md_error *err)
 {
     if (u->file->n_frames == 0) {
         *err = u->file->broken;
@@ -236,7 +266,10 @@ static md_status load_frame(const unit *u, bool want_physical, frame *f, md_erro
     }
     md_image image = {0};
     int64_t start_us = md_clock_monotonic_us();
-    MD_TRY(md_image_decode(u->file->dataset, u->frame > 0 ? u->frame - 1 : 0, &image, err));
+    const md_image_least least = least_of(r, u->file);
+    MD_TRY(md_image_decode_least(u->file->dataset, u->frame > 0 ? u->frame - 1 : 0, &least,
+                                 &image, err));
+    note_reduce(&image, f);
     int64_t decoded_us = md_clock_monotonic_us();
     f->decode_us = decoded_us - start_us;
     f->has_spacing = image.has_spacing;
@@ -250,6 +283,15 @@ static md_status load_frame(const unit *u, bool want_physical, frame *f, md_erro
     md_image_finish(&image);
     f->normalise_us = md_clock_monotonic_us() - decoded_us;
     return status;
+}
+
+/* Findings speak of the stored image, also when a smaller one was looked at. */
+static void place_in_source(md_saliency *map, const frame *f)
+{
+    map->x *= f->scale;
+    map->width *= f->scale;
+    map->y *= f->scale;
+    map->height *= f->scale;
 }
 
 /* The model looks at one frame; its findings go to the end of the result's list. */
@@ -283,6 +325,7 @@ static md_status ask_model(run *r, size_t m, const unit *u, const frame *f, md_e
             findings[i] = (md_finding){0};
         }
         findings[i].instance_index = (uint32_t)index;
+        place_in_source(&findings[i].saliency, f);
     }
     if (status == MD_OK) {
         result->n_findings += model->n_findings;
@@ -342,7 +385,7 @@ static void analyse_unit(run *r, unit *u)
 {
     md_error reason = {0};
     frame f = {0};
-    if (load_frame(u, wants_physical(r, u->file), &f, &reason) != MD_OK) {
+    if (load_frame(r, u, wants_physical(r, u->file), &f, &reason) != MD_OK) {
         note_unreadable(r, u, &reason);
         frame_finish(&f);
         return;
@@ -409,7 +452,7 @@ static md_status write_picture(run *r, const md_result *result, size_t index, md
     const md_raster *display = &u->display;
     md_status status = MD_OK;
     if (display->values == NULL) {
-        status = load_frame(u, false, &f, err);
+        status = load_frame(r, u, false, &f, err);
         display = &f.display;
     }
     if (status == MD_OK) {

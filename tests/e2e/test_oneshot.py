@@ -3,6 +3,7 @@
 
 usage: test_oneshot.py BUILD [test...]; run from anywhere.
 """
+import io
 import json
 import os
 import pathlib
@@ -18,7 +19,7 @@ import numpy
 import pydicom
 from PIL import Image
 from pydicom.encaps import encapsulate
-from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit
+from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8Bit
 
 root = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(root / "tests" / "support"))
@@ -455,6 +456,48 @@ class Oneshot:
             found = [one["results"][0]["findings"][0]["presence"] for one in objects]
             wrong += sum(one != presence for one in found)
         assert n_films == 24 and wrong <= 2, wrong
+
+    def test_smaller_decode_agrees(self):
+        """A JPEG 2000 film is decoded no larger than the network needs; scores stay within 0.01
+        of those of the whole film, and no decision is another one."""
+        if not FILMS.is_dir():
+            raise tap.Skip("no ../shared/data/chest-xray-original")
+        film = pydicom.dcmread(self.phantom())
+        film.PhotometricInterpretation, film.PresentationLUTShape = "MONOCHROME2", "IDENTITY"
+        film.BitsAllocated = film.BitsStored = 8
+        film.HighBit, film.WindowCenter, film.WindowWidth = 7, 128, 256
+        for folder in ("native", "j2k"):
+            os.mkdir(self.path(folder))
+        for number, path in enumerate(sorted(FILMS.rglob("*.jpeg"))):
+            grey = Image.open(path).convert("L")
+            film.Columns, film.Rows = grey.size
+            film.StudyInstanceUID, film.SOPInstanceUID = f"1.2.3.{number}", f"1.2.3.{number}.1"
+            film.file_meta.MediaStorageSOPInstanceUID = film.SOPInstanceUID
+            film.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+            film.PixelData = grey.tobytes() + bytes(film.Rows * film.Columns % 2)
+            film["PixelData"].is_undefined_length = False
+            film.save_as(self.path("native", f"{number}.dcm"))
+            stream = io.BytesIO()
+            grey.save(stream, "JPEG2000", irreversible=False)
+            codestream = stream.getvalue()
+            film.PixelData = encapsulate([codestream[codestream.index(b"\xff\x4f\xff\x51"):]])
+            film["PixelData"].is_undefined_length = True
+            film.file_meta.TransferSyntaxUID = JPEG2000Lossless
+            film.save_as(self.path("j2k", f"{number}.dcm"))
+        config = self.config(f"plugins: {{paths: [{root / 'plugins'}]}}\nresults: {{kind: sr}}\n")
+        found = {}
+        for folder in ("native", "j2k"):
+            objects, _ = self.studies(self.path(folder), config=config, output=self.path(folder + "-sr"))
+            found[folder] = {one["study_instance_uid"]: one["results"][0] for one in objects}
+        assert len(found["native"]) == len(found["j2k"]) == 100
+        n_smaller = 0
+        for uid, whole in found["native"].items():
+            smaller = found["j2k"][uid]
+            n_smaller += any("decoded at 1/" in step for step in smaller["instances"][0]["steps"])
+            a, b = whole["findings"][0], smaller["findings"][0]
+            assert abs(a["score"] - b["score"]) <= 0.01, (uid, a["score"], b["score"])
+            assert a["presence"] == b["presence"], uid
+        assert n_smaller >= 50, n_smaller
 
     # ---- no patient data on the terminal ----
 

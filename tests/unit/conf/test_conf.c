@@ -95,6 +95,15 @@ static const bad_row bad_rows[] = {
     {"ae: [1]\n", MD_FORMAT, "got a list, expected a map"},
     {"ae:\n", MD_FORMAT, "c.yaml:1: key 'ae': got nothing, expected a map"},
     {"- 1\n", MD_FORMAT, "c.yaml:1: got a list, expected a map"},
+    {"log: {level: info}\naudit:\n  to: udp\n", MD_FORMAT,
+     "c.yaml:3: key 'audit.host': is missing, expected where the audit messages go"},
+    {"audit: {to: tls, host: h}\n", MD_FORMAT, "c.yaml:1: key 'audit.tls': is missing"},
+    {"audit: {to: syslog}\n", MD_FORMAT, "got syslog, expected off, local, udp or tls"},
+    {"audit: {host: 'a b'}\n", MD_FORMAT, "expected a host name or an IP address"},
+    {"user: 'a b'\n", MD_FORMAT, "expected the name of a user"},
+    {"group: staff\n", MD_FORMAT, "key 'group': is of no use without 'user'"},
+    {"ae: {port: 9104}\nhttp:\n  port: 9104\n", MD_FORMAT,
+     "c.yaml:3: key 'http.port': got 9104, the port of 'ae.port' too, expected another"},
     {"hello\n", MD_FORMAT, "c.yaml:1: got hello, expected a map"},
     {"? [a]\n: 1\n", MD_FORMAT, "unknown key"},
     {"plugins:\n  paths: x\n", MD_FORMAT, "got x, expected a list of at most 16 values"},
@@ -348,9 +357,10 @@ static void test_tls_and_callers(void **state)
 /* What the shipped file has behind '#' is a valid entry once the '#' is taken away. */
 static void test_example_switched_on(void **state)
 {
-    static const char *const keys[] = {"allowed_callers:", "tls:",    "- ae_title: CT01",
-                                       "address: ",        "ca: ",    "certificate: ",
-                                       "private_key: ",    "verify: "};
+    static const char *const keys[] = {"allowed_callers:", "tls:",     "- ae_title: CT01",
+                                       "address: ",        "ca: ",     "certificate: ",
+                                       "private_key: ",    "verify: ", "host: audit",
+                                       "user: ",           "group: "};
     (void)state;
     char path[4096], line[256];
     char *text = NULL;
@@ -373,7 +383,7 @@ static void test_example_switched_on(void **state)
     }
     fclose(in);
     assert_int_equal(fclose(out), 0);
-    assert_int_equal(n_switched, 12);
+    assert_int_equal(n_switched, 19);
     md_conf conf;
     md_error err = {0};
     if (load_bytes(text, text_bytes, &conf, &err) != MD_OK) {
@@ -382,7 +392,8 @@ static void test_example_switched_on(void **state)
     free(text);
     assert_int_equal(conf.ae.n_allowed_callers, 1);
     assert_string_equal(conf.ae.allowed_callers[0].address, "192.0.2.0/24");
-    assert_true(conf.ae.has_tls && conf.destinations[0].has_tls);
+    assert_true(conf.ae.has_tls && conf.destinations[0].has_tls && conf.audit.has_tls);
+    assert_string_equal(conf.user, "medaid");
 }
 
 static void test_not_there(void **state)
@@ -414,6 +425,8 @@ static void test_example_is_the_table(void **state)
     conf.n_destinations = 0;
     memset(conf.destinations, 0, sizeof conf.destinations);
     memset(&conf.plugins, 0, sizeof conf.plugins);
+    conf.audit.line = 0;
+    conf.http.line = 0;
     assert_memory_equal(&conf, &defaults, sizeof conf);
 
     char *printed = NULL;

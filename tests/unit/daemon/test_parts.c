@@ -178,15 +178,15 @@ static md_status fake_send(const md_conf_destination *destination, const char *o
     n_asked[who]++;
     if (who == DEAD) {
         for (size_t i = 0; i < n_paths; i++) {
-            outcomes[i] = (md_send_outcome){MD_NETWORK, 0xffff};
+            outcomes[i] = (md_send_outcome){MD_NETWORK, 0xffff, false};
         }
         return md_fail(err, MD_NETWORK, "nobody answers");
     }
     bool refused = who == PICKY && n_refusals > 0;
     for (size_t i = 0; i < n_paths; i++) {
         assert_int_equal(access(paths[i], R_OK), 0);
-        outcomes[i] = refused ? (md_send_outcome){MD_NETWORK, 0xa900}
-                              : (md_send_outcome){MD_OK, i == 0 ? 0 : 0xb007};
+        outcomes[i] = refused ? (md_send_outcome){MD_NETWORK, 0xa900, false}
+                              : (md_send_outcome){MD_OK, i == 0 ? 0 : 0xb007, false};
         n_sent[who] += !refused;
     }
     if (refused) {
@@ -232,7 +232,9 @@ static int64_t make_results(storage *s, unsigned number)
                                      .n_destinations = 3};
         assert_ok(md_spool_keep(s->spool, path, &objects[i].file, &objects[i].size_bytes, err));
     }
-    assert_ok(md_store_finish(s->store, &claim, objects, 2, NULL, md_steady_ms(), NULL, err));
+    assert_ok(md_store_finish(s->store, &claim,
+                              &(md_study_outcome){.objects = objects, .n_objects = 2},
+                              md_steady_ms(), NULL, err));
     return id;
 }
 

@@ -134,8 +134,10 @@ int64_t study_in_state(md_store *store, unsigned number, md_study_state state,
                             .destinations = destinations,
                             .n_destinations = 1};
     md_study_state now;
-    assert_ok(md_store_finish(store, &claim, &object, 1,
-                              state == MD_STUDY_FAILED ? "no model" : NULL, 5000, &now, err));
+    const md_study_outcome outcome = {.objects = &object,
+                                      .n_objects = 1,
+                                      .failed = state == MD_STUDY_FAILED ? "no model" : NULL};
+    assert_ok(md_store_finish(store, &claim, &outcome, 5000, &now, err));
     assert_int_equal(now, MD_STUDY_SENDING);
     if (state == MD_STUDY_SENDING) {
         return id;

@@ -101,8 +101,9 @@ static bool advance(md_store *store, md_spool *spool, bool all)
         md_object_new object = {"sr", uid, "1.2", "model", "1.2.6", 0, 0, to, 1};
         assert_ok(md_spool_keep(spool, path, &object.file, &object.size_bytes, err));
         if (md_store_report(store, &claim, 3000, NULL) == MD_OK) {
-            md_status status =
-                md_store_finish(store, &claim, &object, 1, NULL, 3000, NULL, NULL);
+            md_status status = md_store_finish(
+                store, &claim, &(md_study_outcome){.objects = &object, .n_objects = 1}, 3000,
+                NULL, NULL);
             assert_true(status == MD_OK || status == MD_CANCELLED);
         }
     }

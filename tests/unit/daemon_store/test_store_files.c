@@ -223,7 +223,8 @@ static void *run_worker(void *argument)
            md_store_claim(w->store, "w", 3000, 1000000, &claim, &study, NULL) == MD_OK) {
         w->claimed[w->n_claimed++] = claim.study;
         if (md_store_report(w->store, &claim, 4000, NULL) != MD_OK ||
-            md_store_finish(w->store, &claim, NULL, 0, NULL, 5000, NULL, NULL) != MD_OK) {
+            md_store_finish(w->store, &claim, &(md_study_outcome){0}, 5000, NULL, NULL) !=
+                MD_OK) {
             return NULL;
         }
     }

@@ -3,6 +3,8 @@
 #include "daemon/store/store_sqlite.h"
 #include "fixture.h"
 
+#include <math.h>
+
 #define SR_CLASS "1.2.840.10008.5.1.4.1.1.88.34"
 #define TO_PACS "pacs"
 
@@ -36,7 +38,9 @@ static md_study_state one_generation(md_store *store, int64_t id, const report *
                                      .destinations = to,
                                      .n_destinations = reports[i].kept_here ? 0 : 1};
     }
-    assert_ok(md_store_finish(store, &claim, objects, n, NULL, 4000, &state, err));
+    assert_ok(md_store_finish(store, &claim,
+                              &(md_study_outcome){.objects = objects, .n_objects = n}, 4000,
+                              &state, err));
     md_outbox_row rows[8];
     md_outbox_result results[8];
     size_t n_rows = 0;
@@ -137,14 +141,20 @@ static void test_hostile_objects_are_refused(void **state)
                             .series_instance_uid = "2.25.2",
                             .file = 7,
                             .size_bytes = 1};
-    assert_int_equal(md_store_finish(f->store, &claim, &object, 1, NULL, 4000, NULL, NULL),
+    assert_int_equal(md_store_finish(f->store, &claim,
+                                     &(md_study_outcome){.objects = &object, .n_objects = 1},
+                                     4000, NULL, NULL),
                      MD_INVALID_ARG);
     object.model_id = "m";
     object.series_instance_uid = "2.25.2' OR 1";
-    assert_int_equal(md_store_finish(f->store, &claim, &object, 1, NULL, 4000, NULL, NULL),
+    assert_int_equal(md_store_finish(f->store, &claim,
+                                     &(md_study_outcome){.objects = &object, .n_objects = 1},
+                                     4000, NULL, NULL),
                      MD_INVALID_ARG);
     object.series_instance_uid = "2.25.2";
-    assert_ok(md_store_finish(f->store, &claim, &object, 1, NULL, 4000, NULL, err));
+    assert_ok(md_store_finish(f->store, &claim,
+                              &(md_study_outcome){.objects = &object, .n_objects = 1}, 4000,
+                              NULL, err));
     md_stored_object *objects = NULL;
     size_t n = 0;
     assert_ok(md_store_objects(f->store, id, &objects, &n, err));
@@ -155,6 +165,76 @@ static void test_hostile_objects_are_refused(void **state)
     md_stored_report one;
     assert_int_equal(md_store_predecessors(f->store, id, MD_STORE_MAX_PAGE + 1, &one, &n, NULL),
                      MD_INVALID_ARG);
+}
+
+/* The latest analysis counts; what was found stays when the study goes. */
+static void test_findings(void **state)
+{
+    fixture *f = *state;
+    md_store_finding told[2] = {{.presence = MD_STORE_PRESENT,
+                                 .model_id = "model",
+                                 .model_version = "1.0.0",
+                                 .key = "pneumonia",
+                                 .code = "233604007",
+                                 .scheme = "SCT",
+                                 .meaning = "Pneumonia",
+                                 .sop_instance_uid = "1.2.3.4",
+                                 .frame = 3,
+                                 .score = 0.875,
+                                 .threshold = 0.5,
+                                 .is_probability = true,
+                                 .urgent = true},
+                                {.model_id = "model", .key = "effusion", .score = 0.25}};
+    md_claim claim;
+    md_store_finding *got = NULL;
+    size_t n = 9;
+    int64_t id = study_in_state(f->store, 1, MD_STUDY_ANALYSING, &claim);
+    md_study study = study_of(f->store, id);
+    assert_ok(md_store_findings(f->store, study.key, &got, &n, err));
+    assert_int_equal(n, 0);
+    told[1].score = NAN;
+    assert_int_equal(md_store_finish(f->store, &claim,
+                                     &(md_study_outcome){.findings = told, .n_findings = 2},
+                                     4000, NULL, NULL),
+                     MD_INVALID_ARG);
+    told[1].score = 0.25;
+    assert_ok(md_store_finish(f->store, &claim,
+                              &(md_study_outcome){.findings = told, .n_findings = 2}, 4000,
+                              NULL, err));
+    fixture_reopen(f);
+    assert_ok(md_store_findings(f->store, study.key, &got, &n, err));
+    assert_int_equal(n, 2);
+    assert_string_equal(got[0].study_key, study.key);
+    assert_string_equal(got[0].key, "pneumonia");
+    assert_string_equal(got[0].meaning, "Pneumonia");
+    assert_true(got[0].score == 0.875 && got[0].threshold == 0.5 && got[0].frame == 3);
+    assert_true(got[0].is_probability && got[0].urgent);
+    assert_int_equal(got[0].presence, MD_STORE_PRESENT);
+    assert_int_equal(got[1].presence, MD_STORE_ABSENT);
+    md_free(got);
+
+    assert_true(add(f->store, 1, 2, 0, 7000).reopened);
+    study = study_of(f->store, id);
+    assert_ok(md_store_complete(f->store, &study, 8000, err));
+    assert_ok(md_store_claim(f->store, "w", 9000, 60000, &claim, &study, err));
+    assert_ok(md_store_finish(f->store, &claim,
+                              &(md_study_outcome){.findings = &told[1], .n_findings = 1}, 10000,
+                              NULL, err));
+    assert_ok(md_store_findings(f->store, study.key, &got, &n, err));
+    assert_int_equal(n, 1);
+    assert_string_equal(got[0].key, "effusion");
+    assert_int_equal(got[0].generation, 2);
+    md_free(got);
+
+    const md_retention all = {.ended_before_ms = INT64_MAX};
+    uint64_t *files = NULL;
+    size_t n_files = 0, n_studies = 0;
+    assert_ok(md_store_retire(f->store, &all, 10, &files, &n_files, &n_studies, err));
+    md_free(files);
+    assert_int_equal(n_studies, 1);
+    assert_ok(md_store_findings(f->store, study.key, &got, &n, err));
+    assert_int_equal(n, 1);
+    md_free(got);
 }
 
 /* A database of version 1 with a study that is done, its report sent. */
@@ -219,6 +299,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_one_for_each_model),
         TEST(test_hostile_objects_are_refused),
+        TEST(test_findings),
         TEST(test_version_1_is_brought_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

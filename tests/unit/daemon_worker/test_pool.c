@@ -79,11 +79,10 @@ static void test_models_and_problems(void **state)
     assert_string_equal(err.msg, "no file of 1 could be read");
     assert_int_equal(analysis.n_unreadable, 1);
     md_analysis_finish(&analysis);
-    /* a file that is not there */
+    /* a file that is not there is a failure, not a study that no model is for */
     const char *missing = "/nonexistent/file";
     job.paths = &missing;
-    assert_int_equal(md_worker_pool_analyse(f.pool, &job, &analysis, &outcome, &err),
-                     MD_NOT_FOUND);
+    assert_int_equal(md_worker_pool_analyse(f.pool, &job, &analysis, &outcome, &err), MD_IO);
     assert_int_equal(outcome, MD_WORKER_OUTCOME_NOT_RUN);
     /* results of another study than the one that was given */
     paths[0] = fixture_file(&f, HOSTILE_NONE);

@@ -170,12 +170,13 @@ static int32_t sample_at(size_t i)
     return (int32_t)((i * 37 + i / J2K_SIDE * 11) % 4096);
 }
 
-static block encode_j2k(void)
+static block encode_j2k(unsigned origin)
 {
     opj_image_cmptparm_t component = {
         .dx = 1, .dy = 1, .w = J2K_SIDE, .h = J2K_SIDE, .prec = 12};
     opj_image_t *picture = opj_image_create(1, &component, OPJ_CLRSPC_GRAY);
-    picture->x1 = picture->y1 = J2K_SIDE;
+    picture->x0 = picture->y0 = origin;
+    picture->x1 = picture->y1 = origin + J2K_SIDE;
     for (size_t i = 0; i < J2K_SIDE * J2K_SIDE; i++) {
         picture->comps[0].data[i] = sample_at(i);
     }
@@ -214,7 +215,7 @@ static md_layout j2k_layout(void)
 static void test_j2k(void **state)
 {
     (void)state;
-    block b = encode_j2k();
+    block b = encode_j2k(0);
     md_layout layout = j2k_layout();
     md_error err = {0};
     for (unsigned n_threads = 1; n_threads <= 2; n_threads++) {
@@ -251,11 +252,82 @@ static void test_j2k(void **state)
     free(b.bytes);
 }
 
+typedef struct least_case {
+    md_image_least least;
+    const char *window;  /* NULL: none */
+    const char *padding; /* NULL: none */
+    unsigned origin;     /* of the picture on the stream's grid */
+    unsigned want;       /* the image is 1/2^want */
+} least_case;
+
+static void build_j2k(build_file *file, const least_case *c)
+{
+    block b = encode_j2k(c->origin);
+    build_begin(file, "1.2.840.10008.1.2.4.90");
+    build_us(file, MD_TAG(0x28, 0x02), 1);
+    build_text(file, MD_TAG(0x28, 0x04), "CS", "MONOCHROME2");
+    build_us(file, MD_TAG(0x28, 0x10), J2K_SIDE);
+    build_us(file, MD_TAG(0x28, 0x11), J2K_SIDE);
+    build_text(file, MD_TAG(0x28, 0x30), "DS", "0.5\\0.25");
+    build_us(file, MD_TAG(0x28, 0x100), 16);
+    build_us(file, MD_TAG(0x28, 0x101), 12);
+    build_us(file, MD_TAG(0x28, 0x102), 11);
+    build_us(file, MD_TAG(0x28, 0x103), 0);
+    if (c->padding != NULL) {
+        build_us(file, MD_TAG(0x28, 0x120), 0);
+    }
+    if (c->window != NULL) {
+        build_text(file, MD_TAG(0x28, 0x1050), "DS", "2048");
+        build_text(file, MD_TAG(0x28, 0x1051), "DS", c->window);
+    }
+    build_header(file, MD_TAG(0x7fe0, 0x10), "OB", 0xffffffff);
+    build_marker(file, BUILD_ITEM, 0);
+    build_marker(file, BUILD_ITEM, (uint32_t)(b.size_bytes + b.size_bytes % 2));
+    build_raw(file, b.bytes, b.size_bytes + b.size_bytes % 2);
+    build_marker(file, BUILD_SEQUENCE_END, 0);
+    free(b.bytes);
+}
+
+/* A smaller picture only where it is large enough and its values mean the same. */
+static void test_least(void **state)
+{
+    (void)state;
+    static const least_case rows[] = {
+        {{20, 20, 0}, "4096", NULL, 0, 1},  {{10, 10, 0}, "4096", NULL, 0, 2},
+        {{1, 1, 0}, "4096", NULL, 0, 2}, /* the stream has two decompositions */
+        {{21, 10, 0}, "4096", NULL, 0, 0},  {{10, 21, 0}, "4096", NULL, 0, 0},
+        {{10, 10, 11}, "4096", NULL, 0, 1}, {{0, 0, 20}, "4096", NULL, 0, 1},
+        {{0, 0, 0}, "4096", NULL, 0, 0},    {{10, 10, 0}, NULL, NULL, 0, 0},
+        {{10, 10, 0}, "0", NULL, 0, 0},     {{10, 10, 0}, "4096", "yes", 0, 0},
+        {{10, 10, 0}, "4096", NULL, 1, 0},  {{10, 10, 0}, "4096", NULL, 2, 1},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        build_file file = {0};
+        build_j2k(&file, &rows[i]);
+        md_dataset *dataset = build_parse(&file);
+        md_image image = {0};
+        md_error err = {0};
+        if (md_image_decode_least(dataset, 0, &rows[i].least, &image, &err) != MD_OK ||
+            image.reduce != rows[i].want) {
+            fail_msg("row %zu: reduced %u times, wanted %u: %s", i, image.reduce, rows[i].want,
+                     err.msg);
+        }
+        assert_int_equal(image.columns, J2K_SIDE >> image.reduce);
+        assert_int_equal(image.rows, J2K_SIDE >> image.reduce);
+        assert_true(image.pixel_width_mm == 0.25 * (1 << image.reduce));
+        assert_true(image.pixel_height_mm == 0.5 * (1 << image.reduce));
+        assert_int_equal(image.stored_columns, image.reduce > 0 ? J2K_SIDE : 0);
+        md_image_finish(&image);
+        md_dataset_destroy(dataset);
+        build_finish(&file);
+    }
+}
+
 /* Cut anywhere it must be refused: half a picture is not a picture. */
 static void test_j2k_cut_short(void **state)
 {
     (void)state;
-    block b = encode_j2k();
+    block b = encode_j2k(0);
     md_layout layout = j2k_layout();
     for (size_t n = 0; n + 2 < b.size_bytes; n += n < 200 ? 1 : 53) { /* the last two are EOC */
         md_image image = {0};
@@ -272,7 +344,7 @@ static void test_j2k_cut_short(void **state)
 static void test_j2k_broken(void **state)
 {
     (void)state;
-    block b = encode_j2k();
+    block b = encode_j2k(0);
     md_layout layout = j2k_layout();
     uint32_t random = 1;
     for (unsigned k = 0; k < 600; k++) {
@@ -293,7 +365,7 @@ static void test_j2k_broken(void **state)
 static void test_j2k_header_limits(void **state)
 {
     (void)state;
-    block b = encode_j2k();
+    block b = encode_j2k(0);
     static const struct {
         size_t at; /* in the stream: SOC, SIZ, Lsiz, Rsiz, Xsiz at 8, ... XTsiz at 24 */
         uint8_t value;
@@ -490,6 +562,7 @@ int main(void)
         cmocka_unit_test(test_sample_form),
         cmocka_unit_test(test_jpeg_header),
         cmocka_unit_test(test_j2k),
+        cmocka_unit_test(test_least),
         cmocka_unit_test(test_j2k_cut_short),
         cmocka_unit_test(test_j2k_broken),
         cmocka_unit_test(test_j2k_header_limits),

@@ -239,14 +239,14 @@ static void on_event(void *context, const char *event, const char *peer_address,
         scp->next_event = (scp->next_event + 1) % TEST_EVENTS;
         pthread_mutex_unlock(&scp->mutex);
     }
-    if (strcmp(event, "association_rejected") == 0) {
+    if (strcmp(event, "association_rejected") == 0 || strcmp(event, "caller_rejected") == 0) {
         scp->n_rejected++;
     }
     if (strcmp(event, "object_refused") == 0) {
         scp->n_refused_objects++;
     }
     /* last: tests wait for this one and then look at the others */
-    if (strcmp(event, "connection_refused") == 0) {
+    if (strcmp(event, "connection_refused") == 0 || strcmp(event, "tls_failed") == 0) {
         scp->n_refused_connections++;
     }
     scp->n_events++;

@@ -74,11 +74,10 @@ static void test_callers(void **state)
     snprintf(peer.own_ae_title, sizeof peer.own_ae_title, "NOBODY");
     assert_int_equal(md_scu_echo(&peer, &err), MD_NETWORK);
     assert_non_null(strstr(err.msg, "result 1, source 1, reason 3"));
-    test_wait_for_event(&scp, "association_rejected: calling AE title not recognised");
+    test_wait_for_event(&scp, "caller_rejected: calling AE title not recognised");
     snprintf(peer.own_ae_title, sizeof peer.own_ae_title, "REMOTE");
     assert_int_equal(md_scu_echo(&peer, &err), MD_NETWORK);
-    test_wait_for_event(&scp,
-                        "association_rejected: the calling AE title is allowed, but not from");
+    test_wait_for_event(&scp, "caller_rejected: the calling AE title is allowed, but not from");
     assert_int_equal(scp.n_rejected, 2);
     test_scp_stop(&scp);
 }

@@ -484,6 +484,35 @@ static void test_identity_of_structures(void **state)
     }
 }
 
+/* The Patient ID is trimmed and cut, and only that of the dataset itself counts. */
+static void test_identity_patient(void **state)
+{
+    static char long_id[70000];
+    static const struct {
+        const char *value;
+        uint32_t n;
+        const char *expected;
+    } cases[] = {{"PID 7 ", 6, "PID 7"}, {"  PID\0", 6, "PID"}, {"      ", 6, ""}, {"", 0, ""}};
+    test_dataset dataset;
+    md_identity identity;
+    md_error err = {0};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        begin(&dataset, MD_ENCODING_EXPLICIT_LITTLE);
+        test_dataset_put(&dataset, MD_TAG(0x0010, 0x0020), "LO", cases[i].value, cases[i].n);
+        assert_int_equal(read_identity(&dataset, dataset.used, &identity, &err), MD_OK);
+        assert_string_equal(identity.patient_id, cases[i].expected);
+        assert_int_equal(end(&dataset, &err), MD_OK);
+    }
+    memset(long_id, 'x', sizeof long_id);
+    begin(&dataset, MD_ENCODING_IMPLICIT_LITTLE);
+    test_dataset_put(&dataset, MD_TAG(0x0010, 0x0020), "LO", long_id, 1000);
+    assert_int_equal(read_identity(&dataset, dataset.used, &identity, &err), MD_OK);
+    assert_int_equal(strlen(identity.patient_id), MD_IDENTITY_TEXT_BYTES - 1);
+    assert_int_equal(read_identity(&dataset, dataset.used - 1, &identity, &err), MD_FORMAT);
+    assert_int_equal(end(&dataset, &err), MD_OK);
+}
+
 static void test_identity_refuses(void **state)
 {
     static const struct {
@@ -633,6 +662,7 @@ int main(void)
         cmocka_unit_test(test_command_fuzz),
         cmocka_unit_test(test_identity_of_each_encoding),
         cmocka_unit_test(test_identity_of_structures),
+        cmocka_unit_test(test_identity_patient),
         cmocka_unit_test(test_identity_refuses),
         cmocka_unit_test(test_identity_fuzz),
         cmocka_unit_test(test_part10),

@@ -72,7 +72,7 @@ static void test_own_peer(void **state)
     }
     md_peer peer = peer_at(scp.port);
     assert_int_equal(md_scu_echo(&peer, &err), MD_OK);
-    assert_int_equal(md_scu_send(&peer, list, N, outcomes, &err), MD_OK);
+    assert_int_equal(md_scu_send(&peer, NULL, list, N, outcomes, &err), MD_OK);
     for (unsigned i = 0; i < N; i++) {
         assert_int_equal(outcomes[i].status, MD_OK);
         assert_int_equal(outcomes[i].dimse_status, 0);
@@ -80,14 +80,14 @@ static void test_own_peer(void **state)
     assert_int_equal(scp.n_objects, N);
     /* a warning is stored, a refusal is not; each object is told apart */
     scp.answer = 0xb006;
-    assert_int_equal(md_scu_send(&peer, list, 1, outcomes, &err), MD_OK);
+    assert_int_equal(md_scu_send(&peer, NULL, list, 1, outcomes, &err), MD_OK);
     assert_int_equal(outcomes[0].dimse_status, 0xb006);
     scp.answer = 0xa700;
-    assert_int_equal(md_scu_send(&peer, list, 2, outcomes, &err), MD_BUSY);
+    assert_int_equal(md_scu_send(&peer, NULL, list, 2, outcomes, &err), MD_BUSY);
     assert_int_equal(outcomes[1].dimse_status, 0xa700);
     assert_non_null(strstr(err.msg, "0xa700"));
     scp.answer = 0xc001;
-    assert_int_equal(md_scu_send(&peer, list, 2, outcomes, &err), MD_NETWORK);
+    assert_int_equal(md_scu_send(&peer, NULL, list, 2, outcomes, &err), MD_NETWORK);
     assert_int_equal(outcomes[1].status, MD_NETWORK);
     assert_int_equal(scp.n_objects, N + 5);
     test_folder_remove(folder);
@@ -122,7 +122,7 @@ static void test_partial(void **state)
         list[i] = paths[i];
     }
     md_peer peer = peer_at(scp.port);
-    assert_int_equal(md_scu_send(&peer, list, N, outcomes, &err), MD_NOT_FOUND);
+    assert_int_equal(md_scu_send(&peer, NULL, list, N, outcomes, &err), MD_NOT_FOUND);
     assert_non_null(strstr(err.msg, "absent.dcm"));
     static const md_status expected[N] = {MD_OK,        MD_UNSUPPORTED, MD_UNSUPPORTED,
                                           MD_NOT_FOUND, MD_FORMAT,      MD_OK};
@@ -131,7 +131,7 @@ static void test_partial(void **state)
         assert_int_equal(outcomes[i].dimse_status, expected[i] == MD_OK ? 0 : 0xffff);
     }
     assert_int_equal(scp.n_objects, 2);
-    assert_int_equal(md_scu_send(&peer, list + 1, 1, outcomes, &err), MD_UNSUPPORTED);
+    assert_int_equal(md_scu_send(&peer, NULL, list + 1, 1, outcomes, &err), MD_UNSUPPORTED);
     assert_non_null(strstr(err.msg, "CT Image in transfer syntax"));
     test_folder_remove(folder);
     test_scp_stop(&scp);
@@ -188,7 +188,7 @@ static void test_dcmtk_peer(void **state)
                   paths[i]);
         list[i] = paths[i];
     }
-    md_status status = md_scu_send(&peer, list, N, outcomes, &err);
+    md_status status = md_scu_send(&peer, NULL, list, N, outcomes, &err);
     kill(pid, SIGTERM);
     waitpid(pid, NULL, 0);
     if (status != MD_OK) {
@@ -349,12 +349,12 @@ static void test_no_server(void **state)
     make_file(folder, TEST_CT_CLASS, 0, MD_UID_EXPLICIT_LITTLE, 1000, path);
     const char *list[] = {path};
     peer = peer_at(port);
-    assert_int_equal(md_scu_send(&peer, list, 1, &outcome, &err), MD_NETWORK);
+    assert_int_equal(md_scu_send(&peer, NULL, list, 1, &outcome, &err), MD_NETWORK);
     assert_int_equal(outcome.status, MD_NETWORK);
     assert_int_equal(outcome.dimse_status, 0xffff);
     for (size_t nth = 1; nth <= 1; nth++) {
         md_memory_fail_at(nth);
-        assert_int_equal(md_scu_send(&peer, list, 1, &outcome, &err), MD_NOMEM);
+        assert_int_equal(md_scu_send(&peer, NULL, list, 1, &outcome, &err), MD_NOMEM);
         md_memory_fail_at(0);
     }
     test_folder_remove(folder);
@@ -384,7 +384,7 @@ static void test_peer_dies(void **state)
         list[i] = paths[i];
     }
     md_peer peer = peer_at(scp.port);
-    assert_int_not_equal(md_scu_send(&peer, list, 3, outcomes, &err), MD_OK);
+    assert_int_not_equal(md_scu_send(&peer, NULL, list, 3, outcomes, &err), MD_OK);
     assert_int_equal(outcomes[0].status, MD_OK);
     assert_int_equal(outcomes[1].status, MD_NETWORK);
     assert_int_equal(outcomes[1].dimse_status, 0xffff);

@@ -47,7 +47,7 @@ static void test_own_peers(void **state)
     }
     md_peer peer = test_tls_peer(scp.port, &client);
     assert_tls_echo(scp.port, &client);
-    if (md_scu_send(&peer, list, N, outcomes, &err) != MD_OK) {
+    if (md_scu_send(&peer, NULL, list, N, outcomes, &err) != MD_OK) {
         fail_msg("%s", err.msg);
     }
     assert_int_equal(scp.n_objects, N);
@@ -118,7 +118,7 @@ static void test_dcmtk_server(void **state)
         usleep(50000);
     }
     const char *list[] = {path};
-    md_status status = md_scu_send(&peer, list, 1, &outcome, &err);
+    md_status status = md_scu_send(&peer, NULL, list, 1, &outcome, &err);
     /* and without TLS it is not to be had */
     peer.tls = NULL;
     peer.timeout_s = 2;
@@ -353,8 +353,7 @@ static void test_wrong_protocols(void **state)
     (void)state;
     test_tls_start(&scp, &server, 20);
     assert_no_tls_echo(scp.port, NULL, MD_NETWORK, "the peer aborted");
-    test_wait_for_event(&scp,
-                        "connection_refused: an association without TLS on the port with TLS");
+    test_wait_for_event(&scp, "tls_failed: an association without TLS on the port with TLS");
     assert_int_equal(scp.n_events, 1);
     assert_int_equal(say(&scp, "GET / HTTP/1.1\r\n\r\n", 18, answer), 0);
     test_wait_for_event(&scp, "connection_refused: an HTTP request on the DICOM port");
@@ -364,7 +363,7 @@ static void test_wrong_protocols(void **state)
     /* a hello that is none gets an alert */
     assert_true(say(&scp, "\x16\3\1\0\5\1\0\0\1\0\0\0\0\0\0", 15, answer) > 0);
     assert_int_equal(answer[0], 0x15);
-    test_wait_for_event(&scp, "connection_refused: TLS: ");
+    test_wait_for_event(&scp, "tls_failed: TLS: ");
     int fd = test_connect(&scp);
     test_write(fd, "\x16\3\1\2\0\1", 6);
     close(fd);
@@ -576,7 +575,7 @@ static void *send_thread(void *argument)
     md_send_outcome outcome;
     pthread_barrier_wait(now->barrier);
     for (int i = 0; i < 3; i++) {
-        now->n_good += md_scu_send(now->peer, &now->path, 1, &outcome, NULL) == MD_OK;
+        now->n_good += md_scu_send(now->peer, NULL, &now->path, 1, &outcome, NULL) == MD_OK;
     }
     return NULL;
 }

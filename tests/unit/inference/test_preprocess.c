@@ -283,12 +283,59 @@ static void test_quality(void **state)
     md_raster_finish(&r);
 }
 
+/* A plane, value 2 x + 3 y at the centre of pixel (x, y), is resized without error away from
+ * its borders; so the same tensor must come of a picture that holds each fourth sample alone.
+ */
+static void test_smaller_decode(void **state)
+{
+    (void)state;
+    enum {
+        SIDE = 99,
+        FOURTH = 25,
+        TARGET = 11
+    };
+    md_raster whole, fourth;
+    assert_int_equal(md_raster_init(&whole, SIDE, SIDE, 1, NULL), MD_OK);
+    assert_int_equal(md_raster_init(&fourth, FOURTH, FOURTH, 1, NULL), MD_OK);
+    for (uint32_t y = 0; y < SIDE; y++) {
+        for (uint32_t x = 0; x < SIDE; x++) {
+            whole.values[y * SIDE + x] = (float)(2 * x + 3 * y);
+            if (x % 4 == 0 && y % 4 == 0) {
+                fourth.values[y / 4 * FOURTH + x / 4] = (float)(2 * x + 3 * y);
+            }
+        }
+    }
+    fourth.pixel_width_mm = fourth.pixel_height_mm = 4.0;
+    fourth.shift = 0.375;                   /* 0.5 - 0.5 / 4 */
+    fourth.short_x = fourth.short_y = 0.25; /* 25 - 99 / 4 */
+    for (int fit = MD_FIT_STRETCH; fit <= MD_FIT_LETTERBOX; fit++) {
+        const md_preprocess_options options = {
+            .fit = (md_fit)fit, .width = TARGET, .height = TARGET, .n_channels = 1, .std = {1}};
+        md_tensor a, b;
+        md_placement at, small;
+        md_error err;
+        assert_int_equal(md_preprocess(&whole, &options, &a, &at, NULL, &err), MD_OK);
+        assert_int_equal(md_preprocess(&fourth, &options, &b, &small, NULL, &err), MD_OK);
+        assert_near(small.width * 4, at.width, 1e-9);
+        assert_near(small.x * 4, at.x, 1e-9);
+        for (uint32_t y = 2; y < TARGET - 2; y++) {
+            for (uint32_t x = 2; x < TARGET - 2; x++) {
+                const float *in_whole = a.data, *in_fourth = b.data;
+                assert_near(in_whole[y * TARGET + x], in_fourth[y * TARGET + x], 1e-3);
+            }
+        }
+        md_tensor_finish(&a);
+        md_tensor_finish(&b);
+    }
+    md_raster_finish(&whole);
+    md_raster_finish(&fourth);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_resize),
-        cmocka_unit_test(test_crop),
-        cmocka_unit_test(test_wrong_options),
+        cmocka_unit_test(test_resize),        cmocka_unit_test(test_crop),
+        cmocka_unit_test(test_wrong_options), cmocka_unit_test(test_smaller_decode),
         cmocka_unit_test(test_quality),
     };
     return cmocka_run_group_tests_name("preprocess", tests, NULL, NULL);

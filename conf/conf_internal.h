@@ -1,0 +1,41 @@
+#ifndef MEDAID_CONF_CONF_INTERNAL_H
+#define MEDAID_CONF_CONF_INTERNAL_H
+
+/* What the files that make up the table of the configuration share. */
+
+#include "conf/conf.h"
+#include "conf/schema.h"
+
+/* The keys of a certificate; `at` is the md_conf_tls within the struct. */
+#define TLS_OWN_FIELDS(type_, at)                                                              \
+    {.key = "certificate",                                                                     \
+     .type = MD_SCHEMA_TEXT,                                                                   \
+     MD_SCHEMA_AT(type_, at.certificate),                                                      \
+     .required = true,                                                                         \
+     .least = 1,                                                                               \
+     .example = "tls/medaid.crt",                                                              \
+     .help = "medaid's certificate in PEM form, then the intermediate ones, if any; relative " \
+             "paths count from this file's folder."},                                          \
+    {                                                                                          \
+        .key = "private_key", .type = MD_SCHEMA_TEXT, MD_SCHEMA_AT(type_, at.private_key),     \
+        .required = true, .least = 1, .example = "tls/medaid.key",                             \
+        .help = "Its key in PEM form, without password; mode 0600."                            \
+    }
+
+/* The keys of `audit`, and what one of them alone cannot show. */
+extern const md_schema_field md_conf_audit_fields[];
+md_status md_conf_check_audit(const char *path, const md_conf *conf, md_error *err)
+    MD_NODISCARD;
+
+/* An entry of `destinations`, and what one of its keys alone cannot show. The check also turns
+ * the words of transfer_syntaxes into UIDs. */
+extern const md_schema_field md_conf_destination_item;
+md_status md_conf_check_destinations(const char *path, md_conf *conf, md_error *err)
+    MD_NODISCARD;
+
+/* Each returns NULL or what is expected. */
+const char *md_conf_check_host(const char *text);
+const char *md_conf_check_ae_title(const char *text);
+const char *md_conf_check_user(const char *text);
+
+#endif
