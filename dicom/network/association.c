@@ -16,6 +16,21 @@ enum {
     MIN_PEER_PDU_BYTES = 32, /* below, a command would be cut into crumbs: nobody means that */
 };
 
+/* A request to a service, from its command to its last response. */
+typedef struct service_call {
+    const md_scp_service *service; /* NULL: none */
+    bool is_ready;                 /* all of it is there */
+    bool is_running;               /* the service has it */
+    bool is_too_large, is_cancelled, is_answered;
+    uint8_t context_id;
+    md_command command;
+    uint8_t *command_bytes; /* owned: what command.attributes points into */
+    uint8_t *dataset;       /* owned */
+    size_t dataset_bytes, capacity_bytes;
+    md_status status; /* not MD_OK: the peer is gone or out of order, see why */
+    md_error why;
+} service_call;
+
 typedef struct association {
     const md_association_setup *setup;
     const md_scp_options *options;
@@ -30,10 +45,11 @@ typedef struct association {
     uint8_t context_id; /* of the message */
     bool have_command;  /* the command is complete, its dataset is awaited */
     md_command command;
-    bool storing; /* the dataset goes to `incoming`; else it is thrown away */
+    bool storing; /* the dataset goes to `incoming`; else to the service or thrown away */
     md_incoming incoming;
+    service_call call;
     uint64_t discarded_bytes;
-    unsigned n_stored, n_refused, n_echoes;
+    unsigned n_stored, n_refused, n_echoes, n_requests;
 } association;
 
 static void tell(const association *now, const char *event, const char *detail)
@@ -46,6 +62,9 @@ static void tell(const association *now, const char *event, const char *detail)
 /* Fail with what the A-ABORT will say. */
 #define fail_abort(now, abort_code, err, ...)                                                  \
     ((now)->abort = (abort_code), md_fail((err), MD_FORMAT, __VA_ARGS__))
+
+static const char unknown_operation[] =
+    "status 0x0211: an operation that its presentation context does not have";
 
 static md_status respond(association *now, uint16_t dimse_status, md_error *err)
 {
@@ -125,21 +144,113 @@ static md_status end_store(association *now, const md_context *context, md_error
     return respond(now, dimse_status, err);
 }
 
+static const md_service_class *find_class(const md_scp_service *service, const char *uid)
+{
+    for (size_t i = 0; i < service->n_classes; i++) {
+        if (strcmp(service->classes[i].sop_class_uid, uid) == 0) {
+            return &service->classes[i];
+        }
+    }
+    return NULL;
+}
+
+static const md_scp_service *find_service(const md_scp_options *options, const char *uid)
+{
+    for (size_t i = 0; i < options->n_services; i++) {
+        if (find_class(&options->services[i], uid) != NULL) {
+            return &options->services[i];
+        }
+    }
+    return NULL;
+}
+
+static bool is_service_field(uint16_t field)
+{
+    return field == MD_COMMAND_EVENT_REPORT_RQ || field == MD_COMMAND_GET_RQ ||
+           field == MD_COMMAND_SET_RQ || field == MD_COMMAND_ACTION_RQ ||
+           field == MD_COMMAND_CREATE_RQ || field == MD_COMMAND_FIND_RQ;
+}
+
+static void clear_call(service_call *call)
+{
+    md_free(call->command_bytes);
+    md_free(call->dataset);
+    memset(call, 0, sizeof *call);
+}
+
+/* now->command is for a service: keep it, and the bytes that it points into. */
+static md_status begin_call(association *now, const md_scp_service *service, md_error *err)
+{
+    service_call *call = &now->call;
+    call->command_bytes = md_malloc(now->command_size_bytes);
+    if (call->command_bytes == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for a request");
+    }
+    memcpy(call->command_bytes, now->command_bytes, now->command_size_bytes);
+    MD_TRY(md_command_parse(call->command_bytes, now->command_size_bytes, &call->command, err));
+    call->service = service;
+    call->context_id = now->context_id;
+    call->is_ready = !call->command.has_dataset;
+    return MD_OK;
+}
+
+/* Bytes of the dataset; false: they are not kept any more. */
+static bool add_to_call(service_call *call, const uint8_t *bytes, size_t n)
+{
+    if (n > MD_SERVICE_MAX_DATASET_BYTES - call->dataset_bytes) {
+        call->is_too_large = true;
+    }
+    size_t needed = call->dataset_bytes + n;
+    if (!call->is_too_large && needed > call->capacity_bytes) {
+        size_t capacity = needed < MD_SERVICE_MAX_DATASET_BYTES / 2
+                              ? 2 * needed
+                              : (size_t)MD_SERVICE_MAX_DATASET_BYTES;
+        uint8_t *grown = md_realloc(call->dataset, capacity);
+        call->is_too_large = grown == NULL;
+        call->dataset = grown != NULL ? grown : call->dataset;
+        call->capacity_bytes = grown != NULL ? capacity : call->capacity_bytes;
+    }
+    if (call->is_too_large) {
+        return false;
+    }
+    memcpy(call->dataset + call->dataset_bytes, bytes, n);
+    call->dataset_bytes += n;
+    return true;
+}
+
 /* A command set is complete. */
 static md_status take_command(association *now, const md_context *context, md_error *err)
 {
     now->abort = MD_ABORT_USER;
     MD_TRY(md_command_parse(now->command_bytes, now->command_size_bytes, &now->command, err));
     if (now->command.field == MD_COMMAND_CANCEL_RQ) {
-        return MD_OK; /* nothing here takes long enough to be cancelled */
+        /* for a request that is answered already it comes too late, which is no fault */
+        if (now->call.service != NULL &&
+            now->command.message_id == now->call.command.message_id) {
+            now->call.is_cancelled = true;
+        }
+        if (now->command.has_dataset) {
+            return fail_abort(now, MD_ABORT_USER, err, "a C-CANCEL with a dataset");
+        }
+        return MD_OK;
+    }
+    if (now->call.service != NULL) {
+        return fail_abort(now, MD_ABORT_USER, err,
+                          "a request before the last one was answered");
     }
     if ((now->command.field & MD_COMMAND_RESPONSE) != 0) {
         return fail_abort(now, MD_ABORT_USER, err, "the peer sent a response to no request");
     }
+    const md_scp_service *service = find_service(now->options, context->abstract_syntax);
+    if (service != NULL && is_service_field(now->command.field)) {
+        now->have_command = now->command.has_dataset;
+        now->discarded_bytes = 0;
+        return begin_call(now, service, err);
+    }
     if (now->command.has_dataset) {
         now->have_command = true;
         now->discarded_bytes = 0;
-        if (now->command.field == MD_COMMAND_STORE_RQ) {
+        if (now->command.field == MD_COMMAND_STORE_RQ && service == NULL) {
             begin_store(now, context);
         }
         return MD_OK;
@@ -148,10 +259,9 @@ static md_status take_command(association *now, const md_context *context, md_er
         now->n_echoes++;
         return respond(now, MD_DIMSE_SUCCESS, err);
     }
-    bool is_store = now->command.field == MD_COMMAND_STORE_RQ;
+    bool is_store = now->command.field == MD_COMMAND_STORE_RQ && service == NULL;
     tell(now, "object_refused",
-         is_store ? "status 0x0212: a C-STORE request without a dataset"
-                  : "status 0x0211: neither C-ECHO nor C-STORE");
+         is_store ? "status 0x0212: a C-STORE request without a dataset" : unknown_operation);
     now->n_refused++;
     return respond(now, is_store ? MD_DIMSE_MISTYPED : MD_DIMSE_UNRECOGNISED_OPERATION, err);
 }
@@ -160,10 +270,14 @@ static md_status take_command(association *now, const md_context *context, md_er
 static md_status take_dataset(association *now, const md_context *context, md_error *err)
 {
     now->have_command = false;
+    if (now->call.service != NULL) {
+        now->call.is_ready = true;
+        return MD_OK;
+    }
     if (now->storing) {
         return end_store(now, context, err);
     }
-    tell(now, "object_refused", "status 0x0211: neither C-ECHO nor C-STORE");
+    tell(now, "object_refused", unknown_operation);
     now->n_refused++;
     return respond(now, MD_DIMSE_UNRECOGNISED_OPERATION, err);
 }
@@ -182,6 +296,9 @@ static md_status add_fragment(association *now, bool is_command, const uint8_t *
     }
     if (now->storing) {
         md_incoming_add(&now->incoming, bytes, n);
+    }
+    if (now->call.service != NULL && add_to_call(&now->call, bytes, n)) {
+        return MD_OK;
     }
     if (!now->storing || now->incoming.fd < 0) {
         /* a refused object is read to its end so that the association lives on, within reason
@@ -282,6 +399,112 @@ static md_status wait_for_message(association *now, md_error *err)
     return status;
 }
 
+static md_status take_pdu(association *now, md_error *err);
+
+struct md_dimse_responder {
+    association *now;
+};
+
+md_status md_dimse_respond(md_dimse_responder *responder, const md_dimse_answer *answer,
+                           md_error *err)
+{
+    association *now = responder->now;
+    service_call *call = &now->call;
+    if (call->status != MD_OK) {
+        return md_fail(err, call->status, "%s", call->why.msg);
+    }
+    if (call->is_answered) {
+        return md_fail(err, MD_INVALID_ARG, "the request has its last response already");
+    }
+    uint8_t bytes[MD_COMMAND_WRITE_BYTES];
+    bool has_dataset = answer->dataset != NULL;
+    md_command response = call->command;
+    response.field = call->command.field | MD_COMMAND_RESPONSE;
+    response.dataset_type = has_dataset ? 0 : MD_COMMAND_NO_DATASET;
+    response.status = answer->status;
+    if (answer->sop_instance_uid != NULL) {
+        snprintf(response.sop_instance_uid, sizeof response.sop_instance_uid, "%s",
+                 answer->sop_instance_uid);
+    }
+    snprintf(response.comment, sizeof response.comment, "%s",
+             answer->comment != NULL ? answer->comment : "");
+    call->is_answered =
+        answer->status != MD_DIMSE_PENDING && answer->status != MD_DIMSE_PENDING_UNMATCHED;
+    md_wire_begin(now->wire);
+    call->status = md_wire_write_command(now->wire, call->context_id, bytes,
+                                         md_command_write(&response, bytes),
+                                         now->peer->max_pdu_bytes, &call->why);
+    if (call->status == MD_OK && has_dataset) {
+        call->status =
+            md_wire_write_dataset(now->wire, call->context_id, answer->dataset,
+                                  answer->dataset_bytes, now->peer->max_pdu_bytes, &call->why);
+    }
+    return call->status == MD_OK ? MD_OK : md_fail(err, call->status, "%s", call->why.msg);
+}
+
+bool md_dimse_is_cancelled(md_dimse_responder *responder)
+{
+    association *now = responder->now;
+    service_call *call = &now->call;
+    while (call->status == MD_OK && !call->is_cancelled && !now->released &&
+           md_wire_wait(now->wire, 0, -1, NULL) == MD_OK) {
+        call->status = take_pdu(now, &call->why);
+    }
+    return call->status != MD_OK || call->is_cancelled || now->released;
+}
+
+/* Have the service answer the request that is complete. */
+static md_status serve_call(association *now, md_error *err)
+{
+    service_call *call = &now->call;
+    const md_context *context = find_context(now, call->context_id);
+    const md_command *command = &call->command;
+    md_dimse_responder responder = {now};
+    bool peer_is_scp = false;
+    for (unsigned i = 0; i < now->peer->n_roles; i++) {
+        const md_role *role = &now->peer->roles[i];
+        peer_is_scp |= role->scp && strcmp(role->sop_class_uid, context->abstract_syntax) == 0;
+    }
+    const md_dimse_request request = {
+        .field = command->field,
+        .message_id = command->message_id,
+        .abstract_syntax = context->abstract_syntax,
+        .sop_class_uid = command->sop_class_uid,
+        .sop_instance_uid = command->sop_instance_uid,
+        .has_number = command->has_number,
+        .number = command->number,
+        .attributes = command->attributes,
+        .n_attributes = command->n_attributes,
+        .has_dataset = command->has_dataset,
+        .dataset = call->dataset,
+        .dataset_bytes = call->dataset_bytes,
+        .encoding = md_transfer_syntax_encoding(context->transfer_syntax),
+        .peer_is_scp = peer_is_scp,
+        .calling_ae = now->peer->calling_ae,
+        .called_ae = now->peer->called_ae,
+        .peer_address = now->setup->peer_address,
+    };
+    call->is_running = true;
+    now->n_requests++;
+    if (!call->is_too_large) {
+        call->service->on_request(call->service->context, &request, &responder);
+    }
+    if (call->status == MD_OK && !call->is_answered) {
+        const md_dimse_answer answer = {.status = call->is_too_large
+                                                      ? MD_DIMSE_RESOURCE_LIMITATION
+                                                      : MD_DIMSE_PROCESSING_FAILURE};
+        (void)!md_dimse_respond(&responder, &answer, NULL);
+    }
+    /* the service may have waited for the disk: that is not the peer's time */
+    md_wire_begin(now->wire);
+    md_status status = call->status;
+    if (status != MD_OK) {
+        status = md_fail(err, status, "%s", call->why.msg);
+    }
+    clear_call(call);
+    return status;
+}
+
 /* One PDU of the established association. */
 static md_status take_pdu(association *now, md_error *err)
 {
@@ -304,7 +527,9 @@ static md_status take_pdu(association *now, md_error *err)
                               (unsigned long)length);
         }
         now->pdu_left_bytes = length;
-        return take_data_pdu(now, err);
+        MD_TRY(take_data_pdu(now, err));
+        /* within a call, this was a C-CANCEL */
+        return now->call.is_ready && !now->call.is_running ? serve_call(now, err) : MD_OK;
     case MD_PDU_RELEASE_RQ:
     case MD_PDU_ABORT:
         if (length != sizeof rest) {
@@ -333,14 +558,42 @@ static md_status take_pdu(association *now, md_error *err)
     }
 }
 
+static uint8_t judge(const void *judge_context, const char *abstract_syntax,
+                     const char *transfer_syntax)
+{
+    if (find_service(judge_context, abstract_syntax) == NULL) {
+        return md_sop_judge(abstract_syntax, transfer_syntax);
+    }
+    bool is_plain = strcmp(transfer_syntax, MD_UID_IMPLICIT_LITTLE) == 0 ||
+                    strcmp(transfer_syntax, MD_UID_EXPLICIT_LITTLE) == 0;
+    return is_plain ? MD_CONTEXT_ACCEPTED : MD_CONTEXT_TRANSFER_REFUSED;
+}
+
+/* Keep of the proposed roles those of services, as far as they go; what is not answered has the
+ * default roles. */
+static void settle_roles(association *now)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < now->peer->n_roles; i++) {
+        md_role role = now->peer->roles[i];
+        const md_scp_service *service = find_service(now->options, role.sop_class_uid);
+        if (service != NULL) {
+            const md_service_class *class = find_class(service, role.sop_class_uid);
+            role.scp = role.scp && class != NULL && class->peer_may_be_scp;
+            now->peer->roles[n++] = role;
+        }
+    }
+    now->peer->n_roles = n;
+}
+
 /* Answer the request; *ret_established is false when it was refused properly. */
 static md_status negotiate(association *now, bool *ret_established, md_error *err)
 {
     md_reject reject = MD_REJECT_NONE;
     const md_association_setup *setup = now->setup;
     now->abort = MD_ABORT_INVALID_PARAMETER;
-    MD_TRY(md_pdu_parse_request(setup->request, setup->request_bytes, md_sop_judge, now->peer,
-                                &reject, err));
+    MD_TRY(md_pdu_parse_request(setup->request, setup->request_bytes, judge, now->options,
+                                now->peer, &reject, err));
     if (now->peer->max_pdu_bytes != 0 && now->peer->max_pdu_bytes < MIN_PEER_PDU_BYTES) {
         return md_fail(err, MD_FORMAT, "the peer takes PDUs of %lu bytes only",
                        (unsigned long)now->peer->max_pdu_bytes);
@@ -369,12 +622,13 @@ static md_status negotiate(association *now, bool *ret_established, md_error *er
         return md_wire_write(now->wire, bytes, sizeof bytes, err);
     }
     enum {
-        ACCEPT_BYTES = 16 * 1024 /* 128 contexts of at most 76 bytes, and the rest */
+        ACCEPT_BYTES = 16 * 1024 /* 128 contexts of 76 bytes, 32 roles of 72, and the rest */
     };
     uint8_t *accept = md_malloc(ACCEPT_BYTES);
     if (accept == NULL) {
         return md_fail(err, MD_NOMEM, "no memory for an association");
     }
+    settle_roles(now);
     size_t n = md_pdu_write_accept(now->peer, now->options->max_pdu_bytes, setup->request,
                                    accept, ACCEPT_BYTES);
     md_status status = md_wire_write(now->wire, accept, n, err);
@@ -427,10 +681,12 @@ void md_association_serve(const md_association_setup *setup, md_wire *wire)
     }
     if (established) {
         char detail[96];
-        snprintf(detail, sizeof detail, "%u objects stored, %u refused, %u echoes",
-                 now.n_stored, now.n_refused, now.n_echoes);
+        snprintf(detail, sizeof detail,
+                 "%u objects stored, %u refused, %u echoes, %u other requests", now.n_stored,
+                 now.n_refused, now.n_echoes, now.n_requests);
         tell(&now, "association_done", detail);
     }
+    clear_call(&now.call);
     md_free(now.peer);
     md_free(now.command_bytes);
     md_wire_linger(wire, LINGER_MS);

@@ -17,6 +17,7 @@ enum {
     ITEM_USER_INFORMATION = 0x50,
     ITEM_MAX_LENGTH = 0x51,
     ITEM_IMPLEMENTATION_CLASS = 0x52,
+    ITEM_ROLE = 0x54,
     ITEM_IMPLEMENTATION_VERSION = 0x55,
 };
 
@@ -48,6 +49,24 @@ static md_status next_item(items *at, md_error *err)
     return MD_OK;
 }
 
+/* UID length, UID, SCU role, SCP role: PS3.7 table D.3-9. A malformed one is as good as none.
+ */
+static void parse_role(const uint8_t *bytes, size_t size_bytes, md_associate *associate)
+{
+    if (size_bytes < 4 || associate->n_roles == MD_PDU_MAX_ROLES) {
+        return;
+    }
+    size_t uid_bytes = md_get_be16(bytes);
+    md_role *role = &associate->roles[associate->n_roles];
+    if (uid_bytes != size_bytes - 4 ||
+        !md_uid_copy(bytes + 2, uid_bytes, role->sop_class_uid)) {
+        return;
+    }
+    role->scu = bytes[2 + uid_bytes] == 1;
+    role->scp = bytes[3 + uid_bytes] == 1;
+    associate->n_roles++;
+}
+
 static md_status parse_user_information(const uint8_t *bytes, size_t size_bytes,
                                         md_associate *associate, md_error *err)
 {
@@ -62,6 +81,8 @@ static md_status parse_user_information(const uint8_t *bytes, size_t size_bytes,
             associate->max_pdu_bytes = md_get_be32(at.body);
         } else if (at.type == ITEM_IMPLEMENTATION_CLASS) {
             (void)md_uid_copy(at.body, at.size_bytes, associate->implementation_class_uid);
+        } else if (at.type == ITEM_ROLE) {
+            parse_role(at.body, at.size_bytes, associate);
         }
     }
     return MD_OK;
@@ -69,7 +90,7 @@ static md_status parse_user_information(const uint8_t *bytes, size_t size_bytes,
 
 /* The sub-items of a proposed presentation context. */
 static md_status parse_proposal(const uint8_t *bytes, size_t size_bytes, md_context_judge judge,
-                                md_context *context, md_error *err)
+                                const void *judge_context, md_context *context, md_error *err)
 {
     items at = {.bytes = bytes, .left_bytes = size_bytes};
     unsigned n_abstract = 0, n_transfer = 0;
@@ -89,7 +110,8 @@ static md_status parse_proposal(const uint8_t *bytes, size_t size_bytes, md_cont
             }
             context->result = MD_CONTEXT_TRANSFER_REFUSED;
             if (is_uid) {
-                context->result = judge(context->abstract_syntax, transfer_syntax);
+                context->result =
+                    judge(judge_context, context->abstract_syntax, transfer_syntax);
             }
             if (context->result == MD_CONTEXT_ACCEPTED) {
                 memcpy(context->transfer_syntax, transfer_syntax, sizeof transfer_syntax);
@@ -145,8 +167,8 @@ static md_status parse_fixed(const uint8_t *body, size_t size_bytes, md_associat
 }
 
 md_status md_pdu_parse_request(const uint8_t *body, size_t size_bytes, md_context_judge judge,
-                               md_associate *ret_associate, md_reject *ret_reject,
-                               md_error *err)
+                               const void *judge_context, md_associate *ret_associate,
+                               md_reject *ret_reject, md_error *err)
 {
     MD_TRY(parse_fixed(body, size_bytes, ret_associate, err));
     items at = {.bytes = body + FIXED_BYTES, .left_bytes = size_bytes - FIXED_BYTES};
@@ -160,7 +182,8 @@ md_status md_pdu_parse_request(const uint8_t *body, size_t size_bytes, md_contex
         } else if (at.type == ITEM_CONTEXT_RQ) {
             md_context *context = NULL;
             MD_TRY(add_context(&at, ret_associate, &context, err));
-            MD_TRY(parse_proposal(at.body + 4, at.size_bytes - 4, judge, context, err));
+            MD_TRY(parse_proposal(at.body + 4, at.size_bytes - 4, judge, judge_context, context,
+                                  err));
         } else if (at.type == ITEM_USER_INFORMATION) {
             MD_TRY(parse_user_information(at.body, at.size_bytes, ret_associate, err));
         }
@@ -255,7 +278,18 @@ static void put_text_item(writer *out, uint8_t type, const char *text)
     end_item(out, start);
 }
 
-static void put_user_information(writer *out, uint32_t max_pdu_bytes)
+static void put_role(writer *out, const md_role *role)
+{
+    const uint8_t roles[2] = {role->scu, role->scp};
+    size_t start = begin_item(out, ITEM_ROLE);
+    put_be16(out, (uint16_t)strlen(role->sop_class_uid));
+    put(out, role->sop_class_uid, strlen(role->sop_class_uid));
+    put(out, roles, sizeof roles);
+    end_item(out, start);
+}
+
+static void put_user_information(writer *out, const md_associate *associate,
+                                 uint32_t max_pdu_bytes)
 {
     size_t start = begin_item(out, ITEM_USER_INFORMATION);
     uint8_t length[4];
@@ -264,6 +298,9 @@ static void put_user_information(writer *out, uint32_t max_pdu_bytes)
     put(out, length, sizeof length);
     end_item(out, inner);
     put_text_item(out, ITEM_IMPLEMENTATION_CLASS, MD_IMPLEMENTATION_CLASS_UID);
+    for (unsigned i = 0; i < associate->n_roles; i++) {
+        put_role(out, &associate->roles[i]);
+    }
     put_text_item(out, ITEM_IMPLEMENTATION_VERSION, MD_IMPLEMENTATION_VERSION);
     end_item(out, start);
 }
@@ -305,7 +342,7 @@ size_t md_pdu_write_request(const md_associate *associate, uint8_t *ret_bytes, s
         put_text_item(&out, ITEM_TRANSFER_SYNTAX, context->transfer_syntax);
         end_item(&out, start);
     }
-    put_user_information(&out, associate->max_pdu_bytes);
+    put_user_information(&out, associate, associate->max_pdu_bytes);
     return finish_pdu(&out);
 }
 
@@ -330,7 +367,7 @@ size_t md_pdu_write_accept(const md_associate *associate, uint32_t own_max_pdu_b
                       accepted ? context->transfer_syntax : MD_UID_IMPLICIT_LITTLE);
         end_item(&out, start);
     }
-    put_user_information(&out, own_max_pdu_bytes);
+    put_user_information(&out, associate, own_max_pdu_bytes);
     return finish_pdu(&out);
 }
 

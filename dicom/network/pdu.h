@@ -23,6 +23,7 @@ enum {
     MD_PDV_HEADER_BYTES = 6, /* length, context id, message control header */
     MD_PDU_SHORT_BYTES = 10, /* every reject, release and abort, with its header */
     MD_PDU_MAX_CONTEXTS = 128,
+    MD_PDU_MAX_ROLES = 32, /* kept; further ones are read as not negotiated */
     /* 128 contexts of 40 transfer syntaxes each need 180 KiB */
     MD_PDU_ASSOCIATE_MAX_BYTES = 256 * 1024,
 
@@ -58,27 +59,39 @@ typedef struct md_context {
     char transfer_syntax[MD_UID_BYTES];
 } md_context;
 
+/* SCP/SCU role selection, PS3.7 D.3.3.4: which roles the requestor of the association may take.
+ * Without one it is the SCU. */
+typedef struct md_role {
+    char sop_class_uid[MD_UID_BYTES];
+    bool scu, scp;
+} md_role;
+
 typedef struct md_associate {
     char called_ae[MD_AE_BYTES], calling_ae[MD_AE_BYTES];
     uint32_t max_pdu_bytes; /* what the peer takes; 0: no limit */
     char implementation_class_uid[MD_UID_BYTES];
     unsigned n_contexts;
     md_context contexts[MD_PDU_MAX_CONTEXTS];
+    unsigned n_roles;
+    md_role roles[MD_PDU_MAX_ROLES];
 } md_associate;
 
 /* One of MD_CONTEXT_* for a proposed pair. */
-typedef uint8_t (*md_context_judge)(const char *abstract_syntax, const char *transfer_syntax);
+typedef uint8_t (*md_context_judge)(const void *judge_context, const char *abstract_syntax,
+                                    const char *transfer_syntax);
 
 /* The body (after the header) of an A-ASSOCIATE-RQ. Each context gets the first of its transfer
  * syntaxes that `judge` accepts, else the last refusal. *ret_reject names why the request as a
- * whole must be refused, MD_REJECT_NONE when not. Unknown items and everything else in the user
- * information (asynchronous window, roles, extended negotiation, user identity) is skipped,
- * which PS3.7 D.3 defines as "not supported". MD_FORMAT: it is no A-ASSOCIATE-RQ. */
+ * whole must be refused, MD_REJECT_NONE when not. Of the user information, roles are kept as
+ * they are proposed. Unknown items and everything else in it (asynchronous window, extended
+ * negotiation, user identity) is skipped, which PS3.7 D.3 defines as "not supported".
+ * MD_FORMAT: it is no A-ASSOCIATE-RQ. */
 md_status md_pdu_parse_request(const uint8_t *body, size_t size_bytes, md_context_judge judge,
-                               md_associate *ret_associate, md_reject *ret_reject,
-                               md_error *err) MD_NOEXCEPT MD_NODISCARD;
+                               const void *judge_context, md_associate *ret_associate,
+                               md_reject *ret_reject, md_error *err) MD_NOEXCEPT MD_NODISCARD;
 
-/* The body of an A-ASSOCIATE-AC; contexts hold id, result and transfer syntax. */
+/* The body of an A-ASSOCIATE-AC; contexts hold id, result and transfer syntax, roles what the
+ * acceptor has answered. */
 md_status md_pdu_parse_accept(const uint8_t *body, size_t size_bytes,
                               md_associate *ret_associate, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;

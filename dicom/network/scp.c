@@ -204,6 +204,11 @@ static md_status check_options(const md_scp_options *options, md_error *err)
     if (options->max_object_bytes == 0) {
         return md_fail(err, MD_INVALID_ARG, "objects of 0 bytes at most");
     }
+    for (size_t i = 0; i < options->n_services; i++) {
+        if (options->services[i].on_request == NULL) {
+            return md_fail(err, MD_INVALID_ARG, "a service without a callback");
+        }
+    }
     if (strlen(options->spool_folder) >= SPOOL_PATH_BYTES) {
         return md_fail(err, MD_INVALID_ARG, "the spool folder's name is longer than %d bytes",
                        SPOOL_PATH_BYTES - 1);

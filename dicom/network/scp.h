@@ -1,10 +1,10 @@
 #ifndef MEDAID_DICOM_NETWORK_SCP_H
 #define MEDAID_DICOM_NETWORK_SCP_H
 
-/* Storage and Verification SCP: the protocol only, PS3.8 and the C-ECHO and C-STORE of PS3.7,
- * over plain TCP. What happens to an object is the caller's policy, told by a callback. The
- * listener owns an accept loop and a bounded pool of threads; a client that stays silent, lies
- * or sends garbage costs only itself.
+/* Storage and Verification SCP, and whatever service is plugged in (service.h): the protocol
+ * only, PS3.8 and PS3.7, over TCP or TLS. What happens to an object is the caller's policy,
+ * told by a callback. The listener owns an accept loop and a bounded pool of threads; a client
+ * that stays silent, lies or sends garbage costs only itself.
  *
  * Taken are all storage classes of PS3.6 in every transfer syntax that medaid reads (sop.h); of
  * the proposed syntaxes the first of these. Not offered: asynchronous operations, roles,
@@ -17,6 +17,7 @@
  * association goes on. */
 
 #include "dicom/network/callers.h"
+#include "dicom/network/service.h"
 #include "dicom/network/tls.h"
 
 #ifdef __cplusplus
@@ -56,6 +57,9 @@ typedef struct md_scp_options {
     const md_caller *allowed_callers;
     unsigned n_allowed_callers;
     const md_tls_options *tls; /* NULL: plain. The files are read at the start */
+    /* Borrowed, with all they point to, until md_scp_stop. */
+    const md_scp_service *services;
+    size_t n_services;
     /* Called on a pool thread, several at once. Returns the DIMSE status of the C-STORE-RSP; it
      * is sent only after the return. PS3.7 C, PS3.4 B.2.3. */
     uint16_t (*on_object)(void *context, const md_scp_object *object);

@@ -242,14 +242,22 @@ md_status md_wire_write(md_wire *wire, const void *bytes, size_t n, md_error *er
     return MD_OK;
 }
 
-md_status md_wire_write_command(md_wire *wire, uint8_t context_id, const uint8_t *bytes,
-                                size_t n, uint32_t max_pdu_bytes, md_error *err)
+/* Head and body of a PDU go out in one write. */
+enum {
+    PDV_BODY_BYTES = 16 * 1024
+};
+
+/* One message part in as many PDUs as it needs; `flags` is MD_PDV_COMMAND or 0. */
+static md_status write_part(md_wire *wire, uint8_t context_id, unsigned flags,
+                            const uint8_t *bytes, size_t n, uint32_t max_pdu_bytes,
+                            md_error *err)
 {
-    uint8_t pdu[MD_PDU_HEADER_BYTES + MD_PDV_HEADER_BYTES + MD_COMMAND_WRITE_BYTES];
-    size_t room = MD_COMMAND_WRITE_BYTES;
+    uint8_t pdu[MD_PDU_HEADER_BYTES + MD_PDV_HEADER_BYTES + PDV_BODY_BYTES];
+    size_t room = PDV_BODY_BYTES;
     if (max_pdu_bytes != 0 && max_pdu_bytes < room + MD_PDV_HEADER_BYTES) {
         room = max_pdu_bytes - MD_PDV_HEADER_BYTES;
     }
+    room -= room % 2; /* fragments are of even length: PS3.8 annex F */
     do {
         size_t part = n < room ? n : room;
         pdu[0] = MD_PDU_DATA;
@@ -257,13 +265,25 @@ md_status md_wire_write_command(md_wire *wire, uint8_t context_id, const uint8_t
         md_put_be32(pdu + 2, (uint32_t)(part + MD_PDV_HEADER_BYTES));
         md_put_be32(pdu + 6, (uint32_t)(part + 2));
         pdu[10] = context_id;
-        pdu[11] = (uint8_t)(MD_PDV_COMMAND | (part == n ? MD_PDV_LAST : 0));
+        pdu[11] = (uint8_t)(flags | (part == n ? MD_PDV_LAST : 0));
         memcpy(pdu + 12, bytes, part);
         MD_TRY(md_wire_write(wire, pdu, part + 12, err));
         bytes += part;
         n -= part;
     } while (n > 0);
     return MD_OK;
+}
+
+md_status md_wire_write_command(md_wire *wire, uint8_t context_id, const uint8_t *bytes,
+                                size_t n, uint32_t max_pdu_bytes, md_error *err)
+{
+    return write_part(wire, context_id, MD_PDV_COMMAND, bytes, n, max_pdu_bytes, err);
+}
+
+md_status md_wire_write_dataset(md_wire *wire, uint8_t context_id, const uint8_t *bytes,
+                                size_t n, uint32_t max_pdu_bytes, md_error *err)
+{
+    return write_part(wire, context_id, 0, bytes, n, max_pdu_bytes, err);
 }
 
 void md_wire_linger(md_wire *wire, unsigned linger_ms)

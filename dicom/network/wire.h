@@ -74,8 +74,11 @@ md_status md_wire_read(md_wire *wire, void *ret_bytes, size_t n, md_error *err)
 md_status md_wire_write(md_wire *wire, const void *bytes, size_t n, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;
 /* P-DATA-TF PDUs of at most max_pdu_bytes (0: no limit, else at least 8) that carry a command
- * as one message. */
+ * or, from memory, a dataset. */
 md_status md_wire_write_command(md_wire *wire, uint8_t context_id, const uint8_t *bytes,
+                                size_t n, uint32_t max_pdu_bytes, md_error *err)
+    MD_NOEXCEPT MD_NODISCARD;
+md_status md_wire_write_dataset(md_wire *wire, uint8_t context_id, const uint8_t *bytes,
                                 size_t n, uint32_t max_pdu_bytes, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;
 

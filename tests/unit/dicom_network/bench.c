@@ -23,6 +23,13 @@
 
 #include <cmocka.h>
 
+uint8_t test_judge(const void *context, const char *abstract_syntax,
+                   const char *transfer_syntax)
+{
+    (void)context;
+    return md_sop_judge(abstract_syntax, transfer_syntax);
+}
+
 void test_dataset_init(test_dataset *dataset, md_encoding encoding, size_t capacity)
 {
     *dataset = (test_dataset){.encoding = encoding, .capacity = capacity};

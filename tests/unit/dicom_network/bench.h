@@ -9,6 +9,10 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+/* md_sop_judge for md_pdu_parse_request. */
+uint8_t test_judge(const void *context, const char *abstract_syntax,
+                   const char *transfer_syntax);
+
 /* A dataset in the making. */
 typedef struct test_dataset {
     md_encoding encoding;

@@ -166,7 +166,8 @@ static void test_request_round_trip(void **state)
     assert_int_equal(bytes[0], MD_PDU_ASSOCIATE_RQ);
     assert_int_equal(md_get_be32(bytes + 2), n - 6);
     assert_int_equal(
-        md_pdu_parse_request(bytes + 6, n - 6, md_sop_judge, &parsed, &reject, NULL), MD_OK);
+        md_pdu_parse_request(bytes + 6, n - 6, test_judge, NULL, &parsed, &reject, NULL),
+        MD_OK);
     assert_int_equal(reject, MD_REJECT_NONE);
     assert_string_equal(parsed.called_ae, "MEDAID");
     assert_string_equal(parsed.calling_ae, "CT 1");
@@ -186,7 +187,7 @@ static void test_request_round_trip(void **state)
         uint8_t *exact = malloc(cut + 1);
         memcpy(exact, bytes + 6, cut);
         md_status status =
-            md_pdu_parse_request(exact, cut, md_sop_judge, &parsed, &reject, NULL);
+            md_pdu_parse_request(exact, cut, test_judge, NULL, &parsed, &reject, NULL);
         assert_true(status == MD_OK || status == MD_FORMAT);
         assert_true(status == MD_FORMAT || cut > 100);
         free(exact);
@@ -202,26 +203,26 @@ static void test_request_refusals(void **state)
     size_t n = make_request(&request, bytes, sizeof bytes);
     uint8_t *body = bytes + 6;
     body[1] = 2; /* protocol version 2 only */
-    assert_int_equal(md_pdu_parse_request(body, n - 6, md_sop_judge, &parsed, &reject, NULL),
-                     MD_OK);
+    assert_int_equal(
+        md_pdu_parse_request(body, n - 6, test_judge, NULL, &parsed, &reject, NULL), MD_OK);
     assert_int_equal(reject, MD_REJECT_PROTOCOL_VERSION);
     body[1] = 1;
     body[68 + 4] = '9'; /* application context name */
-    assert_int_equal(md_pdu_parse_request(body, n - 6, md_sop_judge, &parsed, &reject, NULL),
-                     MD_OK);
+    assert_int_equal(
+        md_pdu_parse_request(body, n - 6, test_judge, NULL, &parsed, &reject, NULL), MD_OK);
     assert_int_equal(reject, MD_REJECT_APPLICATION_CONTEXT);
     request.contexts[1].id = 1; /* the same id twice */
     n = md_pdu_write_request(&request, bytes, sizeof bytes);
-    assert_int_equal(md_pdu_parse_request(body, n - 6, md_sop_judge, &parsed, &reject, NULL),
-                     MD_FORMAT);
+    assert_int_equal(
+        md_pdu_parse_request(body, n - 6, test_judge, NULL, &parsed, &reject, NULL), MD_FORMAT);
     request.contexts[1].id = 2; /* even */
     n = md_pdu_write_request(&request, bytes, sizeof bytes);
-    assert_int_equal(md_pdu_parse_request(body, n - 6, md_sop_judge, &parsed, &reject, NULL),
-                     MD_FORMAT);
+    assert_int_equal(
+        md_pdu_parse_request(body, n - 6, test_judge, NULL, &parsed, &reject, NULL), MD_FORMAT);
     request.n_contexts = 0;
     n = md_pdu_write_request(&request, bytes, sizeof bytes);
-    assert_int_equal(md_pdu_parse_request(body, n - 6, md_sop_judge, &parsed, &reject, NULL),
-                     MD_FORMAT);
+    assert_int_equal(
+        md_pdu_parse_request(body, n - 6, test_judge, NULL, &parsed, &reject, NULL), MD_FORMAT);
     uint8_t rejection[MD_PDU_SHORT_BYTES];
     md_pdu_write_reject(MD_REJECT_LOCAL_LIMIT, rejection);
     static const uint8_t expected[] = {3, 0, 0, 0, 0, 4, 0, 2, 3, 2};
@@ -252,7 +253,7 @@ static void test_request_fuzz(void **state)
             mutated[random_next() % size] = (uint8_t)random_next();
         }
         md_status status =
-            md_pdu_parse_request(mutated, size, md_sop_judge, &parsed, &reject, NULL);
+            md_pdu_parse_request(mutated, size, test_judge, NULL, &parsed, &reject, NULL);
         assert_true(status == MD_OK || status == MD_FORMAT);
         assert_true(parsed.n_contexts <= MD_PDU_MAX_CONTEXTS || status != MD_OK);
         status = md_pdu_parse_accept(mutated, size, &parsed, NULL);
@@ -277,7 +278,8 @@ static void test_accept_of_many_contexts(void **state)
     }
     size_t n = md_pdu_write_request(&request, bytes, sizeof bytes);
     assert_int_equal(
-        md_pdu_parse_request(bytes + 6, n - 6, md_sop_judge, &parsed, &reject, NULL), MD_OK);
+        md_pdu_parse_request(bytes + 6, n - 6, test_judge, NULL, &parsed, &reject, NULL),
+        MD_OK);
     size_t n_answer = md_pdu_write_accept(&parsed, 65536, bytes + 6, answer, sizeof answer);
     assert_true(n_answer > 0);
     assert_int_equal(md_pdu_parse_accept(answer + 6, n_answer - 6, &accepted, NULL), MD_OK);
