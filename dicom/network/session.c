@@ -139,6 +139,7 @@ void md_session_end(md_session *now, bool is_good)
     memset(&now->wire, 0, sizeof now->wire);
     now->wire.fd = -1;
     now->own.n_contexts = 0;
+    now->own.n_roles = 0;
     now->peer.n_contexts = 0;
 }
 
@@ -219,6 +220,22 @@ static md_status read_response_pdu(md_session *now, uint32_t pdu_bytes, uint8_t 
     return MD_OK;
 }
 
+md_status md_session_read_data_header(md_session *now, uint32_t *ret_length, md_error *err)
+{
+    uint8_t type = 0;
+    uint32_t length = 0;
+    MD_TRY(read_header(now, &type, &length, err));
+    if (type != MD_PDU_DATA) {
+        return read_refusal(now, type, length, err);
+    }
+    if (length == 0 || length > MD_SESSION_MAX_PDU_BYTES) {
+        return md_fail(err, MD_NETWORK, "the peer's data PDU claims %lu bytes",
+                       (unsigned long)length);
+    }
+    *ret_length = length;
+    return MD_OK;
+}
+
 /* Wait for the response to `request`. */
 md_status md_session_read_response(md_session *now, const md_command *request,
                                    uint16_t *ret_status, md_error *err)
@@ -228,16 +245,8 @@ md_status md_session_read_response(md_session *now, const md_command *request,
     bool is_last = false;
     md_wire_begin(&now->wire);
     while (!is_last) {
-        uint8_t type = 0;
         uint32_t length = 0;
-        MD_TRY(read_header(now, &type, &length, err));
-        if (type != MD_PDU_DATA) {
-            return read_refusal(now, type, length, err);
-        }
-        if (length == 0 || length > MD_SESSION_MAX_PDU_BYTES) {
-            return md_fail(err, MD_NETWORK, "the peer's data PDU claims %lu bytes",
-                           (unsigned long)length);
-        }
+        MD_TRY(md_session_read_data_header(now, &length, err));
         MD_TRY(read_response_pdu(now, length, now->buffer, &used, &is_last, err));
     }
     md_status status = md_command_parse(now->buffer, used, &response, err);

@@ -59,6 +59,10 @@ size_t md_session_room(const md_session *session) MD_NOEXCEPT;
 md_status md_session_write_buffer(md_session *session, uint8_t context_id, size_t n,
                                   bool is_last, md_error *err) MD_NOEXCEPT MD_NODISCARD;
 
+/* Read the header of a P-DATA-TF PDU: *ret_length bytes of it follow. MD_NETWORK, MD_BUSY for
+ * anything else. */
+md_status md_session_read_data_header(md_session *session, uint32_t *ret_length, md_error *err)
+    MD_NOEXCEPT MD_NODISCARD;
 /* Wait for a command that comes without a dataset and is the response to `request`. */
 md_status md_session_read_response(md_session *session, const md_command *request,
                                    uint16_t *ret_status, md_error *err)
