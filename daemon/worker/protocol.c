@@ -433,6 +433,41 @@ static void put_result(md_wire_writer *out, const md_result *result)
     }
 }
 
+static void put_header(md_wire_writer *out, const md_study_header *h)
+{
+    const char *const texts[] = {h->patient_name,
+                                 h->patient_id,
+                                 h->issuer_of_patient_id,
+                                 h->birth_date,
+                                 h->sex,
+                                 h->accession_number,
+                                 h->study_id,
+                                 h->study_date,
+                                 h->study_time,
+                                 h->study_description,
+                                 h->referring_physician,
+                                 h->modality};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        md_wire_put_text(out, texts[i]);
+    }
+}
+
+static void get_header(md_wire_reader *in, md_study_header *h)
+{
+    md_wire_get_text(in, h->patient_name, sizeof h->patient_name);
+    md_wire_get_text(in, h->patient_id, sizeof h->patient_id);
+    md_wire_get_text(in, h->issuer_of_patient_id, sizeof h->issuer_of_patient_id);
+    md_wire_get_text(in, h->birth_date, sizeof h->birth_date);
+    md_wire_get_text(in, h->sex, sizeof h->sex);
+    md_wire_get_text(in, h->accession_number, sizeof h->accession_number);
+    md_wire_get_text(in, h->study_id, sizeof h->study_id);
+    md_wire_get_text(in, h->study_date, sizeof h->study_date);
+    md_wire_get_text(in, h->study_time, sizeof h->study_time);
+    md_wire_get_text(in, h->study_description, sizeof h->study_description);
+    md_wire_get_text(in, h->referring_physician, sizeof h->referring_physician);
+    md_wire_get_text(in, h->modality, sizeof h->modality);
+}
+
 md_status md_worker_encode_analysis(const md_analysis *analysis, uint8_t *block,
                                     size_t capacity_bytes, size_t *ret_size, md_error *err)
 {
@@ -453,6 +488,7 @@ md_status md_worker_encode_analysis(const md_analysis *analysis, uint8_t *block,
         md_wire_put_u64(&out, object->size_bytes);
         md_wire_put_bytes(&out, object->bytes, object->size_bytes);
     }
+    put_header(&out, &analysis->header);
     if (out.overflow) {
         return md_fail(err, MD_LIMIT, "the analysis does not fit into %zu bytes",
                        capacity_bytes);
@@ -679,6 +715,7 @@ static md_status get_analysis(md_wire_reader *in, const md_worker_expectation *e
     for (uint32_t i = 0; i < n && in->bad == NULL; i++) {
         status = get_object(in, analysis, &analysis->objects[i]);
     }
+    get_header(in, &analysis->header);
     if (in->bad == NULL && in->at != in->size_bytes) {
         md_wire_refuse(in, "bytes after the end");
     }

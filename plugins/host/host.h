@@ -96,11 +96,33 @@ typedef struct md_analyse_options {
  * results without md_host_analyse, which does this itself. */
 void md_host_set_predecessor(const md_analyse_options *options, md_result *result) MD_NOEXCEPT;
 
+enum {
+    MD_PERSON_BYTES = 3 * 64 * 4 + 3 /* PN: three groups of 64 characters (PS3.5 6.2) */
+};
+
+/* Patient and study as the first image names them, in UTF-8, for worklist and notifications;
+ * "" for what is absent. Patient data: never in a log or a message. */
+typedef struct md_study_header {
+    char patient_name[MD_PERSON_BYTES];        /* (0010,0010) */
+    char patient_id[MD_TEXT_BYTES];            /* (0010,0020) */
+    char issuer_of_patient_id[MD_TEXT_BYTES];  /* (0010,0021) */
+    char birth_date[9];                        /* (0010,0030) */
+    char sex[17];                              /* (0010,0040) */
+    char accession_number[65];                 /* (0008,0050) */
+    char study_id[65];                         /* (0020,0010) */
+    char study_date[9];                        /* (0008,0020) */
+    char study_time[17];                       /* (0008,0030) */
+    char study_description[MD_TEXT_BYTES];     /* (0008,1030) */
+    char referring_physician[MD_PERSON_BYTES]; /* (0008,0090) */
+    char modality[17];                         /* (0008,0060) of that image */
+} md_study_header;
+
 /* Everything that one study gave: one result for each model that accepted at least one of its
  * images. */
 typedef struct md_analysis {
     md_result *results; /* owned */
     size_t n_results;
+    md_study_header header;
     md_object *objects; /* owned; SRs and pictures of all results */
     size_t n_objects;
     size_t n_unreadable;   /* files that are no DICOM object, or accepted but not decodable */

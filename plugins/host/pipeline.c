@@ -497,6 +497,34 @@ static md_status write_objects(run *r, md_error *err)
     return MD_OK;
 }
 
+/* A text that is too long is cut by the reader, between characters. */
+static void read_header(const md_dataset *dataset, md_study_header *h)
+{
+    const struct {
+        uint32_t tag;
+        char *text;
+        size_t size_bytes;
+    } rows[] = {
+        {MD_TAG(0x0010, 0x0010), h->patient_name, sizeof h->patient_name},
+        {MD_TAG(0x0010, 0x0020), h->patient_id, sizeof h->patient_id},
+        {MD_TAG(0x0010, 0x0021), h->issuer_of_patient_id, sizeof h->issuer_of_patient_id},
+        {MD_TAG(0x0010, 0x0030), h->birth_date, sizeof h->birth_date},
+        {MD_TAG(0x0010, 0x0040), h->sex, sizeof h->sex},
+        {MD_TAG(0x0008, 0x0050), h->accession_number, sizeof h->accession_number},
+        {MD_TAG(0x0020, 0x0010), h->study_id, sizeof h->study_id},
+        {MD_TAG(0x0008, 0x0020), h->study_date, sizeof h->study_date},
+        {MD_TAG(0x0008, 0x0030), h->study_time, sizeof h->study_time},
+        {MD_TAG(0x0008, 0x1030), h->study_description, sizeof h->study_description},
+        {MD_TAG(0x0008, 0x0090), h->referring_physician, sizeof h->referring_physician},
+        {MD_TAG(0x0008, 0x0060), h->modality, sizeof h->modality},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        if (!md_dataset_get_text(dataset, rows[i].tag, 0, rows[i].text, rows[i].size_bytes)) {
+            rows[i].text[0] = '\0';
+        }
+    }
+}
+
 static md_status analyse(run *r, const char *const *paths, size_t n_paths, md_error *err)
 {
     int64_t start_ms = md_clock_wall_ms();
@@ -504,6 +532,7 @@ static md_status analyse(run *r, const char *const *paths, size_t n_paths, md_er
     md_status status = md_study_open(paths, n_paths, r->options, &r->study, err);
     analysis->n_unreadable = r->study.n_unreadable;
     MD_TRY(status);
+    read_header(r->study.files[0].dataset, &analysis->header);
     md_error refusal = {0};
     match(r, &refusal);
     if (analysis->n_not_accepted == r->study.n) {

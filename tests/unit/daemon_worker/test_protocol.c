@@ -34,6 +34,9 @@ static void test_round_trip(void **state)
     md_analysis sent = honest();
     size_t size_bytes = 0;
     sent.n_unreadable = 2;
+    snprintf(sent.header.patient_name, sizeof sent.header.patient_name, "%s",
+             "M\xc3\xbcller^A");
+    snprintf(sent.header.modality, sizeof sent.header.modality, "%s", "D\x1bX");
     sent.results[0].times.infer_us = 1234;
     snprintf(sent.results[0].failure_text, MD_ERROR_MSG_BYTES, "%s", "caf\xc3\xa9");
     assert_int_equal(md_worker_encode_analysis(&sent, block, sizeof block, &size_bytes, NULL),
@@ -43,6 +46,9 @@ static void test_round_trip(void **state)
     assert_int_equal(md_worker_decode_analysis(block, size_bytes, &expected, &got, &err),
                      MD_OK);
     assert_int_equal(got.n_unreadable, 2);
+    assert_string_equal(got.header.patient_name, sent.header.patient_name);
+    assert_string_equal(got.header.modality, "D?X"); /* what is not clean does not pass */
+    assert_string_equal(got.header.patient_id, "");
     assert_int_equal(got.n_results, 1);
     const md_result *a = &sent.results[0], *b = &got.results[0];
     assert_string_equal(a->study_instance_uid, b->study_instance_uid);

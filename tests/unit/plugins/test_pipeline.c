@@ -101,6 +101,8 @@ static void test_known_weights_give_known_findings(void **state)
         assert_true(r->findings[1].saliency.values[i] == 0);
     }
     assert_true(largest == 1.0F);
+    assert_string_equal(a.header.patient_id, "P1");
+    assert_string_equal(a.header.modality, "DX");
     assert_true(r->findings[0].saliency.width == 320 && r->findings[0].saliency.height == 256);
     assert_int_equal(r->times.complete_ms, 3000);
     assert_true(r->times.analysis_end_ms >= r->times.analysis_start_ms &&
