@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -82,6 +83,14 @@ def running(pid):
         return False
 
 
+def hostile_rows():
+    """{deed: rows of the image that asks for it} of the hostile plugin."""
+    header = (ROOT / "tests/support/hostile/hostile.h").read_text(encoding="ascii")
+    names = re.findall(r"^\s+HOSTILE_([A-Z_]+),", header.split("typedef enum")[1], re.MULTILINE)
+    first = int(re.search(r"HOSTILE_ROWS = (\d+)", header).group(1))
+    return {name: first + i for i, name in enumerate(names)}
+
+
 def need(*programs):
     """A machine without one of the programs fails the test."""
     for program in programs:
@@ -138,13 +147,17 @@ class Hospital:
         """The daemon, not yet started; see Medaid."""
         return Medaid(self, name, sections)
 
-    def film(self, *options, seed=1, rows=400, columns=320, name=None):
+    def film(self, *options, seed=1, rows=400, columns=320):
         """A phantom film of the marked patient; its path."""
-        path = self.folder / (name or f"film-{seed}.dcm")
-        run(PHANTOM, "--rows", rows, "--columns", columns, "--seed", seed, "--patient-name",
-            PATIENT[0], "--patient-id", PATIENT[1], "--accession", PATIENT[2], "--output", path,
-            *options)
-        return path
+        return make_film(self.folder / f"film-{seed}.dcm", *options, seed=seed, rows=rows,
+                         columns=columns)
+
+
+def make_film(path, *options, seed=1, rows=400, columns=320):
+    """Write a phantom film of the marked patient; the path."""
+    run(PHANTOM, "--rows", rows, "--columns", columns, "--seed", seed, "--patient-name", PATIENT[0],
+        "--patient-id", PATIENT[1], "--accession", PATIENT[2], "--output", path, *options)
+    return path
 
 
 def send(medaid, *paths, options=("-R",), good=True):
