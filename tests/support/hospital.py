@@ -7,8 +7,8 @@
         site.send(medaid, film)
 
 Every program is a process on free ports of the loopback, logs to a file of the folder, and is ended by
-its pid however the test ends; when it ends badly, the ends of the logs are printed. Nothing here
-measures time: PATIENCE_S is for a loaded machine. The programs under test are those of
+its pid however the test ends; when it ends badly, the ends of the logs are printed, and with $MEDAID_KEEP
+the folder stays. Nothing here measures time: PATIENCE_S is for a loaded machine. The programs under test are those of
 $MEDAID_BUILD_ROOT, which meson sets; without it, of build/ beside the sources."""
 import contextlib
 import json
@@ -120,7 +120,7 @@ class Hospital:
 
     def __init__(self, name):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix=f"medaid-{name}-"))
-        self.programs = []
+        self.programs, self.mounts = [], []
 
     def __enter__(self):
         return self
@@ -129,11 +129,27 @@ class Hospital:
         good = kind is None or (kind is SystemExit and not value.code)
         for program in reversed(self.programs):
             program.kill()
+        for mount in self.mounts:
+            subprocess.run(["umount", "--lazy", mount], check=False)
         if not good:
             for program in self.programs:
                 print(f"--- the end of {program.log_path.name}", file=sys.stderr)
                 print("\n".join(program.log().splitlines()[-LOG_TAIL_LINES:]), file=sys.stderr)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if good or "MEDAID_KEEP" not in os.environ:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        else:
+            print(f"kept: {self.folder}", file=sys.stderr)
+
+    def small_disk(self, name, n_mib):
+        """A folder that is a file system of that size, None where the machine permits no mount."""
+        folder = self.folder / name
+        folder.mkdir(mode=0o700)
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={n_mib}m,mode=0700",
+                               "medaid-test", folder], capture_output=True, check=False)
+        if done.returncode != 0:
+            return None
+        self.mounts.append(folder)
+        return folder
 
     def program(self, name, *command):
         """Any program, not yet started."""
