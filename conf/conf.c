@@ -445,6 +445,11 @@ static const md_schema_field log_fields[] = {
     {.key = NULL},
 };
 
+static const md_schema_field notifier_item = {.key = "notifier",
+                                              .type = MD_SCHEMA_MAP,
+                                              .fields = md_conf_notifier_fields,
+                                              .line_offset = offsetof(md_conf_notifier, line)};
+
 const md_schema_field *md_conf_fields(void)
 {
     static const md_schema_field fields[] = {
@@ -461,6 +466,15 @@ const md_schema_field *md_conf_fields(void)
          .help =
              "Where results go by C-STORE; none: they stay in storage.path. The entry here is "
              "an Orthanc with its usual port on the same machine: put your PACS in its place."},
+        {.key = "notifiers",
+         .type = MD_SCHEMA_LIST,
+         MD_SCHEMA_AT(md_conf, notifiers),
+         .item = &notifier_item,
+         .max_items = MD_CONF_MAX_NOTIFIERS,
+         .n_offset = offsetof(md_conf, n_notifiers),
+         .is_off = true,
+         .help = "Who is told when a study was analysed; tried for about a day. See "
+                 "docs/notifications.md."},
         {.key = "study",
          .type = MD_SCHEMA_MAP,
          .fields = study_fields,
@@ -601,6 +615,11 @@ static md_status check_whole(const char *path, md_conf *conf, md_error *err)
     }
     MD_TRY(check_tls(path, conf, err));
     MD_TRY(md_conf_check_audit(path, conf, err));
+    MD_TRY(md_conf_check_notifiers(path, conf, err));
+    for (unsigned i = 0; i < conf->n_notifiers; i++) {
+        MD_TRY(resolve(path, "notifiers.secret_file", conf->notifiers[i].secret_file, err));
+        MD_TRY(resolve(path, "notifiers.ca", conf->notifiers[i].ca, err));
+    }
     MD_TRY(resolve(path, "audit.socket", conf->audit.socket, err));
     MD_TRY(resolve_tls(path, "audit.tls", &conf->audit.tls, err));
     if (conf->group[0] != '\0' && conf->user[0] == '\0') {

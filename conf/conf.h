@@ -16,6 +16,7 @@ enum {
     MD_CONF_MAX_PATHS = 16,
     MD_CONF_MAX_DESTINATIONS = 32,
     MD_CONF_MAX_CALLERS = 256,
+    MD_CONF_MAX_NOTIFIERS = 8,
     MD_CONF_TEXT_BYTES = 257,
     MD_CONF_MAX_SYNTAXES = 8,
     MD_CONF_UID_BYTES = 65,
@@ -105,6 +106,42 @@ typedef struct md_conf_destination {
     unsigned line; /* where its entry begins in the file, for messages */
 } md_conf_destination;
 
+typedef enum md_conf_notify_kind {
+    MD_CONF_NOTIFY_WEBHOOK,
+    MD_CONF_NOTIFY_HL7,
+    MD_CONF_NOTIFY_MAIL
+} md_conf_notify_kind;
+
+/* Of which studies a notifier tells. */
+typedef enum md_conf_notify_on {
+    MD_CONF_NOTIFY_URGENT,
+    MD_CONF_NOTIFY_FINDINGS,
+    MD_CONF_NOTIFY_EVERY
+} md_conf_notify_on;
+
+/* The patient data that may leave by it. */
+typedef enum md_conf_patient {
+    MD_CONF_PATIENT_NONE,
+    MD_CONF_PATIENT_IDENTIFIERS, /* Patient ID, Accession Number, Study Instance UID */
+    MD_CONF_PATIENT_FULL         /* and name, birth date, sex */
+} md_conf_patient;
+
+typedef struct md_conf_notifier {
+    char name[65];
+    md_conf_notify_kind kind;
+    md_conf_notify_on on;
+    md_conf_patient patient;
+    char url[MD_CONF_TEXT_BYTES], secret_file[MD_CONF_TEXT_BYTES]; /* webhook */
+    char host[256];                                                /* hl7 */
+    uint16_t port;
+    bool use_tls;
+    char ca[MD_CONF_TEXT_BYTES];
+    char facility[65], receiver[65], receiver_facility[65];
+    char to[129], from[129], sendmail[MD_CONF_TEXT_BYTES]; /* mail */
+    unsigned timeout_s;
+    unsigned line;
+} md_conf_notifier;
+
 typedef struct md_conf {
     struct {
         char title[17];
@@ -181,6 +218,8 @@ typedef struct md_conf {
     unsigned user_line;
     md_conf_destination destinations[MD_CONF_MAX_DESTINATIONS];
     unsigned n_destinations;
+    md_conf_notifier notifiers[MD_CONF_MAX_NOTIFIERS];
+    unsigned n_notifiers;
 } md_conf;
 
 struct md_schema_field;

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "daemon/metrics/figures.h"
 #include "daemon/steady.h"
+#include "daemon/told.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -35,6 +36,7 @@ struct md_analyst {
     md_store *store;
     md_spool *spool;
     md_outbox *outbox;
+    md_notifiers *notifiers;
     pthread_t threads[MAX_THREADS];
     unsigned n_threads;
     pthread_mutex_t mutex;
@@ -167,53 +169,6 @@ static void link_results(md_analyst *now, const md_study *study, const results *
     }
 }
 
-static const md_store_presence presence_of[] = {
-    [MD_PRESENCE_ABSENT] = MD_STORE_ABSENT,
-    [MD_PRESENCE_PRESENT] = MD_STORE_PRESENT,
-    [MD_PRESENCE_UNDETERMINED] = MD_STORE_UNDETERMINED,
-};
-
-static void copy_finding(const md_result *result, const md_finding *from, md_store_finding *to)
-{
-    const md_instance_ref *image = &result->instances[from->instance_index];
-    *to = (md_store_finding){.frame = image->frame,
-                             .presence = presence_of[from->presence],
-                             .score = from->score,
-                             .threshold = from->threshold,
-                             .is_probability = from->score_is_probability,
-                             .urgent = from->urgent};
-    snprintf(to->model_id, sizeof to->model_id, "%s", result->model.id);
-    snprintf(to->model_version, sizeof to->model_version, "%s", result->model.version);
-    snprintf(to->key, sizeof to->key, "%s", from->key);
-    snprintf(to->code, sizeof to->code, "%s", from->concept.value);
-    snprintf(to->scheme, sizeof to->scheme, "%s", from->concept.scheme);
-    snprintf(to->meaning, sizeof to->meaning, "%s", from->concept.meaning);
-    snprintf(to->sop_instance_uid, sizeof to->sop_instance_uid, "%s", image->sop_instance_uid);
-}
-
-/* What the models said, all results in one list. */
-static md_status list_findings(const md_analysis *analysis, md_store_finding **ret_list,
-                               size_t *ret_n, md_error *err)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < analysis->n_results; i++) {
-        n += analysis->results[i].n_findings;
-    }
-    md_store_finding *list = md_calloc(n + 1, sizeof *list);
-    if (list == NULL) {
-        return md_fail(err, MD_NOMEM, "no memory for %zu findings", n);
-    }
-    *ret_n = 0;
-    for (size_t i = 0; i < analysis->n_results; i++) {
-        const md_result *result = &analysis->results[i];
-        for (size_t k = 0; k < result->n_findings; k++) {
-            copy_finding(result, &result->findings[k], &list[(*ret_n)++]);
-        }
-    }
-    *ret_list = list;
-    return MD_OK;
-}
-
 /* Results on disk, then the study and its outbox in one transaction. A failure of every model
  * is the failure of the study; its report goes out all the same. */
 static md_status hand_on(md_analyst *now, const md_claim *claim, const md_study *study,
@@ -231,9 +186,8 @@ static md_status hand_on(md_analyst *now, const md_claim *claim, const md_study 
                      : "no model came to a result";
     }
     md_study_state state = MD_STUDY_SENDING;
-    MD_AUTO(md_freep) md_store_finding *findings = NULL;
-    size_t n_findings = 0;
-    MD_TRY(list_findings(analysis, &findings, &n_findings, err));
+    md_told told = {0};
+    MD_TRY(md_told_make(now->conf, study, analysis, failed, md_steady_ms(), &told, err));
     md_status status = md_store_report(now->store, claim, md_steady_ms(), err);
     if (status == MD_OK) {
         status = keep_results(now, analysis, &r, err);
@@ -241,8 +195,10 @@ static md_status hand_on(md_analyst *now, const md_claim *claim, const md_study 
     if (status == MD_OK) {
         const md_study_outcome outcome = {.objects = r.objects,
                                           .n_objects = r.n,
-                                          .findings = findings,
-                                          .n_findings = n_findings,
+                                          .findings = told.findings,
+                                          .n_findings = told.n_findings,
+                                          .notices = told.notices.items,
+                                          .n_notices = told.notices.n,
                                           .failed = failed};
         status = md_store_finish(now->store, claim, &outcome, md_steady_ms(), &state, err);
     }
@@ -254,11 +210,35 @@ static md_status hand_on(md_analyst *now, const md_claim *claim, const md_study 
     } else if (status == MD_OK && state == MD_STUDY_SENDING) {
         md_outbox_wake(now->outbox);
     }
+    if (status == MD_OK && told.notices.n > 0) {
+        md_notifiers_wake(now->notifiers);
+    }
+    md_told_finish(&told);
     if (status == MD_OK && now->conf->n_destinations == 0 && r.n > 0) {
         link_results(now, study, &r);
     }
     results_finish(&r);
     return status;
+}
+
+/* Who wants to hear of every study hears of one that was given up. */
+static void tell_failure(md_analyst *now, const md_study *study, const char *reason)
+{
+    const md_analysis nothing = {0};
+    md_told told = {0};
+    md_error err = {0};
+    md_status status =
+        md_told_make(now->conf, study, &nothing, reason, md_steady_ms(), &told, &err);
+    if (status == MD_OK && told.notices.n > 0) {
+        status = md_store_add_notices(now->store, study->id, told.notices.items, told.notices.n,
+                                      md_steady_ms(), &err);
+        md_notifiers_wake(now->notifiers);
+    }
+    if (status != MD_OK) {
+        md_log(MD_LOG_ERROR, "failure_not_told", MD_LOG_TEXT("study", study->key),
+               MD_LOG_TEXT("reason", err.msg));
+    }
+    md_told_finish(&told);
 }
 
 /* The study is in quarantine. What can be said of that goes out like a result. */
@@ -267,6 +247,7 @@ static void give_up(md_analyst *now, const md_study_task *task, const char *reas
     md_analysis analysis;
     results r = {0};
     md_error err = {0};
+    tell_failure(now, task->study, reason);
     if (now->analyser->fail == NULL) {
         return;
     }
@@ -493,8 +474,8 @@ static void *analyst_thread(void *argument)
 }
 
 md_status md_analyst_start(const md_analyser *analyser, const md_conf *conf, md_store *store,
-                           md_spool *spool, md_outbox *outbox, md_analyst **ret_analyst,
-                           md_error *err)
+                           md_spool *spool, md_outbox *outbox, md_notifiers *notifiers,
+                           md_analyst **ret_analyst, md_error *err)
 {
     md_analyst *now = md_calloc(1, sizeof *now);
     if (now == NULL) {
@@ -505,6 +486,7 @@ md_status md_analyst_start(const md_analyser *analyser, const md_conf *conf, md_
     now->store = store;
     now->spool = spool;
     now->outbox = outbox;
+    now->notifiers = notifiers;
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);

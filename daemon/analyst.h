@@ -6,6 +6,7 @@
  * worker process can stand there instead of a call. Without a destination results are also
  * linked below the storage path, for people to fetch: results/<study>-<generation>/<n>.dcm. */
 
+#include "daemon/notifier/notifier.h"
 #include "daemon/outbox.h"
 
 enum {
@@ -44,8 +45,8 @@ typedef struct md_analyst md_analyst;
 
 /* Everything is borrowed until the stop. */
 md_status md_analyst_start(const md_analyser *analyser, const md_conf *conf, md_store *store,
-                           md_spool *spool, md_outbox *outbox, md_analyst **ret_analyst,
-                           md_error *err) MD_NODISCARD;
+                           md_spool *spool, md_outbox *outbox, md_notifiers *notifiers,
+                           md_analyst **ret_analyst, md_error *err) MD_NODISCARD;
 /* A study may be complete: look now. Any thread. */
 void md_analyst_wake(md_analyst *analyst);
 /* Let it finish what it does, and end the threads. What waits stays in the store. NULL is fine.

@@ -35,6 +35,7 @@ typedef struct daemon_state {
     md_store *store;
     md_spool *spool;
     md_outbox *outbox;
+    md_notifiers *notifiers;
     md_analyst *analyst;
     md_listener *listener;
     md_http *http;
@@ -183,6 +184,7 @@ static void look_again(void *context)
     daemon_state *now = context;
     md_analyst_wake(now->analyst);
     md_outbox_wake(now->outbox);
+    md_notifiers_wake(now->notifiers);
 }
 
 static md_status start_http(daemon_state *now, md_error *err)
@@ -215,6 +217,7 @@ static md_status start(daemon_state *now, const md_analyser *analyser, md_error 
         MD_TRY(analyser->start(analyser->context, err));
     }
     MD_TRY(md_outbox_start(conf, now->store, now->spool, NULL, &now->outbox, err));
+    MD_TRY(md_notifiers_start(conf, now->store, NULL, &now->notifiers, err));
     return md_listener_start(conf, now->store, now->spool, &now->listener, err);
 }
 
@@ -225,6 +228,7 @@ static void stop(daemon_state *now)
     md_listener_stop(now->listener, STOP_GRACE_MS);
     md_analyst_stop(now->analyst);
     md_outbox_stop(now->outbox);
+    md_notifiers_stop(now->notifiers);
     if (now->has_started) {
         md_audit_application(false);
     }
@@ -262,7 +266,7 @@ static md_status serve(const md_conf *conf, const md_analyser *analyser, int sto
          * those that wait ends the program. */
         log_state(&now, "daemon_started");
         status = md_analyst_start(analyser, conf, now.store, now.spool, now.outbox,
-                                  &now.analyst, err);
+                                  now.notifiers, &now.analyst, err);
     }
     if (status == MD_OK) {
         status = start_http(&now, err);

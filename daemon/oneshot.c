@@ -116,8 +116,9 @@ static md_status send_objects(const oneshot *run, const written_paths *written,
     if (outcomes == NULL) {
         return md_fail(err, MD_NOMEM, "no memory to send %zu objects", written->n);
     }
-    md_status status = md_scu_send(run->options->send_to, NULL, (const char *const *)written->paths,
-                                   written->n, outcomes, err);
+    md_status status =
+        md_scu_send(run->options->send_to, NULL, (const char *const *)written->paths,
+                    written->n, outcomes, err);
     for (size_t i = 0; i < written->n; i++) {
         *ret_n_sent += outcomes[i].status == MD_OK ? 1 : 0;
     }

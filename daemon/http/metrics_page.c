@@ -103,8 +103,7 @@ md_status md_http_write_metrics(const md_http_service *service, md_metrics_page 
     write_plain(page, "medaid_audit_sent_total", "counter",
                 "Audit messages that were handed to the syslog.",
                 (double)md_counter_get(&figures->audit_sent));
-    write_plain(page, "medaid_audit_dropped_total", "counter",
-                "Audit messages that were lost.",
+    write_plain(page, "medaid_audit_dropped_total", "counter", "Audit messages that were lost.",
                 (double)md_counter_get(&figures->audit_dropped));
     write_plain(page, "medaid_disk_free_bytes", "gauge",
                 "Free space where received objects are stored.",

@@ -252,8 +252,18 @@ static md_status change_study(const exchange *now, const md_study *study, bool r
     md_store *store = now->service->store;
     md_study_state state = MD_STUDY_QUARANTINED;
     md_error why = {0};
-    md_status status = retry ? md_store_retry(store, study->id, md_steady_ms(), &state, &why)
-                             : md_store_quarantine(store, study->id, "by the operator", &why);
+    size_t n_notices = 0;
+    md_status status =
+        retry ? md_store_notice_retry(store, study->key, md_steady_ms(), &n_notices, &why)
+              : MD_OK;
+    if (status == MD_OK) {
+        status = retry ? md_store_retry(store, study->id, md_steady_ms(), &state, &why)
+                       : md_store_quarantine(store, study->id, "by the operator", &why);
+    }
+    if (retry && status == MD_INVALID_ARG && n_notices > 0) {
+        status = MD_OK; /* the study is well, only telling of it was not */
+        state = study->state;
+    }
     if (status != MD_OK) {
         return answer_failure(now, status, &why, err);
     }

@@ -120,6 +120,30 @@ static md_status add_findings(md_store *store, const char *study_key, json_t *js
     return MD_OK;
 }
 
+static md_status add_notices(md_store *store, const char *study_key, json_t *json,
+                             md_error *err)
+{
+    MD_AUTO(md_freep) md_notice_row *rows = md_calloc(MD_STORE_MAX_PAGE, sizeof *rows);
+    size_t n = 0;
+    if (rows == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for notices");
+    }
+    MD_TRY(md_store_notices(store, study_key, MD_STORE_MAX_PAGE, rows, &n, err));
+    json_t *list = json_array();
+    for (size_t i = 0; i < n; i++) {
+        const md_notice_row *row = &rows[i];
+        bool waits = row->state == MD_OUTBOX_PENDING;
+        json_array_append_new(list, json_pack("{s:s, s:i, s:s, s:I, s:s, s:o}", "notifier",
+                                              row->notifier, "generation", row->generation,
+                                              "state", outbox_state_name(row->state),
+                                              "attempts", (json_int_t)row->n_attempts, "reason",
+                                              row->reason, "next_attempt",
+                                              time_json(waits ? row->next_attempt_ms : 0)));
+    }
+    json_object_set_new(json, "notices", list);
+    return MD_OK;
+}
+
 md_status md_study_json_whole(md_store *store, const md_study *study, json_t **ret_json,
                               md_error *err)
 {
@@ -133,6 +157,9 @@ md_status md_study_json_whole(md_store *store, const md_study *study, json_t **r
     }
     if (status == MD_OK) {
         status = add_findings(store, study->key, json, err);
+    }
+    if (status == MD_OK) {
+        status = add_notices(store, study->key, json, err);
     }
     if (status != MD_OK) {
         json_decref(json);

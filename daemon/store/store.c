@@ -241,6 +241,24 @@ static md_status check_objects(const md_object_new *objects, size_t n, md_error 
     return MD_OK;
 }
 
+static md_status check_notices(const md_notice_new *notices, size_t n, md_error *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        const md_notice_new *notice = &notices[i];
+        if (notice->notifier == NULL || notice->notifier[0] == '\0' || notice->body == NULL) {
+            return md_fail(err, MD_INVALID_ARG, "notice %zu lacks a notifier or a text", i);
+        }
+    }
+    return MD_OK;
+}
+
+md_status md_store_add_notices(md_store *store, int64_t study, const md_notice_new *notices,
+                               size_t n, int64_t now_ms, md_error *err)
+{
+    MD_TRY(check_notices(notices, n, err));
+    return store->backend->add_notices(store, study, notices, n, now_ms, err);
+}
+
 md_status md_store_finish(md_store *store, const md_claim *claim,
                           const md_study_outcome *outcome, int64_t now_ms,
                           md_study_state *ret_state, md_error *err)
@@ -256,7 +274,46 @@ md_status md_store_finish(md_store *store, const md_claim *claim,
                            i);
         }
     }
+    MD_TRY(check_notices(outcome->notices, outcome->n_notices, err));
     return store->backend->finish(store, claim, outcome, now_ms, ret_state, err);
+}
+
+md_status md_store_notice_claim(md_store *store, const char *notifier, int64_t now_ms,
+                                int64_t lease_ms, md_notice_row *ret_row, char **ret_body,
+                                md_error *err)
+{
+    return store->backend->notice_claim(store, notifier, now_ms, lease_ms, ret_row, ret_body,
+                                        err);
+}
+
+md_status md_store_notice_finish(md_store *store, const md_notice_row *row,
+                                 md_outbox_state state, int64_t next_attempt_ms,
+                                 const char *reason, int64_t now_ms, md_error *err)
+{
+    return store->backend->notice_finish(store, row, state, next_attempt_ms, reason, now_ms,
+                                         err);
+}
+
+md_status md_store_notice_next_ms(md_store *store, const char *notifier, int64_t *ret_ms,
+                                  md_error *err)
+{
+    return store->backend->notice_next_ms(store, notifier, ret_ms, err);
+}
+
+md_status md_store_notices(md_store *store, const char *study_key, size_t n_max,
+                           md_notice_row *ret_rows, size_t *ret_n, md_error *err)
+{
+    if (n_max == 0 || n_max > MD_STORE_MAX_PAGE) {
+        return md_fail(err, MD_INVALID_ARG, "a page of %zu rows, expected 1..%d", n_max,
+                       MD_STORE_MAX_PAGE);
+    }
+    return store->backend->notices(store, study_key, n_max, ret_rows, ret_n, err);
+}
+
+md_status md_store_notice_retry(md_store *store, const char *study_key, int64_t now_ms,
+                                size_t *ret_n, md_error *err)
+{
+    return store->backend->notice_retry(store, study_key, now_ms, ret_n, err);
 }
 
 md_status md_store_findings(md_store *store, const char *study_key,
@@ -373,11 +430,6 @@ md_status md_store_set_priority(md_store *store, int64_t study, int priority, md
 md_status md_store_set_flag(md_store *store, md_store_flag flag, bool on, md_error *err)
 {
     return store->backend->set_flag(store, flag, on, err);
-}
-
-void md_store_content_key(md_store *store, uint8_t ret_key[MD_CONTENT_KEY_BYTES])
-{
-    store->backend->content_key(store, ret_key);
 }
 
 bool md_store_flag_is_set(md_store *store, md_store_flag flag)

@@ -24,7 +24,6 @@
  * thread may call any function at any time between open and close. Times are milliseconds since
  * 1970 UTC and always the caller's, so that tests own the clock. */
 
-#include "base/content_tag.h"
 #include "base/file.h"
 
 enum {
@@ -101,14 +100,11 @@ md_status md_store_recover(md_store *store, int64_t now_ms, md_recovery *ret_rec
 
 /* ---- instances ---- */
 
-/* The key for the content tags of this store's instances. */
-void md_store_content_key(md_store *store, uint8_t ret_key[MD_CONTENT_KEY_BYTES]);
-
 typedef struct md_instance_new {
     const char *study_uid, *series_uid, *sop_instance_uid, *sop_class_uid;
     const char *transfer_syntax_uid, *source_ae;
-    uint8_t content_tag[MD_CONTENT_TAG_BYTES]; /* of the dataset, without the file's head */
-    uint64_t file;                             /* number in the spool */
+    uint8_t sha256[MD_SHA256_BYTES]; /* of the dataset, without the file's head */
+    uint64_t file;                   /* number in the spool */
     uint64_t size_bytes;
     int64_t received_ms;
     int priority; /* of the study: the highest of its instances counts; -100..100 */
@@ -140,7 +136,7 @@ typedef struct md_instance {
     char sop_instance_uid[MD_STORE_UID_BYTES], sop_class_uid[MD_STORE_UID_BYTES];
     char series_uid[MD_STORE_UID_BYTES], transfer_syntax_uid[MD_STORE_UID_BYTES];
     char source_ae[MD_STORE_AE_BYTES];
-    uint8_t content_tag[MD_CONTENT_TAG_BYTES];
+    uint8_t sha256[MD_SHA256_BYTES];
     uint64_t file, size_bytes;
     int64_t received_ms;
     bool current; /* false: another copy of the same instance is the one that is analysed */
@@ -258,17 +254,25 @@ typedef struct md_store_finding {
     bool is_probability, urgent;
 } md_store_finding;
 
+/* A text that a notifier is to deliver. */
+typedef struct md_notice_new {
+    const char *notifier; /* its name */
+    const char *body;     /* the text as it goes out */
+} md_notice_new;
+
 /* How an analysis ended. */
 typedef struct md_study_outcome {
     const md_object_new *objects;
     size_t n_objects;
     const md_store_finding *findings;
     size_t n_findings;
+    const md_notice_new *notices;
+    size_t n_notices;
     const char *failed; /* NULL: the analysis came to a result; else the reason why it did not
                            and never will (no model accepts it): the study ends as failed */
 } md_study_outcome;
 
-/* analysing or reporting -> sending, with the findings, the objects and their outbox rows; and
+/* analysing or reporting -> sending, with findings, notices, objects and outbox rows; and
  * on to the end at once when nothing is to be sent. An object that is already known by its UID
  * (the same analysis again) is not sent twice to a destination that has it. MD_CANCELLED as
  * above: then the files are the caller's to remove. */
@@ -288,6 +292,9 @@ md_status md_store_add_objects(md_store *store, int64_t study, const md_object_n
 md_status md_store_add_originals(md_store *store, int64_t study,
                                  const char *const *destinations, size_t n, int64_t now_ms,
                                  md_error *err) MD_NODISCARD;
+/* Notices for a study outside of md_store_finish. */
+md_status md_store_add_notices(md_store *store, int64_t study, const md_notice_new *notices,
+                               size_t n, int64_t now_ms, md_error *err) MD_NODISCARD;
 md_status md_store_set_notified(md_store *store, int64_t study, int64_t now_ms, md_error *err)
     MD_NODISCARD;
 
@@ -382,6 +389,41 @@ md_status md_store_outbox_rows(md_store *store, int64_t study, md_outbox_state s
 /* When the next row of the destination is due; INT64_MAX: none waits. */
 md_status md_store_outbox_next_ms(md_store *store, const char *destination, int64_t *ret_ms,
                                   md_error *err) MD_NODISCARD;
+
+/* ---- notices ---- */
+
+/* One text of the outbox of notifiers. Notices are independent of the state of their study and
+ * outlive it. */
+typedef struct md_notice_row {
+    int64_t id, token;
+    char notifier[MD_STORE_NAME_BYTES], study_key[MD_STORE_KEY_BYTES];
+    int generation;
+    md_outbox_state state;
+    unsigned n_attempts;
+    int64_t created_ms, next_attempt_ms;
+    char reason[MD_STORE_REASON_BYTES]; /* of the last attempt that failed */
+} md_notice_row;
+
+/* The next due text of a notifier, for one attempt within the lease. *ret_body is freed with
+ * md_free. MD_NOT_FOUND: none is due. */
+md_status md_store_notice_claim(md_store *store, const char *notifier, int64_t now_ms,
+                                int64_t lease_ms, md_notice_row *ret_row, char **ret_body,
+                                md_error *err) MD_NODISCARD;
+/* What became of it: sent (the first one sets the study's notified time), dead, or pending
+ * until next_attempt_ms. MD_CANCELLED: the claim is stale. */
+md_status md_store_notice_finish(md_store *store, const md_notice_row *row,
+                                 md_outbox_state state, int64_t next_attempt_ms,
+                                 const char *reason, int64_t now_ms, md_error *err)
+    MD_NODISCARD;
+/* When the next one is due; INT64_MAX: none waits. */
+md_status md_store_notice_next_ms(md_store *store, const char *notifier, int64_t *ret_ms,
+                                  md_error *err) MD_NODISCARD;
+/* Those of a study, newest first, at most n_max <= MD_STORE_MAX_PAGE. */
+md_status md_store_notices(md_store *store, const char *study_key, size_t n_max,
+                           md_notice_row *ret_rows, size_t *ret_n, md_error *err) MD_NODISCARD;
+/* Dead ones of a study become pending; *ret_n how many. */
+md_status md_store_notice_retry(md_store *store, const char *study_key, int64_t now_ms,
+                                size_t *ret_n, md_error *err) MD_NODISCARD;
 
 typedef struct md_backoff {
     int64_t first_ms, most_ms; /* the wait doubles from the one to the other */

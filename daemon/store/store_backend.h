@@ -31,6 +31,20 @@ typedef struct md_store_backend {
     md_status (*release)(md_store *store, const md_claim *claim, md_error *err);
     md_status (*finish)(md_store *store, const md_claim *claim, const md_study_outcome *outcome,
                         int64_t now_ms, md_study_state *ret_state, md_error *err);
+    md_status (*add_notices)(md_store *store, int64_t study, const md_notice_new *notices,
+                             size_t n, int64_t now_ms, md_error *err);
+    md_status (*notice_claim)(md_store *store, const char *notifier, int64_t now_ms,
+                              int64_t lease_ms, md_notice_row *ret_row, char **ret_body,
+                              md_error *err);
+    md_status (*notice_finish)(md_store *store, const md_notice_row *row, md_outbox_state state,
+                               int64_t next_attempt_ms, const char *reason, int64_t now_ms,
+                               md_error *err);
+    md_status (*notice_next_ms)(md_store *store, const char *notifier, int64_t *ret_ms,
+                                md_error *err);
+    md_status (*notices)(md_store *store, const char *study_key, size_t n_max,
+                         md_notice_row *ret_rows, size_t *ret_n, md_error *err);
+    md_status (*notice_retry)(md_store *store, const char *study_key, int64_t now_ms,
+                              size_t *ret_n, md_error *err);
     md_status (*findings)(md_store *store, const char *study_key,
                           md_store_finding **ret_findings, size_t *ret_n, md_error *err);
     md_status (*add_objects)(md_store *store, int64_t study, const md_object_new *objects,
@@ -56,7 +70,6 @@ typedef struct md_store_backend {
     md_status (*set_priority)(md_store *store, int64_t study, int priority, md_error *err);
     md_status (*set_flag)(md_store *store, md_store_flag flag, bool on, md_error *err);
     bool (*flag_is_set)(md_store *store, md_store_flag flag);
-    void (*content_key)(md_store *store, uint8_t ret_key[MD_CONTENT_KEY_BYTES]);
     md_status (*add_originals)(md_store *store, int64_t study, const char *const *destinations,
                                size_t n, int64_t now_ms, md_error *err);
     md_status (*commitment_begin)(md_store *store, const char *destination, const char *uid,

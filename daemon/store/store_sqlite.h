@@ -69,7 +69,7 @@ md_status md_sqlite_migrate(sqlite3 *db, const char *const *steps, int n_steps, 
     MD_NODISCARD;
 
 /* Begin a statement: get it and bind its parameters. types: 'i' int64_t, 'r' double, 't' const
- * char *, 'h' const uint8_t[MD_CONTENT_TAG_BYTES]. After use md_sqlite_end. */
+ * char *, 'h' const uint8_t[32]. After use md_sqlite_end. */
 md_status md_sqlite_start(md_sqlite *c, const char *sql, sqlite3_stmt **ret_statement,
                           md_error *err, const char *types, ...) MD_NODISCARD;
 /* *ret_row false: no more rows. On failure the statement is ended. */
@@ -121,8 +121,26 @@ md_status md_sqlite_put_findings(md_sqlite *c, const md_study *study,
 /* Requests that no destination had taken when the program ended are over. */
 md_status md_sqlite_commitment_recover(md_sqlite *c, md_error *err) MD_NODISCARD;
 
+/* Texts for the notifiers; what was delivered long ago is forgotten. */
+md_status md_sqlite_put_notices(md_sqlite *c, const md_study *study,
+                                const md_notice_new *notices, size_t n, int64_t now_ms,
+                                md_error *err) MD_NODISCARD;
+
 /* The functions of the table, by file. */
-void md_sqlite_content_key(md_store *store, uint8_t ret_key[MD_CONTENT_KEY_BYTES]);
+md_status md_sqlite_add_notices(md_store *store, int64_t study, const md_notice_new *notices,
+                                size_t n, int64_t now_ms, md_error *err);
+md_status md_sqlite_notice_claim(md_store *store, const char *notifier, int64_t now_ms,
+                                 int64_t lease_ms, md_notice_row *ret_row, char **ret_body,
+                                 md_error *err);
+md_status md_sqlite_notice_finish(md_store *store, const md_notice_row *row,
+                                  md_outbox_state state, int64_t next_attempt_ms,
+                                  const char *reason, int64_t now_ms, md_error *err);
+md_status md_sqlite_notice_next_ms(md_store *store, const char *notifier, int64_t *ret_ms,
+                                   md_error *err);
+md_status md_sqlite_notices(md_store *store, const char *study_key, size_t n_max,
+                            md_notice_row *ret_rows, size_t *ret_n, md_error *err);
+md_status md_sqlite_notice_retry(md_store *store, const char *study_key, int64_t now_ms,
+                                 size_t *ret_n, md_error *err);
 md_status md_sqlite_add_instances(md_store *store, const md_instance_new *items, size_t n,
                                   md_instance_outcome *ret_outcomes, md_error *err);
 md_status md_sqlite_instances(md_store *store, int64_t study, bool only_current,

@@ -162,9 +162,22 @@ static const char *const steps[] = {
     "CREATE INDEX outbox_uncommitted ON outbox (destination, next_commitment)"
     " WHERE committed = 1;",
 
-    /* 5: a faster tag. What an older medaid received has none that equals a new one: sent again
-     * it counts as other content, which keeps both and warns. */
-    "ALTER TABLE instance RENAME COLUMN sha256 TO content_tag;",
+    /* 5: texts for the notifiers, known by the study's key like findings */
+    "CREATE TABLE notice ("
+    " id INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " study_key TEXT NOT NULL,"
+    " generation INTEGER NOT NULL,"
+    " notifier TEXT NOT NULL,"
+    " body TEXT NOT NULL,"
+    " state INTEGER NOT NULL CHECK (state BETWEEN 0 AND 2),"
+    " n_attempts INTEGER NOT NULL DEFAULT 0,"
+    " created INTEGER NOT NULL,"
+    " next_attempt INTEGER NOT NULL,"
+    " lease_until INTEGER NOT NULL DEFAULT 0,"
+    " token INTEGER NOT NULL DEFAULT 0,"
+    " reason TEXT NOT NULL DEFAULT '',"
+    " UNIQUE (study_key, generation, notifier));"
+    "CREATE INDEX notice_due ON notice (notifier, next_attempt) WHERE state = 0;",
 };
 
 const char *const *const md_sqlite_schema = steps;

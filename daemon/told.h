@@ -1,0 +1,22 @@
+#ifndef MEDAID_DAEMON_TOLD_H
+#define MEDAID_DAEMON_TOLD_H
+
+/* What is told of an analysis beside its objects: the findings for the database and the texts
+ * for the notifiers. Pure; any thread. */
+
+#include "daemon/notifier/notifier.h"
+#include "plugins/host/host.h"
+
+typedef struct md_told {
+    md_store_finding *findings; /* owned; all results in one list */
+    size_t n_findings;
+    md_notice_list notices;
+} md_told;
+
+/* `failed` NULL: it came to a result. Caller finishes. MD_NOMEM, MD_LIMIT. */
+md_status md_told_make(const md_conf *conf, const md_study *study, const md_analysis *analysis,
+                       const char *failed, int64_t now_ms, md_told *ret_told, md_error *err)
+    MD_NODISCARD;
+void md_told_finish(md_told *told);
+
+#endif
