@@ -36,9 +36,9 @@ bench:
 # SIGKILL for the daemon and its workers, SOAK_KILLS times, under load from eight senders.
 soak:
 	@sh .ci/packages build demo check
-	@TARGETS="$(PROGRAMS) tests/support/medaid-phantom" sh .ci/setup $(BUILD)
-	@/usr/bin/python3 tests/integration/test_durability.py $(BUILD)/daemon/medaid \
-		$(BUILD)/tests/support/medaid-phantom . $(SOAK_KILLS) 8
+	@TARGETS="$(PROGRAMS) tests/support/medaid-phantom tests/support/libmedaid-faults.so" \
+		sh .ci/setup $(BUILD)
+	@MEDAID_BUILD_ROOT=$(BUILD) /usr/bin/python3 tests/soak/crash.py --kills $(SOAK_KILLS)
 
 # Coverage-guided fuzzing of what reads files from outside, FUZZ_SECONDS for each of FUZZ_TARGETS; a finding
 # is left in build-fuzz/findings.

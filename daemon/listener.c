@@ -25,6 +25,7 @@ struct md_listener {
     md_store *store;
     md_spool *spool;
     md_scp *scp;
+    uint8_t content_key[MD_CONTENT_KEY_BYTES];
     atomic_bool was_low;
     pthread_mutex_t mutex; /* for the limit of log lines */
     int64_t second;
@@ -47,7 +48,7 @@ static md_status accept_object(md_listener *listener, const md_scp_object *objec
         .is_open = true,
         .fd = object->fd,
         .dataset_offset_bytes = object->dataset_offset_bytes,
-        .sha256 = object->sha256,
+        .content_tag = object->content_tag,
         .study_uid = object->study_instance_uid,
         .series_uid = object->series_instance_uid,
         .sop_instance_uid = object->sop_instance_uid,
@@ -240,6 +241,7 @@ md_status md_listener_start(const md_conf *conf, md_store *store, md_spool *spoo
     pthread_mutex_init(&listener->mutex, NULL);
     listener->store = store;
     listener->spool = spool;
+    md_store_content_key(store, listener->content_key);
     const md_tls_options tls = {
         .certificate = conf->ae.tls.certificate,
         .private_key = conf->ae.tls.private_key,
@@ -265,6 +267,7 @@ md_status md_listener_start(const md_conf *conf, md_store *store, md_spool *spoo
         .allowed_callers = callers,
         .n_allowed_callers = conf->ae.n_allowed_callers,
         .tls = conf->ae.has_tls ? &tls : NULL,
+        .content_key = listener->content_key,
         .on_object = take_object,
         .on_event = take_event,
         .context = listener,

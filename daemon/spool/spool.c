@@ -12,8 +12,6 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#include <openssl/evp.h>
-
 enum {
     READ_BYTES = 1 << 18,
     SHARD_NAME_BYTES = 16,
@@ -77,6 +75,7 @@ md_status md_spool_open(const md_spool_options *options, md_spool **ret_spool,
         return md_fail(err, MD_NOMEM, "no memory for the spool");
     }
     opened->store = options->store;
+    md_store_content_key(options->store, opened->content_key);
     opened->data_fd = -1;
     opened->low_bytes = options->low_bytes;
     opened->high_bytes = options->high_bytes > options->low_bytes
@@ -239,35 +238,28 @@ static void give_shard(md_spool *spool, md_spool_shard *shard, int fd)
     pthread_mutex_unlock(&spool->shard_lock);
 }
 
-static int digest_file(int fd, uint64_t offset_bytes, uint8_t ret_digest[MD_SHA256_BYTES])
+static int tag_file(const md_spool *spool, int fd, uint64_t offset_bytes,
+                    uint8_t ret_tag[MD_CONTENT_TAG_BYTES])
 {
-    uint8_t *buffer = md_malloc(READ_BYTES);
-    EVP_MD_CTX *context = EVP_MD_CTX_new();
-    int os_errno = buffer == NULL || context == NULL ? ENOMEM : 0;
-    if (os_errno == 0 && EVP_DigestInit_ex(context, EVP_sha256(), NULL) != 1) {
-        os_errno = ENOMEM;
+    MD_AUTO(md_freep) uint8_t *buffer = md_malloc(READ_BYTES);
+    MD_AUTO(md_content_tag_destroyp) md_content_tag *tag = NULL;
+    if (buffer == NULL || md_content_tag_create(spool->content_key, &tag, NULL) != MD_OK) {
+        return ENOMEM;
     }
     off_t position = (off_t)offset_bytes;
-    while (os_errno == 0) {
+    for (;;) {
         ssize_t n = pread(fd, buffer, READ_BYTES, position);
-        if (n < 0 && errno == EINTR) {
-            continue;
+        if (n == 0) {
+            return md_content_tag_end(tag, ret_tag) ? 0 : ENOMEM;
         }
-        if (n <= 0) {
-            os_errno = n < 0 ? errno : 0;
-            break;
+        if (n < 0 && errno != EINTR) {
+            return errno;
         }
-        if (EVP_DigestUpdate(context, buffer, (size_t)n) != 1) {
-            os_errno = ENOMEM;
+        if (n > 0 && !md_content_tag_add(tag, buffer, (size_t)n)) {
+            return ENOMEM;
         }
-        position += n;
+        position += n > 0 ? n : 0;
     }
-    if (os_errno == 0 && EVP_DigestFinal_ex(context, ret_digest, NULL) != 1) {
-        os_errno = ENOMEM;
-    }
-    EVP_MD_CTX_free(context);
-    md_free(buffer);
-    return os_errno;
 }
 
 /* How long what arrived is; and start to write it out, so that the disk works while we compute.
@@ -333,7 +325,7 @@ static bool means_full(int os_errno)
 }
 
 static md_status add_row(md_spool *spool, const md_spool_arrival *arrival, uint64_t file,
-                         uint64_t size_bytes, const uint8_t *sha256,
+                         uint64_t size_bytes, const uint8_t *content_tag,
                          md_spool_outcome *ret_outcome, md_error *err)
 {
     static const md_spool_kind kinds[] = {
@@ -354,7 +346,7 @@ static md_status add_row(md_spool *spool, const md_spool_arrival *arrival, uint6
         .received_ms = arrival->received_ms,
         .priority = arrival->priority,
     };
-    memcpy(item.sha256, sha256, sizeof item.sha256);
+    memcpy(item.content_tag, content_tag, sizeof item.content_tag);
     md_error why = {0};
     md_status status =
         md_store_add_instances(spool->store, &item, 1, &ret_outcome->instance, &why);
@@ -394,11 +386,11 @@ md_status md_spool_accept(md_spool *spool, const md_spool_arrival *arrival,
                            ? look_at_arrival(arrival->fd, &size_bytes, err)
                            : open_arrival(arrival->path, &own_fd, &size_bytes, err);
     int fd = arrival->is_open ? arrival->fd : own_fd;
-    uint8_t digest[MD_SHA256_BYTES];
-    if (status == MD_OK && arrival->sha256 != NULL) {
-        memcpy(digest, arrival->sha256, sizeof digest);
+    uint8_t tag[MD_CONTENT_TAG_BYTES];
+    if (status == MD_OK && arrival->content_tag != NULL) {
+        memcpy(tag, arrival->content_tag, sizeof tag);
     } else if (status == MD_OK) {
-        int os_errno = digest_file(fd, arrival->dataset_offset_bytes, digest);
+        int os_errno = tag_file(spool, fd, arrival->dataset_offset_bytes, tag);
         status = os_errno == 0 ? MD_OK : md_fail_os(err, os_errno, "reading a received file");
     }
     if (status != MD_OK) {
@@ -414,7 +406,7 @@ md_status md_spool_accept(md_spool *spool, const md_spool_arrival *arrival,
     if (os_errno != 0) {
         return md_fail_os(err, os_errno, "making a received file durable");
     }
-    MD_TRY(add_row(spool, arrival, file, size_bytes, digest, &outcome, err));
+    MD_TRY(add_row(spool, arrival, file, size_bytes, tag, &outcome, err));
     *ret_outcome = outcome;
     return MD_OK;
 }

@@ -75,7 +75,8 @@ typedef struct md_spool_arrival {
     const char *transfer_syntax_uid, *source_ae;
     int64_t received_ms;
     int priority;
-    const uint8_t *sha256; /* of the dataset if the caller knows it; NULL: read and computed */
+    const uint8_t *content_tag; /* of the dataset, under md_store_content_key, if the caller
+                                   knows it; NULL: read and computed */
 } md_spool_arrival;
 
 typedef enum md_spool_kind {

@@ -29,6 +29,7 @@ struct md_spool {
     void *context;
     atomic_bool low;
     atomic_uint_least64_t next_file;
+    uint8_t content_key[MD_CONTENT_KEY_BYTES];
     pthread_mutex_t shard_lock;
     md_spool_shard shards[MD_SPOOL_OPEN_FOLDERS];
 };

@@ -432,6 +432,11 @@ md_status md_store_set_flag(md_store *store, md_store_flag flag, bool on, md_err
     return store->backend->set_flag(store, flag, on, err);
 }
 
+void md_store_content_key(md_store *store, uint8_t ret_key[MD_CONTENT_KEY_BYTES])
+{
+    store->backend->content_key(store, ret_key);
+}
+
 bool md_store_flag_is_set(md_store *store, md_store_flag flag)
 {
     return store->backend->flag_is_set(store, flag);

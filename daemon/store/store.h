@@ -24,6 +24,7 @@
  * thread may call any function at any time between open and close. Times are milliseconds since
  * 1970 UTC and always the caller's, so that tests own the clock. */
 
+#include "base/content_tag.h"
 #include "base/file.h"
 
 enum {
@@ -100,11 +101,14 @@ md_status md_store_recover(md_store *store, int64_t now_ms, md_recovery *ret_rec
 
 /* ---- instances ---- */
 
+/* The key for the content tags of this store's instances. */
+void md_store_content_key(md_store *store, uint8_t ret_key[MD_CONTENT_KEY_BYTES]);
+
 typedef struct md_instance_new {
     const char *study_uid, *series_uid, *sop_instance_uid, *sop_class_uid;
     const char *transfer_syntax_uid, *source_ae;
-    uint8_t sha256[MD_SHA256_BYTES]; /* of the dataset, without the file's head */
-    uint64_t file;                   /* number in the spool */
+    uint8_t content_tag[MD_CONTENT_TAG_BYTES]; /* of the dataset, without the file's head */
+    uint64_t file;                             /* number in the spool */
     uint64_t size_bytes;
     int64_t received_ms;
     int priority; /* of the study: the highest of its instances counts; -100..100 */
@@ -136,7 +140,7 @@ typedef struct md_instance {
     char sop_instance_uid[MD_STORE_UID_BYTES], sop_class_uid[MD_STORE_UID_BYTES];
     char series_uid[MD_STORE_UID_BYTES], transfer_syntax_uid[MD_STORE_UID_BYTES];
     char source_ae[MD_STORE_AE_BYTES];
-    uint8_t sha256[MD_SHA256_BYTES];
+    uint8_t content_tag[MD_CONTENT_TAG_BYTES];
     uint64_t file, size_bytes;
     int64_t received_ms;
     bool current; /* false: another copy of the same instance is the one that is analysed */

@@ -70,6 +70,7 @@ typedef struct md_store_backend {
     md_status (*set_priority)(md_store *store, int64_t study, int priority, md_error *err);
     md_status (*set_flag)(md_store *store, md_store_flag flag, bool on, md_error *err);
     bool (*flag_is_set)(md_store *store, md_store_flag flag);
+    void (*content_key)(md_store *store, uint8_t ret_key[MD_CONTENT_KEY_BYTES]);
     md_status (*add_originals)(md_store *store, int64_t study, const char *const *destinations,
                                size_t n, int64_t now_ms, md_error *err);
     md_status (*commitment_begin)(md_store *store, const char *destination, const char *uid,

@@ -83,7 +83,7 @@ static md_status start(md_sqlite *c, const char *sql, sqlite3_stmt **ret_stateme
         } else {
             assert(types[i] == 'h');
             code = sqlite3_bind_blob(statement, i + 1, va_arg(args, const uint8_t *),
-                                     MD_SHA256_BYTES, SQLITE_STATIC);
+                                     MD_CONTENT_TAG_BYTES, SQLITE_STATIC);
         }
     }
     if (code != SQLITE_OK) {
@@ -394,6 +394,7 @@ static const md_store_backend backend = {
     .set_priority = md_sqlite_set_priority,
     .set_flag = set_flag,
     .flag_is_set = flag_is_set,
+    .content_key = md_sqlite_content_key,
     .add_originals = md_sqlite_add_originals,
     .commitment_begin = md_sqlite_commitment_begin,
     .commitment_asked = md_sqlite_commitment_asked,

@@ -69,7 +69,7 @@ md_status md_sqlite_migrate(sqlite3 *db, const char *const *steps, int n_steps, 
     MD_NODISCARD;
 
 /* Begin a statement: get it and bind its parameters. types: 'i' int64_t, 'r' double, 't' const
- * char *, 'h' const uint8_t[32]. After use md_sqlite_end. */
+ * char *, 'h' const uint8_t[MD_CONTENT_TAG_BYTES]. After use md_sqlite_end. */
 md_status md_sqlite_start(md_sqlite *c, const char *sql, sqlite3_stmt **ret_statement,
                           md_error *err, const char *types, ...) MD_NODISCARD;
 /* *ret_row false: no more rows. On failure the statement is ended. */
@@ -127,6 +127,7 @@ md_status md_sqlite_put_notices(md_sqlite *c, const md_study *study,
                                 md_error *err) MD_NODISCARD;
 
 /* The functions of the table, by file. */
+void md_sqlite_content_key(md_store *store, uint8_t ret_key[MD_CONTENT_KEY_BYTES]);
 md_status md_sqlite_add_notices(md_store *store, int64_t study, const md_notice_new *notices,
                                 size_t n, int64_t now_ms, md_error *err);
 md_status md_sqlite_notice_claim(md_store *store, const char *notifier, int64_t now_ms,

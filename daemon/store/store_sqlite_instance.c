@@ -17,16 +17,27 @@ struct md_sqlite_add {
     md_sqlite_add *next;
 };
 
-void md_sqlite_hash(md_store *store, const char *text, char ret_key[MD_STORE_KEY_BYTES])
+static void keyed_hash(md_store *store, const char *text, uint8_t ret_hash[MD_SHA256_BYTES])
 {
-    const md_store_sqlite *s = (md_store_sqlite *)store;
-    uint8_t mac[EVP_MAX_MD_SIZE] = {0};
+    const md_store_sqlite *s = (const md_store_sqlite *)store;
     unsigned length = 0;
     if (HMAC(EVP_sha256(), s->key_secret, (int)sizeof s->key_secret, (const uint8_t *)text,
-             strlen(text), mac, &length) == NULL) {
+             strlen(text), ret_hash, &length) == NULL) {
         abort(); /* the library has no SHA-256: nothing here can go on safely */
     }
-    md_hex(mac, (MD_STORE_KEY_BYTES - 1) / 2, ret_key);
+}
+
+void md_sqlite_hash(md_store *store, const char *text, char ret_key[MD_STORE_KEY_BYTES])
+{
+    uint8_t hash[MD_SHA256_BYTES];
+    keyed_hash(store, text, hash);
+    md_hex(hash, (MD_STORE_KEY_BYTES - 1) / 2, ret_key);
+}
+
+void md_sqlite_content_key(md_store *store, uint8_t ret_key[MD_CONTENT_KEY_BYTES])
+{
+    /* no UID or identifier of anything has a control character */
+    keyed_hash(store, "\x01content tag", ret_key);
 }
 
 /* The row of the study, made when it is new. */
@@ -100,11 +111,11 @@ static md_status insert_instance(md_store_sqlite *s, const md_study *study,
     }
     MD_TRY(md_sqlite_run(c,
                          "INSERT INTO instance (study, uid, class, series, syntax, source,"
-                         " sha256, file, size_bytes, received, current)"
+                         " content_tag, file, size_bytes, received, current)"
                          " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                          err, "ittttthiiii", study->id, item->sop_instance_uid,
                          item->sop_class_uid, item->series_uid, item->transfer_syntax_uid,
-                         item->source_ae, item->sha256, (int64_t)item->file,
+                         item->source_ae, item->content_tag, (int64_t)item->file,
                          (int64_t)item->size_bytes, item->received_ms, (int64_t)current));
     return md_sqlite_run(
         c,
@@ -135,9 +146,9 @@ static md_status add_one(md_store_sqlite *s, const md_instance_new *item,
     if (n_copies > 0) {
         MD_TRY(md_sqlite_int(&s->writer,
                              "SELECT count(*) FROM instance WHERE study = ? AND uid = ? AND"
-                             " sha256 = ?",
+                             " content_tag = ?",
                              &n_same, err, "ith", study.id, item->sop_instance_uid,
-                             item->sha256));
+                             item->content_tag));
     }
     if (n_same > 0) {
         ret_outcome->kind = MD_INSTANCE_SAME;
@@ -251,8 +262,8 @@ static void read_instance(sqlite3_stmt *row_of, md_instance *ret)
     md_sqlite_text(row_of, 4, ret->series_uid, sizeof ret->series_uid);
     md_sqlite_text(row_of, 5, ret->transfer_syntax_uid, sizeof ret->transfer_syntax_uid);
     md_sqlite_text(row_of, 6, ret->source_ae, sizeof ret->source_ae);
-    if (sqlite3_column_bytes(row_of, 7) == MD_SHA256_BYTES) {
-        memcpy(ret->sha256, sqlite3_column_blob(row_of, 7), MD_SHA256_BYTES);
+    if (sqlite3_column_bytes(row_of, 7) == MD_CONTENT_TAG_BYTES) {
+        memcpy(ret->content_tag, sqlite3_column_blob(row_of, 7), MD_CONTENT_TAG_BYTES);
     }
     ret->file = (uint64_t)sqlite3_column_int64(row_of, 8);
     ret->size_bytes = (uint64_t)sqlite3_column_int64(row_of, 9);
@@ -268,11 +279,12 @@ static md_status load_instances(md_sqlite *c, int64_t study, bool only_current,
     size_t n_room = 0;
     sqlite3_stmt *row_of = NULL;
     bool row = false;
-    MD_TRY(md_sqlite_start(c,
-                           "SELECT id, study, uid, class, series, syntax, source, sha256, file,"
-                           " size_bytes, received, current FROM instance"
-                           " WHERE study = ? AND current >= ? ORDER BY id",
-                           &row_of, err, "ii", study, (int64_t)only_current));
+    MD_TRY(md_sqlite_start(
+        c,
+        "SELECT id, study, uid, class, series, syntax, source, content_tag, file,"
+        " size_bytes, received, current FROM instance"
+        " WHERE study = ? AND current >= ? ORDER BY id",
+        &row_of, err, "ii", study, (int64_t)only_current));
     MD_TRY(md_sqlite_step(c, row_of, &row, err));
     while (row) {
         if (n == n_room) {

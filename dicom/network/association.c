@@ -94,7 +94,7 @@ static void begin_store(association *now, const md_context *context)
     md_incoming *incoming = &now->incoming;
     md_incoming_begin(incoming, now->setup->buffers, now->options->spool_folder, &now->command,
                       context->transfer_syntax, now->peer->calling_ae,
-                      now->options->max_object_bytes);
+                      now->options->content_key, now->options->max_object_bytes);
     now->storing = true;
     md_wire_read_ahead(now->wire, incoming->buffer == NULL);
     if (strcmp(now->command.sop_class_uid, context->abstract_syntax) != 0 &&
@@ -124,7 +124,7 @@ static md_status end_store(association *now, const md_context *context, md_error
             .path = now->incoming.path,
             .fd = now->incoming.fd,
             .dataset_offset_bytes = now->incoming.dataset_offset_bytes,
-            .sha256 = now->incoming.sha256,
+            .content_tag = now->incoming.content_tag,
             .study_instance_uid = identity.study_instance_uid,
             .series_instance_uid = identity.series_instance_uid,
             .patient_id = identity.patient_id,

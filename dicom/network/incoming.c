@@ -10,8 +10,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <openssl/evp.h>
-
 enum {
     DIRECT_LEAST_BYTES = 128 * 1024 /* of an object's last piece: below, the page cache is
                                        quicker than to wait for the disk */
@@ -83,8 +81,8 @@ static void give_buffer(md_incoming *incoming)
         md_buffers_give(incoming->buffers, incoming->buffer);
         incoming->buffer = NULL;
     }
-    EVP_MD_CTX_free(incoming->digest);
-    incoming->digest = NULL;
+    md_content_tag_destroy(incoming->tag);
+    incoming->tag = NULL;
 }
 
 void md_incoming_leave(md_incoming *incoming)
@@ -138,7 +136,8 @@ static int create_file(md_incoming *incoming, const char *folder)
 
 void md_incoming_begin(md_incoming *incoming, md_buffers *buffers, const char *folder,
                        const md_command *command, const char *transfer_syntax_uid,
-                       const char *calling_ae, uint64_t max_object_bytes)
+                       const char *calling_ae, const uint8_t *content_key,
+                       uint64_t max_object_bytes)
 {
     memset(incoming, 0, sizeof *incoming);
     incoming->fd = -1;
@@ -162,10 +161,9 @@ void md_incoming_begin(md_incoming *incoming, md_buffers *buffers, const char *f
         refuse_os(incoming, os_errno, "create a file for the object");
         return;
     }
-    incoming->digest = EVP_MD_CTX_new();
-    if (incoming->digest == NULL ||
-        EVP_DigestInit_ex(incoming->digest, EVP_sha256(), NULL) != 1) {
-        refuse_os(incoming, ENOMEM, "hash the object");
+    if (content_key != NULL &&
+        md_content_tag_create(content_key, &incoming->tag, &why) != MD_OK) {
+        md_incoming_refuse(incoming, MD_DIMSE_OUT_OF_RESOURCES, &why);
         return;
     }
     md_part10 head = {0};
@@ -196,8 +194,8 @@ static void count(md_incoming *incoming, const uint8_t *bytes, size_t n)
         (void)md_fail(&why, MD_LIMIT, "the object is larger than %llu bytes",
                       (unsigned long long)incoming->max_object_bytes);
         md_incoming_refuse(incoming, MD_DIMSE_OUT_OF_RESOURCES, &why);
-    } else if (EVP_DigestUpdate(incoming->digest, bytes, n) != 1) {
-        refuse_os(incoming, ENOMEM, "hash the object");
+    } else if (incoming->tag != NULL && !md_content_tag_add(incoming->tag, bytes, n)) {
+        refuse_os(incoming, ENOMEM, "tag the object");
     }
 }
 
@@ -286,9 +284,9 @@ uint16_t md_incoming_finish(md_incoming *incoming, const md_command *command,
     if (incoming->fd >= 0) {
         check(incoming, command, ret_identity);
     }
-    if (incoming->fd >= 0 &&
-        EVP_DigestFinal_ex(incoming->digest, incoming->sha256, NULL) != 1) {
-        refuse_os(incoming, ENOMEM, "hash the object");
+    if (incoming->fd >= 0 && incoming->tag != NULL &&
+        !md_content_tag_end(incoming->tag, incoming->content_tag)) {
+        refuse_os(incoming, ENOMEM, "tag the object");
     }
     give_buffer(incoming);
     return incoming->dimse_status;

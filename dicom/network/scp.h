@@ -35,7 +35,7 @@ typedef struct md_scp_object {
                          came; the callback moves or deletes it */
     int fd;           /* the same, open for reading and writing; stays the caller's */
     uint64_t dataset_offset_bytes; /* in the file: what is before it is our own */
-    const uint8_t *sha256;         /* of the dataset, MD_SHA256_BYTES */
+    const uint8_t *content_tag;    /* of the dataset; without content_key: nothing */
     const char *study_instance_uid, *series_instance_uid;
     const char *patient_id; /* as in md_identity, for the audit trail alone */
 } md_scp_object;
@@ -51,7 +51,9 @@ typedef struct md_scp_options {
     unsigned association_timeout_s;
     unsigned max_pdu_bytes;
     uint64_t max_object_bytes;
-    bool check_called_ae; /* reject another called AE title */
+    const uint8_t *content_key; /* for the tags of objects, see base/content_tag.h; borrowed
+                                   until the stop. NULL: none are computed */
+    bool check_called_ae;       /* reject another called AE title */
     /* Others are rejected: permanent, service user, calling AE title not recognised. None: all
      * may call. */
     const md_caller *allowed_callers;
@@ -74,8 +76,9 @@ typedef struct md_scp_options {
     void *context;
 } md_scp_options;
 
-/* Bind, listen and start the threads. The options are copied. MD_NETWORK when the port is
- * taken; MD_INVALID_ARG for a caller's address that is none; what md_tls_create_server says. */
+/* Bind, listen and start the threads. The options are copied, content_key is not. MD_NETWORK
+ * when the port is taken; MD_INVALID_ARG for a caller's address that is none; what
+ * md_tls_create_server says. */
 md_status md_scp_start(const md_scp_options *options, md_scp **ret_scp, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;
 uint16_t md_scp_port(const md_scp *scp) MD_NOEXCEPT;

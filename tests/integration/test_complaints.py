@@ -29,9 +29,6 @@ from hospital import PATIENT, PICTURE_CLASS, SR_CLASS, run, send, wait_for  # no
 
 MIB = 1 << 20
 AIR_GAP = hospital.ROOT / "tests/support/air_gap.py"
-HEADER = (hospital.ROOT / "tests/support/hostile/hostile.h").read_text(encoding="ascii")
-HOSTILE_ROWS = int(re.search(r"HOSTILE_ROWS = (\d+)", HEADER).group(1))
-SEGFAULT_ROWS = HOSTILE_ROWS + 1
 COMPRESSED = [".4.50", ".4.51", ".4.57", ".4.70", ".4.80", ".4.81", ".4.90", ".4.91", ".5"]
 
 
@@ -324,7 +321,7 @@ class Complaints:
 
     def test_10_a_failure_is_visible(self):
         """A crashing plugin: in the log, the figures, medaidctl and, as a report, in the PACS."""
-        (http,) = hospital.free_ports(1)
+        (http,), rows = hospital.free_ports(1), hospital.hostile_rows()
         plugins = self.site.here.folder / "hostile"
         plugins.mkdir()
         shutil.copy(hospital.HOSTILE, plugins)
@@ -335,7 +332,7 @@ class Complaints:
         # a crash of a sanitized worker is to be a crash, too
         medaid.environment["ASAN_OPTIONS"] = os.environ.get("ASAN_OPTIONS", "") + ":handle_segv=0"
         medaid.start()
-        film, read = self.site.film(100, rows=SEGFAULT_ROWS, columns=400)
+        film, read = self.site.film(100, rows=rows["SEGFAULT"], columns=400)
         send(medaid, film)
         medaid.wait_state(read.StudyInstanceUID, "quarantined")
         key = medaid.key_of(read.StudyInstanceUID)
@@ -347,7 +344,7 @@ class Complaints:
         (report,) = wait_for("the failure's report", lambda: self.pacs.reports_of(
             read.StudyInstanceUID))
         assert report.CompletionFlag == "PARTIAL"
-        film, read = self.site.film(101, rows=HOSTILE_ROWS, columns=400)
+        film, read = self.site.film(101, rows=rows["NONE"], columns=400)
         send(medaid, film)
         medaid.wait_state(read.StudyInstanceUID, "done")
         assert medaid.stop() == 0

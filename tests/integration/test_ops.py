@@ -2,93 +2,53 @@
 """medaid --daemon as an operator sees it: health, figures, medaidctl, and what systemd hears.
 
 A small phantom goes through to a real storescp; then the figures say so, medaidctl shows and steers
-it, hostile clients of both sockets keep nobody out, and nothing of the patient is in any answer.
-
-usage: test_ops.py MEDAID MEDAIDCTL MEDAID_PHANTOM SOURCE_ROOT"""
+it, hostile clients of both sockets keep nobody out, and nothing of the patient is in any answer."""
 import contextlib
 import http.client
 import json
 import os
 import pathlib
 import re
-import signal
 import socket
 import stat
 import subprocess
 import sys
-import tempfile
-import time
 
-MEDAID, CTL, PHANTOM, ROOT = sys.argv[1:5]
-PATIENT = ("Zebra^Quagga", "PID-MARKER-77", "ACC-MARKER-99")
-PATIENCE_S = 240  # for a loaded machine; nothing here measures time
-
-
-def wait_for(what, condition):
-    """Until the condition is true; its value."""
-    end = time.monotonic() + PATIENCE_S
-    while time.monotonic() < end:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.1)
-    raise AssertionError(f"waited in vain for {what}")
-
-
-def free_port():
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+import hospital  # noqa: E402
+from hospital import CTL, PATIENCE_S, PATIENT, wait_for  # noqa: E402
 
 
 class Site:
     """The daemon, its PACS (storescp) and the socket on which systemd would listen."""
 
-    def __init__(self, folder):
+    def __init__(self, here):
+        self.folder, self.answers = here.folder, []
         # longer than the name of a socket may be
-        self.folder, self.answers = folder, []
-        self.store = folder / ("long-" * 12) / ("name-" * 12)
-        self.port, self.http, self.pacs_port = free_port(), free_port(), free_port()
-        (folder / "pacs").mkdir()
-        self.conf = folder / "medaid.yaml"
-        self.conf.write_text(f"""
-ae: {{port: {self.port}}}
-destinations:
-  - {{name: pacs, ae_title: PACS, host: 127.0.0.1, port: {self.pacs_port}}}
-study: {{quiet_ms: 200}}
-plugins: {{paths: ["{pathlib.Path(ROOT).resolve() / 'plugins'}"]}}
-storage: {{path: "{self.store}"}}
-results: {{kind: sr}}
-workers: {{count: 1}}
-http: {{port: {self.http}}}
-""", encoding="utf-8")
+        self.store = here.folder / ("long-" * 12) / ("name-" * 12)
+        self.http, pacs_port = hospital.free_ports(2)
+        (here.folder / "pacs").mkdir()
+        self.pacs = here.program("pacs", "storescp", "-aet", "PACS", "-od", here.folder / "pacs",
+                                 pacs_port)  # keeps nothing but files
+        self.medaid = here.medaid(
+            destinations=[{"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1",
+                           "port": pacs_port}],
+            study={"quiet_ms": 200}, storage={"path": str(self.store), "min_free_mib": 0},
+            workers={"count": 1}, http={"port": self.http})
+        self.medaid.environment.update(NOTIFY_SOCKET=str(here.folder / "notify"),
+                                       WATCHDOG_USEC="3000000")
+        self.port, self.conf = self.medaid.port, self.medaid.configuration
+        self.alive, self.log, self.lines = self.medaid.alive, self.medaid.log, self.medaid.lines
+        self.studies = self.medaid.studies
         self.systemd = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.systemd.bind(str(folder / "notify"))
+        self.systemd.bind(str(here.folder / "notify"))
         self.systemd.setblocking(False)
         self.heard, self.number = [], 0
-        self.pacs = self.daemon = None
-
-    def start_pacs(self):
-        """A receiver that keeps nothing but files."""
-        self.pacs = subprocess.Popen(["storescp", "-aet", "PACS", "-od", self.folder / "pacs",
-                                      str(self.pacs_port)], stdout=subprocess.DEVNULL,
-                                     stderr=subprocess.DEVNULL)
 
     def start(self):
         """Start, and wait until systemd would be told."""
-        environment = dict(os.environ, NOTIFY_SOCKET=str(self.folder / "notify"),
-                           WATCHDOG_USEC="3000000")
-        with open(self.folder / "log", "ab") as log:
-            self.daemon = subprocess.Popen([MEDAID, "--daemon", "--config", self.conf],
-                                           stdout=log, stderr=log, env=environment)
+        self.medaid.launch()
         wait_for("READY=1", lambda: self.alive() and "READY=1" in self.listen())
-
-    def alive(self):
-        """True, or the log of its end."""
-        if self.daemon.poll() is not None:
-            raise AssertionError(f"medaid ended with {self.daemon.returncode}:\n{self.log()}")
-        return True
 
     def listen(self):
         """All datagrams until now."""
@@ -96,15 +56,6 @@ http: {{port: {self.http}}}
             while True:
                 self.heard.append(self.systemd.recv(4096).decode("ascii"))
         return self.heard
-
-    def log(self):
-        """All that it wrote."""
-        return (self.folder / "log").read_text(encoding="utf-8")
-
-    def lines(self, event):
-        """The log's lines of one event."""
-        found = [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
-        return [fields for fields in found if fields["event"] == event]
 
     def get(self, path, method="GET", body=None):
         """Code, head and text of an answer over TCP."""
@@ -145,31 +96,18 @@ http: {{port: {self.http}}}
 
     def ctl(self, *words, code=0):
         """medaidctl's output; it must end with the code."""
-        done = subprocess.run([CTL, "--config", self.conf, *words], capture_output=True, text=True,
-                              check=False, timeout=PATIENCE_S)
-        assert done.returncode == code, (words, done.returncode, done.stdout, done.stderr)
-        self.answers.append(done.stdout + done.stderr)
-        return done.stdout if code == 0 else done.stderr
+        self.answers.append(self.medaid.ctl(*words, code=code))
+        return self.answers[-1]
 
     def status(self):
         """medaidctl status as JSON."""
         return json.loads(self.ctl("status", "--json"))
 
-    def studies(self, *words):
-        """medaidctl studies as a list."""
-        return json.loads(self.ctl("studies", "--json", *words))["studies"]
-
-    def send(self, code=0):
+    def send(self, good=True):
         """A new film."""
         self.number += 1
-        path = self.folder / f"film-{self.number}.dcm"
-        for command in (
-                [PHANTOM, "--rows", 400, "--columns", 320, "--seed", self.number, "--patient-name",
-                 PATIENT[0], "--patient-id", PATIENT[1], "--accession", PATIENT[2], "--output",
-                 path], ["storescu", "-R", "-aec", "MEDAID", "127.0.0.1", self.port, path]):
-            done = subprocess.run([str(c) for c in command], capture_output=True, check=False)
-            is_last = command[0] == "storescu"
-            assert (done.returncode == 0) == (code == 0 or not is_last), (command, done.stderr)
+        film = hospital.make_film(self.folder / f"film-{self.number}.dcm", seed=self.number)
+        hospital.send(self.medaid, film, good=good)
 
     def figures(self):
         """/metrics as {name with labels: value}, each line checked."""
@@ -184,13 +122,6 @@ http: {{port: {self.http}}}
             assert match and match.group(1) not in found, line
             found[match.group(1)] = float(match.group(2))
         return found
-
-    def stop(self):
-        """End all."""
-        for process in (self.daemon, self.pacs):
-            if process is not None and process.poll() is None:
-                process.kill()
-                process.wait()
 
 
 def test_health(site):
@@ -235,7 +166,7 @@ def test_dead_destination(site):
 
 def test_delivered(site):
     """The PACS is up: stored, with its clock, in the histogram."""
-    site.start_pacs()
+    site.pacs.launch()
     wait_for("the delivery", lambda: site.alive() and site.studies("--state", "done"))
     [study] = site.studies()
     times = [study["clock"][name] for name in ("first_received", "last_received", "complete",
@@ -298,13 +229,12 @@ def test_drain(site):
     code, _, text = site.get("/readyz")
     assert code == 503 and json.loads(text)["problems"] == ["draining"], text
     assert site.get("/healthz")[0] == 200
-    site.send(code=1)
+    site.send(good=False)
     assert site.figures()['medaid_objects_rejected_total{reason="draining"}'] == 1
     assert "draining" in site.ctl("status")
     assert site.lines("daemon_steered")[-1]["draining"] == 1
     # what an operator stopped stays stopped over a restart, and the log says so
-    site.daemon.send_signal(signal.SIGTERM)
-    assert site.daemon.wait(timeout=PATIENCE_S) == 0, site.log()[-2000:]
+    assert site.medaid.stop() == 0
     site.listen()
     site.heard.clear()
     site.start()
@@ -395,8 +325,7 @@ def test_systemd(site):
     n_before = site.listen().count("WATCHDOG=1")
     wait_for("WATCHDOG=1", lambda: site.alive() and
              site.listen().count("WATCHDOG=1") >= n_before + 2)
-    site.daemon.send_signal(signal.SIGTERM)
-    assert site.daemon.wait(timeout=PATIENCE_S) == 0, site.log()[-2000:]
+    assert site.medaid.stop() == 0
     heard = site.listen()
     assert heard.count("READY=1") == 1 and heard[-1] == "STOPPING=1", heard[-5:]
     assert not (site.store / "medaid.sock").exists()
@@ -417,20 +346,14 @@ def test_no_patient(site):
 
 def main():
     """All of it, with one daemon, in this order."""
-    with tempfile.TemporaryDirectory() as name:
-        site = Site(pathlib.Path(name))
-        try:
-            site.start()
-            for test in (test_health, test_permissions, test_dead_destination, test_delivered,
-                         test_repeated, test_steering, test_drain, test_wrong_commands,
-                         test_hostile_requests, test_idle_clients, test_systemd, test_no_patient):
-                test(site)
-                print(f"{test.__name__}: good", flush=True)
-        except BaseException:
-            print(site.log()[-6000:], file=sys.stderr)
-            raise
-        finally:
-            site.stop()
+    with hospital.Hospital("ops") as here:
+        site = Site(here)
+        site.start()
+        for test in (test_health, test_permissions, test_dead_destination, test_delivered,
+                     test_repeated, test_steering, test_drain, test_wrong_commands,
+                     test_hostile_requests, test_idle_clients, test_systemd, test_no_patient):
+            test(site)
+            print(f"{test.__name__}: good", flush=True)
 
 
 main()

@@ -5,37 +5,24 @@ Studies go in by storescu (one for each transfer syntax that medaid reads), by O
 when ../shared is there, films of chest-xray-original wrapped as DX. What is checked: report and
 picture are in Orthanc with right references and patient attributes, dciodvfy finds no error in
 them, what no model accepts gives a log line and nothing else, the same again gives nothing new, a
-late image gives a new report, no output names a patient, and SIGTERM ends it with 0.
-
-usage: test_orthanc.py MEDAID MEDAID_PHANTOM SOURCE_ROOT"""
+late image gives a new report, no output names a patient, and SIGTERM ends it with 0."""
 import json
 import pathlib
-import shutil
-import signal
-import socket
 import sqlite3
-import subprocess
 import sys
-import tempfile
-import time
-import urllib.error
-import urllib.request
 
-import numpy
-import pydicom
-import pydicom.encaps
-import pydicom.uid
-from PIL import Image
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+import numpy  # noqa: E402
+import pydicom  # noqa: E402
+import pydicom.uid  # noqa: E402
+from PIL import Image  # noqa: E402
 
-MEDAID, PHANTOM, ROOT = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
-SR_CLASS = "1.2.840.10008.5.1.4.1.1.88.34"
-PICTURE_CLASS = "1.2.840.10008.5.1.4.1.1.7"
+import hospital  # noqa: E402
+from hospital import (PATIENT, PICTURE_CLASS, ROOT, SR_CLASS, dciodvfy_errors,  # noqa: E402
+                      references_in, run, wait_for)
+from transfer_syntax import SYNTAXES, transcode  # noqa: E402
+
 DX_CLASS = "1.2.840.10008.5.1.4.1.1.1.1"
-PATIENT = ("Zebra^Quagga", "PID-MARKER-77", "ACC-MARKER-99")
-PATIENCE_S = 300  # for a loaded machine; nothing here measures time
-SYNTAXES = ["1.2.840.10008.1.2" + tail for tail in (
-    "", ".1", ".2", ".1.99", ".5", ".4.50", ".4.51", ".4.57", ".4.70", ".4.80", ".4.81", ".4.90",
-    ".4.91")]
 # How storescu is told to propose a syntax; it has no word for process 14, which Orthanc sends.
 STORESCU = {"": "-xi", ".1": "-xe", ".2": "-xb", ".1.99": "-xd", ".5": "-xr", ".4.50": "-xy",
             ".4.51": "-xx", ".4.70": "-xs", ".4.80": "-xt", ".4.81": "-xu", ".4.90": "-xv",
@@ -43,190 +30,9 @@ STORESCU = {"": "-xi", ".1": "-xe", ".2": "-xb", ".1.99": "-xd", ".5": "-xr", ".
 N_FILMS = 3
 
 
-def run(*command):
-    """Run a program that must succeed; returns what it wrote."""
-    done = subprocess.run([str(c) for c in command], capture_output=True, check=False)
-    if done.returncode != 0:
-        raise AssertionError(f"{command[0]} ended with {done.returncode}: "
-                             f"{done.stderr.decode(errors='replace')[-600:]}")
-    return done.stdout.decode(errors="replace")
-
-
-def free_ports(n):
-    """Ports that were free a moment ago, all different."""
-    sockets = [socket.socket() for _ in range(n)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
-def wait_for(what, condition):
-    """Until the condition is true; its value."""
-    end = time.monotonic() + PATIENCE_S
-    while time.monotonic() < end:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.1)
-    raise AssertionError(f"waited in vain for {what}")
-
-
-class Orthanc:
-    """A server of its own in a folder of its own."""
-
-    def __init__(self, folder, ports, medaid_port):
-        self.folder, (self.http, self.dicom) = folder, ports
-        settings = {
-            "Name": "medaid-test", "StorageDirectory": str(folder / "storage"),
-            "IndexDirectory": str(folder / "index"), "Plugins": [], "HttpPort": self.http,
-            "DicomPort": self.dicom, "DicomAet": "ORTHANC", "RemoteAccessAllowed": False,
-            "AuthenticationEnabled": False, "DicomCheckCalledAet": False,
-            "DicomModalities": {"medaid": ["MEDAID", "127.0.0.1", medaid_port]},
-            "UnknownSopClassAccepted": False, "DicomScuTimeout": 60,
-        }
-        (folder / "orthanc.json").write_text(json.dumps(settings), encoding="ascii")
-        self.process = None
-
-    def start(self):
-        """Start, and wait until it answers."""
-        with open(self.folder / "orthanc.log", "ab") as log:
-            self.process = subprocess.Popen(["/usr/sbin/Orthanc", self.folder / "orthanc.json"],
-                                            stdout=log, stderr=log)
-        wait_for("Orthanc", self.answers)
-
-    def answers(self):
-        """Whether it is up."""
-        if self.process.poll() is not None:
-            raise AssertionError((self.folder / "orthanc.log").read_text(errors="replace")[-2000:])
-        try:
-            return self.get("/system")
-        except (urllib.error.URLError, ConnectionError):
-            return None
-
-    def stop(self):
-        """End it."""
-        if self.process is not None and self.process.poll() is None:
-            self.process.terminate()
-            self.process.wait()
-
-    def request(self, path, data=None):
-        """The bytes of an answer."""
-        url = f"http://127.0.0.1:{self.http}{path}"
-        with urllib.request.urlopen(urllib.request.Request(url, data=data), timeout=120) as answer:
-            return answer.read()
-
-    def get(self, path):
-        """The JSON of an answer."""
-        return json.loads(self.request(path))
-
-    def post(self, path, value):
-        """Send JSON, get JSON."""
-        return json.loads(self.request(path, json.dumps(value).encode()))
-
-    def objects_of(self, study_uid):
-        """All datasets of a study."""
-        query = {"Level": "Instance", "Query": {"StudyInstanceUID": study_uid}}
-        ids = self.post("/tools/find", query)
-        return [pydicom.dcmread(pydicom.filebase.DicomBytesIO(self.request(
-            f"/instances/{each}/file"))) for each in ids]
-
-
-class Medaid:
-    """The daemon under test."""
-
-    def __init__(self, folder, port, orthanc_port):
-        self.folder, self.port, self.process = folder, port, None
-        (folder / "medaid.yaml").write_text(f"""
-ae: {{title: MEDAID, bind: 127.0.0.1, port: {port}, max_associations: 16}}
-destinations:
-  - {{name: pacs, ae_title: ORTHANC, host: 127.0.0.1, port: {orthanc_port}, timeout_s: 60}}
-study: {{quiet_ms: 500}}
-plugins: {{paths: ["{ROOT / 'plugins'}"]}}
-storage: {{path: "{folder / 'store'}", min_free_mib: 10}}
-log: {{level: debug}}
-""", encoding="utf-8")
-
-    def start(self):
-        """Start, and wait until it listens."""
-        n_before = len(self.lines("daemon_started"))
-        with open(self.folder / "medaid.log", "ab") as log:
-            self.process = subprocess.Popen(
-                [MEDAID, "--daemon", "--config", self.folder / "medaid.yaml"], stdout=log,
-                stderr=log)
-        wait_for("the daemon", lambda: self.alive() and
-                 len(self.lines("daemon_started")) > n_before)
-
-    def alive(self):
-        """True, or the log of its end."""
-        if self.process.poll() is not None:
-            raise AssertionError(f"medaid ended with {self.process.returncode}:\n{self.log()[-3000:]}")
-        return True
-
-    def log(self):
-        """All that it wrote."""
-        path = self.folder / "medaid.log"
-        return path.read_text(encoding="utf-8") if path.exists() else ""
-
-    def lines(self, event):
-        """The log's lines of one event."""
-        found = []
-        for line in self.log().splitlines():
-            if line.startswith("{") and line.endswith("}"):
-                fields = json.loads(line)
-                if fields.get("event") == event:
-                    found.append(fields)
-        return found
-
-    def stop(self):
-        """SIGTERM; its exit code."""
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=PATIENCE_S)
-
-
 def make_phantom(path, seed, *more):
-    """A small film with the marked patient."""
-    run(PHANTOM, "--rows", 1024, "--columns", 1250, "--seed", seed, "--patient-name", PATIENT[0],
-        "--patient-id", PATIENT[1], "--accession", PATIENT[2], "--output", path, *more)
-
-
-def make_jpeg2000(source, target, lossy):
-    """Through opj_compress and pydicom."""
-    dataset = pydicom.dcmread(source)
-    raw, stream = target.with_suffix(".rawl"), target.with_suffix(".j2k")
-    raw.write_bytes(dataset.PixelData)
-    bits = dataset.BitsStored
-    options = ["-r", "20", "-I"] if lossy else []
-    run("opj_compress", "-i", raw, "-o", stream, "-F",
-        f"{dataset.Columns},{dataset.Rows},1,{bits},u", *options)
-    dataset.PixelData = pydicom.encaps.encapsulate([stream.read_bytes()])
-    dataset["PixelData"].VR = "OB"
-    dataset["PixelData"].is_undefined_length = True
-    dataset.file_meta.TransferSyntaxUID = SYNTAXES[-1] if lossy else SYNTAXES[-2]
-    if lossy:
-        dataset.LossyImageCompression = "01"
-        dataset.LossyImageCompressionRatio = "20"
-        dataset.LossyImageCompressionMethod = "ISO_15444_1"
-    dataset.save_as(target)
-
-
-def transcode(source, target, syntax):
-    """Write `source` in another transfer syntax."""
-    tail = syntax.removeprefix("1.2.840.10008.1.2")
-    commands = {"": ["dcmconv", "+ti"], ".1": ["dcmconv", "+te"], ".2": ["dcmconv", "+tb"],
-                ".1.99": ["dcmconv", "+td"], ".5": ["dcmcrle"],
-                ".4.50": ["dcmcjpeg", "+eb", "+un"], ".4.51": ["dcmcjpeg", "+ee", "+un"],
-                ".4.57": ["dcmcjpeg", "+el"], ".4.70": ["dcmcjpeg", "+e1"],
-                ".4.80": ["dcmcjpls"], ".4.81": ["dcmcjpls", "+en", "+un"]}
-    if tail in commands:
-        run(*commands[tail], source, target)
-    else:
-        make_jpeg2000(source, target, lossy=tail == ".4.91")
-    written = pydicom.dcmread(target, stop_before_pixels=True)
-    assert written.file_meta.TransferSyntaxUID == syntax, (tail, written.file_meta)
-    return written
+    """A film of the marked patient."""
+    hospital.make_film(path, *more, seed=seed, rows=1024, columns=1250)
 
 
 def make_film(path, image_path, number):
@@ -262,17 +68,6 @@ def make_film(path, image_path, number):
     return ds
 
 
-def references_in(dataset):
-    """Every (class, instance) that a dataset names anywhere in its sequences."""
-    found = set()
-    for element in dataset.iterall():
-        if element.VR == "SQ":
-            for item in element.value:
-                if "ReferencedSOPInstanceUID" in item:
-                    found.add((item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID))
-    return found
-
-
 def check_object(dataset, sources, folder):
     """One result: its study, patient and references, and what dciodvfy says."""
     name = f"{dataset.SOPClassUID} for {sources[0].file_meta.TransferSyntaxUID}"
@@ -291,15 +86,8 @@ def check_object(dataset, sources, folder):
         assert wanted & named, f"{name}: no source is referenced"
     path = folder / "check.dcm"
     dataset.save_as(path)
-    checked = subprocess.run(["dciodvfy", path], capture_output=True, check=False)
-    errors = [line for line in (checked.stdout + checked.stderr).decode(errors="replace").splitlines()
-              if line.startswith("Error")]
+    errors = dciodvfy_errors(path)
     assert not errors, f"{name}: dciodvfy: {errors}"
-
-
-def results_of(orthanc, study_uid):
-    """Report and picture of a study, as far as they are there."""
-    return [d for d in orthanc.objects_of(study_uid) if d.SOPClassUID in (SR_CLASS, PICTURE_CLASS)]
 
 
 def check_study(orthanc, sources, folder, n_reports=1, n_pictures=1):
@@ -307,7 +95,7 @@ def check_study(orthanc, sources, folder, n_reports=1, n_pictures=1):
     uid = sources[0].StudyInstanceUID
 
     def ready():
-        found = results_of(orthanc, uid)
+        found = orthanc.results_of(uid)
         n_sr = sum(d.SOPClassUID == SR_CLASS for d in found)
         return found if n_sr >= n_reports and len(found) - n_sr >= n_pictures else None
 
@@ -441,7 +229,7 @@ def test_no_patient_in_log(medaid, sent):
         marks += [each.StudyInstanceUID, each.SeriesInstanceUID, each.SOPInstanceUID]
     for mark in marks:
         assert mark not in log, f"the log names {mark}"
-    names = [str(p.relative_to(medaid.folder)) for p in (medaid.folder / "store").rglob("*")]
+    names = [str(p.relative_to(medaid.folder)) for p in medaid.store.rglob("*")]
     assert names
     for name in names:
         assert not any(mark in name for mark in marks), f"a file is named {name}"
@@ -456,17 +244,17 @@ def pending_rows(path):
 
 def main():
     """All of it, in one folder that is gone afterwards."""
-    for program in ("storescu", "echoscu", "dcmconv", "dcmcrle", "dcmcjpeg", "dcmcjpls", "dciodvfy",
-                    "opj_compress", "/usr/sbin/Orthanc"):
-        assert shutil.which(program), f"{program} is not installed"
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="medaid-orthanc-"))
-    http, dicom, medaid_port = free_ports(3)
-    orthanc = Orthanc(folder, (http, dicom), medaid_port)
-    medaid = Medaid(folder, medaid_port, dicom)
-    try:
+    hospital.need("storescu", "echoscu", "dcmconv", "dcmcrle", "dcmcjpeg", "dcmcjpls", "dciodvfy",
+                  "opj_compress", hospital.ORTHANC)
+    with hospital.Hospital("orthanc") as site:
+        folder, medaid = site.folder, site.medaid()
+        orthanc = site.orthanc(DicomModalities={"medaid": ["MEDAID", "127.0.0.1", medaid.port]})
+        medaid.configure(destinations=[orthanc.destination(timeout_s=60)], results={"kind": "both"},
+                         ae={"max_associations": 16}, study={"quiet_ms": 500},
+                         log={"level": "debug"})
         orthanc.start()
         medaid.start()
-        run("echoscu", "-aec", "MEDAID", "127.0.0.1", medaid_port)
+        run("echoscu", "-aec", "MEDAID", "127.0.0.1", medaid.port)
         orthanc.post("/modalities/medaid/echo", {})
         print("ok: C-ECHO from DCMTK and from Orthanc")
         sent = test_syntaxes(orthanc, medaid, folder)
@@ -475,21 +263,11 @@ def main():
         sent += test_films(orthanc, medaid, folder)
         sent += test_pacs_away(orthanc, medaid, folder)
         medaid.alive()
-        assert medaid.stop() == 0, medaid.log()[-2000:]
+        assert medaid.stop() == 0
         assert len(medaid.lines("daemon_stopped")) == 2
-        assert pending_rows(folder / "store" / "medaid.db") == 0, "something is left"
+        assert pending_rows(medaid.store / "medaid.db") == 0, "something is left"
         print("ok: SIGTERM ends it with 0 and an empty outbox")
         test_no_patient_in_log(medaid, sent)
-    except BaseException:
-        print("--- the end of the daemon's log ---")
-        print("\n".join(medaid.log().splitlines()[-40:]))
-        raise
-    finally:
-        if medaid.process is not None and medaid.process.poll() is None:
-            medaid.process.kill()
-            medaid.process.wait()
-        orthanc.stop()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 main()

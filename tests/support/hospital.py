@@ -7,13 +7,14 @@
         site.send(medaid, film)
 
 Every program is a process on free ports of the loopback, logs to a file of the folder, and is ended by
-its pid however the test ends; when it ends badly, the ends of the logs are printed. Nothing here
-measures time: PATIENCE_S is for a loaded machine. The programs under test are those of
+its pid however the test ends; when it ends badly, the ends of the logs are printed, and with $MEDAID_KEEP
+the folder stays. Nothing here measures time: PATIENCE_S is for a loaded machine. The programs under test are those of
 $MEDAID_BUILD_ROOT, which meson sets; without it, of build/ beside the sources."""
 import contextlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -82,6 +83,14 @@ def running(pid):
         return False
 
 
+def hostile_rows():
+    """{deed: rows of the image that asks for it} of the hostile plugin."""
+    header = (ROOT / "tests/support/hostile/hostile.h").read_text(encoding="ascii")
+    names = re.findall(r"^\s+HOSTILE_([A-Z_]+),", header.split("typedef enum")[1], re.MULTILINE)
+    first = int(re.search(r"HOSTILE_ROWS = (\d+)", header).group(1))
+    return {name: first + i for i, name in enumerate(names)}
+
+
 def need(*programs):
     """A machine without one of the programs fails the test."""
     for program in programs:
@@ -111,7 +120,7 @@ class Hospital:
 
     def __init__(self, name):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix=f"medaid-{name}-"))
-        self.programs = []
+        self.programs, self.mounts = [], []
 
     def __enter__(self):
         return self
@@ -120,11 +129,27 @@ class Hospital:
         good = kind is None or (kind is SystemExit and not value.code)
         for program in reversed(self.programs):
             program.kill()
+        for mount in self.mounts:
+            subprocess.run(["umount", "--lazy", mount], check=False)
         if not good:
             for program in self.programs:
                 print(f"--- the end of {program.log_path.name}", file=sys.stderr)
                 print("\n".join(program.log().splitlines()[-LOG_TAIL_LINES:]), file=sys.stderr)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if good or "MEDAID_KEEP" not in os.environ:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        else:
+            print(f"kept: {self.folder}", file=sys.stderr)
+
+    def small_disk(self, name, n_mib):
+        """A folder that is a file system of that size, None where the machine permits no mount."""
+        folder = self.folder / name
+        folder.mkdir(mode=0o700)
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={n_mib}m,mode=0700",
+                               "medaid-test", folder], capture_output=True, check=False)
+        if done.returncode != 0:
+            return None
+        self.mounts.append(folder)
+        return folder
 
     def program(self, name, *command):
         """Any program, not yet started."""
@@ -138,13 +163,17 @@ class Hospital:
         """The daemon, not yet started; see Medaid."""
         return Medaid(self, name, sections)
 
-    def film(self, *options, seed=1, rows=400, columns=320, name=None):
+    def film(self, *options, seed=1, rows=400, columns=320):
         """A phantom film of the marked patient; its path."""
-        path = self.folder / (name or f"film-{seed}.dcm")
-        run(PHANTOM, "--rows", rows, "--columns", columns, "--seed", seed, "--patient-name",
-            PATIENT[0], "--patient-id", PATIENT[1], "--accession", PATIENT[2], "--output", path,
-            *options)
-        return path
+        return make_film(self.folder / f"film-{seed}.dcm", *options, seed=seed, rows=rows,
+                         columns=columns)
+
+
+def make_film(path, *options, seed=1, rows=400, columns=320):
+    """Write a phantom film of the marked patient; the path."""
+    run(PHANTOM, "--rows", rows, "--columns", columns, "--seed", seed, "--patient-name", PATIENT[0],
+        "--patient-id", PATIENT[1], "--accession", PATIENT[2], "--output", path, *options)
+    return path
 
 
 def send(medaid, *paths, options=("-R",), good=True):

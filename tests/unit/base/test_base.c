@@ -1,3 +1,4 @@
+#include "base/content_tag.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -149,6 +150,29 @@ static void test_log_lines(void **state)
     close(ends[1]);
 }
 
+/* RFC 8439 2.5.2; and the same in two pieces. */
+static void test_content_tag(void **state)
+{
+    static const uint8_t key[MD_CONTENT_KEY_BYTES] = {
+        0x85, 0xd6, 0xbe, 0x78, 0x57, 0x55, 0x6d, 0x33, 0x7f, 0x44, 0x52,
+        0xfe, 0x42, 0xd5, 0x06, 0xa8, 0x01, 0x03, 0x80, 0x8a, 0xfb, 0x0d,
+        0xb2, 0xfd, 0x4a, 0xbf, 0xf6, 0xaf, 0x41, 0x49, 0xf5, 0x1b};
+    static const uint8_t expected[MD_CONTENT_TAG_BYTES] = {0xa8, 0x06, 0x1d, 0xc1, 0x30, 0x51,
+                                                           0x36, 0xc6, 0xc2, 0x2b, 0x8b, 0xaf,
+                                                           0x0c, 0x01, 0x27, 0xa9};
+    static const char text[] = "Cryptographic Forum Research Group";
+    (void)state;
+    for (size_t first = 0; first < sizeof text; first++) {
+        MD_AUTO(md_content_tag_destroyp) md_content_tag *tag = NULL;
+        uint8_t got[MD_CONTENT_TAG_BYTES];
+        assert_int_equal(md_content_tag_create(key, &tag, NULL), MD_OK);
+        assert_true(md_content_tag_add(tag, text, first));
+        assert_true(md_content_tag_add(tag, text + first, sizeof text - 1 - first));
+        assert_true(md_content_tag_end(tag, got));
+        assert_memory_equal(got, expected, sizeof expected);
+    }
+}
+
 static void test_steps_are_bounded(void **state)
 {
     (void)state;
@@ -171,6 +195,7 @@ int main(void)
         cmocka_unit_test(test_sha256),
         cmocka_unit_test(test_files),
         cmocka_unit_test(test_log_lines),
+        cmocka_unit_test(test_content_tag),
         cmocka_unit_test(test_steps_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

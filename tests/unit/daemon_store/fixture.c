@@ -74,7 +74,7 @@ md_instance_new instance_of(unsigned study, unsigned n, unsigned content, int64_
         .received_ms = received_ms,
     };
     unsigned words[] = {study, n, content};
-    md_sha256(words, sizeof words, item.sha256);
+    memcpy(item.content_tag, words, sizeof words); /* another for each content */
     return item;
 }
 

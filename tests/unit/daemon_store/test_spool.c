@@ -121,9 +121,14 @@ static void test_an_object_is_kept_as_it_came(void **state)
         assert_ok(md_file_read(path, 1 << 20, &bytes, &size_bytes, err));
         assert_int_equal(size_bytes, HEAD_BYTES + BODY_BYTES);
         assert_int_equal(list[0].size_bytes, size_bytes);
-        uint8_t digest[MD_SHA256_BYTES];
-        md_sha256(bytes + HEAD_BYTES, BODY_BYTES, digest);
-        assert_memory_equal(digest, list[0].sha256, sizeof digest);
+        uint8_t key[MD_CONTENT_KEY_BYTES];
+        uint8_t expected[MD_CONTENT_TAG_BYTES];
+        MD_AUTO(md_content_tag_destroyp) md_content_tag *tag = NULL;
+        md_store_content_key(f->store, key);
+        assert_ok(md_content_tag_create(key, &tag, err));
+        assert_true(md_content_tag_add(tag, bytes + HEAD_BYTES, BODY_BYTES));
+        assert_true(md_content_tag_end(tag, expected));
+        assert_memory_equal(expected, list[0].content_tag, sizeof expected);
         struct stat info;
         assert_int_equal(stat(path, &info), 0);
         assert_int_equal(info.st_mode & 0777, 0600);

@@ -209,7 +209,7 @@ static void test_other_bytes_under_the_same_uid(void **state)
         assert_ok(md_store_instances(f->store, id, true, &list, &n, err));
         assert_int_equal(n, 1);
         md_instance_new wanted = instance_of(i, 1, cases[i].used, 0);
-        assert_memory_equal(list[0].sha256, wanted.sha256, sizeof wanted.sha256);
+        assert_memory_equal(list[0].content_tag, wanted.content_tag, sizeof wanted.content_tag);
         assert_string_equal(list[0].sop_instance_uid, wanted.sop_instance_uid);
         assert_string_equal(list[0].source_ae, "SENDER");
         md_free(list);

@@ -1,6 +1,5 @@
 #include "bench.h"
 
-#include "base/file.h"
 #include "dicom/network/bytes.h"
 #include "dicom/network/dimse.h"
 #include "dicom/network/part10.h"
@@ -203,26 +202,37 @@ unsigned test_folder_count(const char *path)
     return for_each_file(path, false);
 }
 
-/* The hash that came with an object is that of the bytes in its file. */
-static void check_hash(const md_scp_object *object)
+const uint8_t test_content_key[MD_CONTENT_KEY_BYTES] = "31 bytes that nobody else knows";
+
+void test_content_tag(const void *bytes, size_t n, uint8_t ret_tag[MD_CONTENT_TAG_BYTES])
+{
+    md_content_tag *tag = NULL;
+    assert_int_equal(md_content_tag_create(test_content_key, &tag, NULL), MD_OK);
+    assert_true(md_content_tag_add(tag, bytes, n));
+    assert_true(md_content_tag_end(tag, ret_tag));
+    md_content_tag_destroy(tag);
+}
+
+/* The tag that came with an object is that of the bytes in its file. */
+static void check_tag(const md_scp_object *object)
 {
     struct stat info;
-    uint8_t digest[MD_SHA256_BYTES];
+    uint8_t tag[MD_CONTENT_TAG_BYTES];
     assert_int_equal(fstat(object->fd, &info), 0);
     assert_true((uint64_t)info.st_size > object->dataset_offset_bytes);
     size_t n = (size_t)((uint64_t)info.st_size - object->dataset_offset_bytes);
     uint8_t *bytes = malloc(n);
     assert_non_null(bytes);
     assert_int_equal(pread(object->fd, bytes, n, (off_t)object->dataset_offset_bytes), n);
-    md_sha256(bytes, n, digest);
-    assert_memory_equal(object->sha256, digest, sizeof digest);
+    test_content_tag(bytes, n, tag);
+    assert_memory_equal(object->content_tag, tag, sizeof tag);
     free(bytes);
 }
 
 static uint16_t on_object(void *context, const md_scp_object *object)
 {
     test_scp *scp = context;
-    check_hash(object);
+    check_tag(object);
     pthread_mutex_lock(&scp->mutex);
     snprintf(scp->last_study, sizeof scp->last_study, "%s", object->study_instance_uid);
     pthread_mutex_unlock(&scp->mutex);
@@ -276,6 +286,7 @@ void test_scp_start(test_scp *scp, const md_scp_options *changes)
         options = *changes;
     }
     options.spool_folder = scp->spool;
+    options.content_key = test_content_key;
     options.on_object = on_object;
     options.on_event = on_event;
     options.context = scp;

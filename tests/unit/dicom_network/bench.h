@@ -3,6 +3,7 @@
 
 /* What the network tests share: datasets made to measure, and an SCP with counters. */
 
+#include "base/content_tag.h"
 #include "dicom/network/scp.h"
 #include "dicom/network/sop.h"
 
@@ -38,6 +39,10 @@ void test_dataset_save(const test_dataset *dataset, const char *path, const char
                        const char *instance_uid, const char *transfer_syntax_uid);
 
 #define TEST_CT_CLASS "1.2.840.10008.5.1.4.1.1.2"
+
+/* The key of the SCP below, and what it makes of bytes. */
+extern const uint8_t test_content_key[MD_CONTENT_KEY_BYTES];
+void test_content_tag(const void *bytes, size_t n, uint8_t ret_tag[MD_CONTENT_TAG_BYTES]);
 
 /* A folder that is gone with all that is in it afterwards. */
 void test_folder_make(char ret_path[64]);

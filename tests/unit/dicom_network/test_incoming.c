@@ -1,5 +1,5 @@
 /* One object on its way into a file: whatever its length, the pieces it comes in and the way it
- * is written, the file holds exactly these bytes and the hash is theirs. */
+ * is written, the file holds exactly these bytes and the tag is theirs. */
 
 #include "dicom/network/incoming.h"
 
@@ -36,7 +36,7 @@ static void begin(md_incoming *incoming, md_buffers *buffers, const char *folder
 {
     md_command command = command_of(INSTANCE);
     md_incoming_begin(incoming, buffers, folder, &command, MD_UID_EXPLICIT_LITTLE, "TESTER",
-                      MAX_OBJECT_BYTES);
+                      test_content_key, MAX_OBJECT_BYTES);
     assert_int_equal(incoming->dimse_status, MD_DIMSE_SUCCESS);
 }
 
@@ -63,7 +63,7 @@ static void feed(md_incoming *incoming, const test_dataset *dataset)
 static void check_file(const md_incoming *incoming, const test_dataset *dataset)
 {
     struct stat info;
-    uint8_t digest[MD_SHA256_BYTES];
+    uint8_t tag[MD_CONTENT_TAG_BYTES];
     md_part10 head;
     assert_int_equal(stat(incoming->path, &info), 0);
     assert_int_equal(info.st_size, incoming->dataset_offset_bytes + dataset->used);
@@ -74,8 +74,8 @@ static void check_file(const md_incoming *incoming, const test_dataset *dataset)
     close(fd);
     assert_int_equal(head.dataset_offset_bytes, incoming->dataset_offset_bytes);
     assert_memory_equal(bytes + incoming->dataset_offset_bytes, dataset->bytes, dataset->used);
-    md_sha256(dataset->bytes, dataset->used, digest);
-    assert_memory_equal(incoming->sha256, digest, sizeof digest);
+    test_content_tag(dataset->bytes, dataset->used, tag);
+    assert_memory_equal(incoming->content_tag, tag, sizeof tag);
     free(bytes);
 }
 
