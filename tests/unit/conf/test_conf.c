@@ -357,10 +357,24 @@ static void test_tls_and_callers(void **state)
 /* What the shipped file has behind '#' is a valid entry once the '#' is taken away. */
 static void test_example_switched_on(void **state)
 {
-    static const char *const keys[] = {"allowed_callers:", "tls:",     "- ae_title: CT01",
-                                       "address: ",        "ca: ",     "certificate: ",
-                                       "private_key: ",    "verify: ", "host: audit",
-                                       "user: ",           "group: "};
+    static const char *const keys[] = {"allowed_callers:",
+                                       "tls:",
+                                       "- ae_title: CT01",
+                                       "address: ",
+                                       "ca: ",
+                                       "certificate: ",
+                                       "private_key: ",
+                                       "verify: ",
+                                       "host: audit",
+                                       "user: ",
+                                       "group: ",
+                                       "notifiers:",
+                                       "- name: ris",
+                                       "kind: hl7",
+                                       "host: ris",
+                                       "url: ",
+                                       "to: ",
+                                       "secret_file: "};
     (void)state;
     char path[4096], line[256];
     char *text = NULL;
@@ -383,7 +397,7 @@ static void test_example_switched_on(void **state)
     }
     fclose(in);
     assert_int_equal(fclose(out), 0);
-    assert_int_equal(n_switched, 19);
+    assert_int_equal(n_switched, 27);
     md_conf conf;
     md_error err = {0};
     if (load_bytes(text, text_bytes, &conf, &err) != MD_OK) {
