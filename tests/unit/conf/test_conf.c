@@ -397,7 +397,7 @@ static void test_example_switched_on(void **state)
     }
     fclose(in);
     assert_int_equal(fclose(out), 0);
-    assert_int_equal(n_switched, 27);
+    assert_int_equal(n_switched, 28);
     md_conf conf;
     md_error err = {0};
     if (load_bytes(text, text_bytes, &conf, &err) != MD_OK) {
