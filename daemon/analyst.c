@@ -117,7 +117,8 @@ static md_status keep_object(md_analyst *now, const md_object *object, md_object
     for (unsigned i = 0; i < now->conf->n_destinations; i++) {
         const md_conf_destination *to = &now->conf->destinations[i];
         bool wanted = to->results == MD_RESULTS_BOTH ||
-                      is_report(object) == (to->results == MD_RESULTS_SR);
+                      (to->results != MD_RESULTS_NONE &&
+                       is_report(object) == (to->results == MD_RESULTS_SR));
         if (wanted) {
             destinations[ret_new->n_destinations++] = to->name;
         }

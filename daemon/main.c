@@ -6,6 +6,7 @@
 #include "daemon/exit_code.h"
 #include "daemon/host_setup.h"
 #include "daemon/oneshot.h"
+#include "daemon/transcode.h"
 #include "daemon/worker_main.h"
 #include "dicom/network/tls.h"
 
@@ -302,6 +303,9 @@ int main(int argc, char **argv)
 {
     if (argc == 3 && strcmp(argv[1], "--worker") == 0) {
         md_worker_main(argv[2]); /* internal, so --help does not speak of it */
+    }
+    if (argc == 4 && strcmp(argv[1], "--transcode") == 0) {
+        md_transcoder_main(argv[2], argv[3]); /* internal too */
     }
     arguments args = {0};
     if (!parse_arguments(argc, argv, &args)) {

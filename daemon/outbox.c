@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "daemon/audit/audit.h"
+#include "daemon/destination.h"
 #include "daemon/metrics/figures.h"
 #include "daemon/steady.h"
 
@@ -19,11 +20,10 @@ enum {
     LEASE_MS = 24 * 3600 * 1000, /* one sender a destination: see md_store_recover */
     LONGEST_WAIT_MS = 30000,
     AFTER_ERROR_MS = 1000,
-    MAX_TRANSIENT = 290, /* the waits add up to about a day */
-    MAX_REFUSED = 10,    /* about a quarter of an hour */
+    MAX_REFUSED = 10, /* about a quarter of an hour with the usual waits */
+    MS_PER_S = 1000,
+    MS_PER_H = 3600 * 1000
 };
-
-static const md_backoff backoff = {.first_ms = 1000, .most_ms = 300000};
 
 typedef struct sender {
     struct md_outbox *outbox;
@@ -47,21 +47,6 @@ struct md_outbox {
     sender senders[MD_CONF_MAX_DESTINATIONS];
 };
 
-static md_status send_by_scu(const md_conf_destination *destination, const char *own_ae,
-                             const char *const *paths, size_t n_paths,
-                             md_send_outcome *outcomes, md_error *err)
-{
-    md_peer peer = {.port = destination->port, .timeout_s = destination->timeout_s};
-    snprintf(peer.ae_title, sizeof peer.ae_title, "%s", destination->ae_title);
-    snprintf(peer.host, sizeof peer.host, "%s", destination->host);
-    snprintf(peer.own_ae_title, sizeof peer.own_ae_title, "%s", own_ae);
-    const md_tls_options tls = {.certificate = destination->tls.certificate,
-                                .private_key = destination->tls.private_key,
-                                .ca = destination->tls.ca};
-    peer.tls = destination->has_tls ? &tls : NULL;
-    return md_scu_send(&peer, NULL, paths, n_paths, outcomes, err);
-}
-
 static uint32_t random_bits(void)
 {
     uint32_t bits = 0;
@@ -69,6 +54,12 @@ static uint32_t random_bits(void)
         bits = (uint32_t)md_clock_monotonic_us();
     }
     return bits;
+}
+
+static md_backoff backoff_of(const md_conf_destination *destination)
+{
+    return (md_backoff){.first_ms = (int64_t)destination->retry_first_s * MS_PER_S,
+                        .most_ms = (int64_t)destination->retry_max_s * MS_PER_S};
 }
 
 /* True when the destination itself is the trouble, so that the next study would meet it too: no
@@ -84,19 +75,23 @@ static bool is_transient(const md_send_outcome *outcome)
 }
 
 /* What one attempt means for one row. */
-static md_outbox_result judge(const md_outbox_row *row, const md_send_outcome *outcome,
-                              int64_t now_ms, uint32_t random)
+static md_outbox_result judge(const md_conf_destination *destination, const md_outbox_row *row,
+                              const md_send_outcome *outcome, int64_t now_ms, uint32_t random)
 {
+    const md_backoff backoff = backoff_of(destination);
     md_outbox_result result = {.id = row->id,
                                .token = row->token,
                                .state = MD_OUTBOX_SENT,
                                .next_attempt_ms = now_ms,
-                               .dimse_status = outcome->dimse_status};
+                               .dimse_status = outcome->dimse_status,
+                               .wants_commitment =
+                                   destination->commitment == MD_COMMITMENT_REQUIRED};
     if (outcome->status == MD_OK) {
         return result;
     }
     unsigned n_attempts = row->n_attempts + 1;
-    bool over = n_attempts >= (is_transient(outcome) ? MAX_TRANSIENT : MAX_REFUSED);
+    bool over = now_ms - row->since_ms >= (int64_t)destination->retry_for_h * MS_PER_H ||
+                (!is_transient(outcome) && n_attempts >= MAX_REFUSED);
     result.state = over ? MD_OUTBOX_DEAD : MD_OUTBOX_PENDING;
     result.next_attempt_ms = now_ms + md_backoff_ms(&backoff, n_attempts, random);
     return result;
@@ -131,6 +126,30 @@ static void measure_notification(md_store *store, int64_t study)
     if (md_store_study(store, study, &stored, NULL) == MD_OK && stored.clock.stored_ms > 0) {
         md_histogram_add(&md_figures_now()->notification,
                          stored.clock.stored_ms - stored.clock.last_received_ms);
+    }
+}
+
+/* Stored, but not quite as it was sent: 0xB000 coercion, 0xB006 elements discarded, 0xB007 not
+ * of the SOP class (PS3.4 table B.2-1). */
+static void log_warnings(const sender *to, const md_outbox_row *rows,
+                         const md_send_outcome *outcomes, size_t n)
+{
+    size_t n_converted = 0;
+    for (size_t i = 0; i < n; i++) {
+        char text[16];
+        n_converted += outcomes[i].status == MD_OK && outcomes[i].converted;
+        if (outcomes[i].status != MD_OK || outcomes[i].dimse_status == 0) {
+            continue;
+        }
+        snprintf(text, sizeof text, "0x%04x", (unsigned)outcomes[i].dimse_status);
+        md_log(MD_LOG_WARN, "sent_with_warning",
+               MD_LOG_TEXT("destination", to->destination->name),
+               MD_LOG_TEXT("study", rows[i].study_key), MD_LOG_TEXT("kind", rows[i].kind),
+               MD_LOG_TEXT("dimse_status", text));
+    }
+    if (n_converted > 0) {
+        md_log(MD_LOG_INFO, "sent_converted", MD_LOG_TEXT("destination", to->destination->name),
+               MD_LOG_TEXT("study", rows[0].study_key), MD_LOG_INT("objects", n_converted));
     }
 }
 
@@ -223,20 +242,21 @@ static round_result send_rows(sender *to, const md_outbox_row *rows, size_t n)
         }
     }
     if (status == MD_OK) {
-        status =
-            outbox->send(to->destination, outbox->conf->ae.title, paths, n, outcomes, &err);
+        status = outbox->send(outbox->conf, to->destination, md_spool_incoming(outbox->spool),
+                              paths, n, outcomes, &err);
     }
     int64_t now_ms = md_steady_ms();
     uint32_t random = random_bits(); /* one for all: what failed together goes together again */
     round_result worst = ROUND_SENT;
     for (size_t i = 0; i < n; i++) {
-        results[i] = judge(&rows[i], &outcomes[i], now_ms, random);
+        results[i] = judge(to->destination, &rows[i], &outcomes[i], now_ms, random);
         if (outcomes[i].status != MD_OK) {
             round_result each = is_transient(&outcomes[i]) ? ROUND_DOWN : ROUND_REFUSED;
             worst = each > worst ? each : worst;
         }
     }
     log_round(to, rows, results, n, &err);
+    log_warnings(to, rows, outcomes, n);
     count_round(to, results, n);
     tell_audit(to, rows[0].study_key, paths, results, n);
     md_free(files);
@@ -270,6 +290,7 @@ static int64_t pause_ms(sender *to, round_result result)
     if (result == ROUND_BROKEN) {
         return AFTER_ERROR_MS;
     }
+    const md_backoff backoff = backoff_of(to->destination);
     if (result == ROUND_DOWN) {
         to->n_down++;
         to->down_until_ms = now_ms + md_backoff_ms(&backoff, to->n_down, random_bits());
@@ -365,7 +386,7 @@ md_status md_outbox_start(const md_conf *conf, md_store *store, md_spool *spool,
     outbox->conf = conf;
     outbox->store = store;
     outbox->spool = spool;
-    outbox->send = send != NULL ? send : send_by_scu;
+    outbox->send = send != NULL ? send : md_destination_send;
     outbox->n_senders = conf->n_destinations;
     for (unsigned i = 0; i < outbox->n_senders; i++) {
         outbox->senders[i].outbox = outbox;

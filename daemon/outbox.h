@@ -6,10 +6,11 @@
  * writes down what became of it, so that a dead one delays no other.
  *
  * A row is sent when the destination has answered it with success or a warning. One that the
- * destination cannot take now (no answer, out of resources) is tried again for about a day,
- * with waits that double from one second to five minutes; one that it refuses, ten times. Then
- * the row is dead, the study failed, and an operator may retry it. While a destination does not
- * answer, one study at a time is tried, not all of them. */
+ * destination cannot take now (no answer, out of resources) is tried again for retry_for_h,
+ * with waits that double from retry_first_s to retry_max_s; one that it refuses, ten times.
+ * Then the row is dead, the study failed, and an operator may retry it. While a destination
+ * does not answer, one study at a time is tried, not all of them. Results go before originals.
+ */
 
 #include "conf/conf.h"
 #include "daemon/spool/spool.h"
@@ -18,10 +19,10 @@
 
 typedef struct md_outbox md_outbox;
 
-/* How objects are sent: md_scu_send, or a test's own. */
-typedef md_status (*md_outbox_send)(const md_conf_destination *destination, const char *own_ae,
-                                    const char *const *paths, size_t n_paths,
-                                    md_send_outcome *outcomes, md_error *err);
+/* How objects are sent: md_destination_send, or a test's own. */
+typedef md_status (*md_outbox_send)(const md_conf *conf, const md_conf_destination *destination,
+                                    const char *work_folder, const char *const *paths,
+                                    size_t n_paths, md_send_outcome *outcomes, md_error *err);
 
 /* Start the threads. Everything is borrowed until the stop. `send` NULL: C-STORE. */
 md_status md_outbox_start(const md_conf *conf, md_store *store, md_spool *spool,

@@ -97,6 +97,32 @@ md_status md_landlock_admit(int ruleset_fd, const char *path, md_landlock_right 
     return os_errno == 0 ? MD_OK : md_fail_os(err, os_errno, "%s: landlock_add_rule", path);
 }
 
+static md_status admit_all(int fd, const char *const *paths, size_t n, md_landlock_right right,
+                           md_error *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        md_status status = md_landlock_admit(fd, paths[i], right, err);
+        if (status != MD_OK && status != MD_NOT_FOUND) {
+            return status;
+        }
+    }
+    return MD_OK;
+}
+
+md_status md_landlock_admit_system(int ruleset_fd, md_error *err)
+{
+    static const char *const run[] = {"/usr", "/lib", "/lib64"};
+    static const char *const read[] = {
+        "/etc/ld.so.cache",    "/etc/localtime", "/etc/dcmtk", "/etc/ssl/openssl.cnf",
+        "/proc/cpuinfo",       "/proc/meminfo",  "/proc/stat", "/proc/sys/vm/overcommit_memory",
+        "/sys/devices/system", "/dev/urandom",
+    };
+    static const char *const both[] = {"/dev/null"};
+    MD_TRY(admit_all(ruleset_fd, run, sizeof run / sizeof *run, MD_LANDLOCK_READ_EXECUTE, err));
+    MD_TRY(admit_all(ruleset_fd, read, sizeof read / sizeof *read, MD_LANDLOCK_READ, err));
+    return admit_all(ruleset_fd, both, sizeof both / sizeof *both, MD_LANDLOCK_READ_WRITE, err);
+}
+
 int md_landlock_enter_in_child(int ruleset_fd)
 {
     /* the process keeps its number over exec, so this is the worker's own folder */

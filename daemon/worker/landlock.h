@@ -28,6 +28,10 @@ md_status md_landlock_create(int *ret_fd, md_error *err) MD_NODISCARD;
 md_status md_landlock_admit(int ruleset_fd, const char *path, md_landlock_right right,
                             md_error *err) MD_NODISCARD;
 
+/* Admit what every program needs: the system's libraries, what describes the processor, DCMTK's
+ * dictionary, /dev/null. What of it is not there is passed over. */
+md_status md_landlock_admit_system(int ruleset_fd, md_error *err) MD_NODISCARD;
+
 /* For the child between vfork and exec; system calls only. Admit reading the child's own
  * /proc/<pid>, then enter the set, which needs PR_SET_NO_NEW_PRIVS. 0, or an errno. */
 int md_landlock_enter_in_child(int ruleset_fd);

@@ -172,7 +172,8 @@ static int make_shared(void)
     return fd;
 }
 
-static md_status open_channels(md_worker_process *process, child_plan *plan, md_error *err)
+static md_status open_channels(const md_worker_start_options *options,
+                               md_worker_process *process, child_plan *plan, md_error *err)
 {
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
@@ -180,9 +181,10 @@ static md_status open_channels(md_worker_process *process, child_plan *plan, md_
     }
     process->socket_fd = pair[0];
     plan->socket_fd = raise_fd(pair[1]);
-    process->shared_fd = make_shared();
-    if (process->shared_fd >= 0) {
-        plan->shared_fd = fcntl(process->shared_fd, F_DUPFD_CLOEXEC, FIRST_HIGH_FD);
+    process->shared_fd = options->output_fd > 0 ? -1 : make_shared();
+    int shared_fd = options->output_fd > 0 ? options->output_fd : process->shared_fd;
+    if (shared_fd >= 0) {
+        plan->shared_fd = fcntl(shared_fd, F_DUPFD_CLOEXEC, FIRST_HIGH_FD);
     }
     int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (null_fd >= 0) {
@@ -210,7 +212,7 @@ static pid_t start_with_signals_blocked(child_plan *plan)
 static md_status start(const md_worker_start_options *options, child_plan *plan,
                        md_worker_process *process, md_error *err)
 {
-    MD_TRY(open_channels(process, plan, err));
+    MD_TRY(open_channels(options, process, plan, err));
     if (options->ruleset_fd >= 0) {
         plan->ruleset_fd = fcntl(options->ruleset_fd, F_DUPFD_CLOEXEC, FIRST_HIGH_FD);
         if (plan->ruleset_fd < 0) {
@@ -251,7 +253,8 @@ md_status md_worker_process_start(const md_worker_start_options *options,
         .ruleset_fd = -1,
         .limits = {.memory_bytes = (uint64_t)options->memory_mib << 20,
                    .n_files = N_FILES,
-                   .may_write = options->keep_stderr},
+                   .may_write = options->keep_stderr,
+                   .file_bytes = options->output_fd > 0 ? options->output_bytes : 0},
         .keep_stderr = options->keep_stderr,
         .parent = getpid(),
     };

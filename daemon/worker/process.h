@@ -28,6 +28,10 @@ typedef struct md_worker_start_options {
     const char *const *arguments; /* argv, NULL ends it */
     unsigned memory_mib;          /* 0: no limit */
     int ruleset_fd;               /* Landlock, -1: none */
+    /* Instead of the block for results: a file that becomes the worker's MD_WORKER_SHARED_FD,
+     * and how much may be written to it. It stays the caller's. 0: none. */
+    int output_fd;
+    uint64_t output_bytes;
     bool keep_stderr; /* for finding errors: the worker's standard error is main's. Otherwise it
                          is /dev/null: a plugin may print what it likes, patients' data too */
 } md_worker_start_options;

@@ -338,7 +338,7 @@ int md_sandbox_limit_in_child(const md_sandbox_limits *limits)
     result = result == 0 ? limit(RLIMIT_NOFILE, limits->n_files) : result;
     result = result == 0 ? limit(RLIMIT_NPROC, MAX_PROCESSES) : result;
     if (result == 0 && !limits->may_write) {
-        result = limit(RLIMIT_FSIZE, 0);
+        result = limit(RLIMIT_FSIZE, limits->file_bytes);
     }
     if (result == 0 && limits->memory_bytes > 0 && !md_sandbox_is_sanitized()) {
         result = limit(RLIMIT_DATA, limits->memory_bytes);

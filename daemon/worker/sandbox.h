@@ -34,7 +34,8 @@ void md_sandbox_new_study(void);
 typedef struct md_sandbox_limits {
     uint64_t memory_bytes; /* RLIMIT_DATA: the heap and private writable mappings */
     unsigned n_files;      /* RLIMIT_NOFILE */
-    bool may_write;        /* false: RLIMIT_FSIZE 0 */
+    bool may_write;        /* false: RLIMIT_FSIZE file_bytes */
+    uint64_t file_bytes;
 } md_sandbox_limits;
 int md_sandbox_limit_in_child(const md_sandbox_limits *limits);
 

@@ -262,38 +262,20 @@ static void dismiss(md_worker_slot *slot)
 
 /* ---- the start of a worker ---- */
 
-static md_status admit_all(int fd, const char *const *paths, size_t n, md_landlock_right right,
-                           md_error *err)
-{
-    for (size_t i = 0; i < n && paths[i] != NULL; i++) {
-        md_status status = md_landlock_admit(fd, paths[i], right, err);
-        if (status != MD_OK && status != MD_NOT_FOUND) {
-            return status;
-        }
-    }
-    return MD_OK;
-}
-
 /* What a worker may reach: the system's libraries, what describes the processor, the plugins'
  * folders and its own work folder. */
 static md_status make_ruleset(const md_worker_slot *slot, int fd, md_error *err)
 {
-    static const char *const run[] = {"/usr", "/lib", "/lib64"};
-    static const char *const read[] = {
-        "/etc/ld.so.cache",    "/etc/localtime", "/etc/dcmtk", "/etc/ssl/openssl.cnf",
-        "/proc/cpuinfo",       "/proc/meminfo",  "/proc/stat", "/proc/sys/vm/overcommit_memory",
-        "/sys/devices/system", "/dev/urandom",
-    };
-    static const char *const both[] = {"/dev/null"};
     const md_worker_pool *pool = slot->pool;
-    MD_TRY(admit_all(fd, run, sizeof run / sizeof *run, MD_LANDLOCK_READ_EXECUTE, err));
-    MD_TRY(admit_all(fd, read, sizeof read / sizeof *read, MD_LANDLOCK_READ, err));
-    MD_TRY(admit_all(fd, both, sizeof both / sizeof *both, MD_LANDLOCK_READ_WRITE, err));
+    MD_TRY(md_landlock_admit_system(fd, err));
     MD_TRY(md_landlock_admit(fd, pool->program, MD_LANDLOCK_READ_EXECUTE, err));
     MD_TRY(md_landlock_admit(fd, slot->folder, MD_LANDLOCK_READ, err));
     for (unsigned i = 0; i < pool->conf.plugins.n_paths; i++) {
-        const char *const path = pool->conf.plugins.paths[i];
-        MD_TRY(admit_all(fd, &path, 1, MD_LANDLOCK_READ, err));
+        md_status status =
+            md_landlock_admit(fd, pool->conf.plugins.paths[i], MD_LANDLOCK_READ, err);
+        if (status != MD_OK && status != MD_NOT_FOUND) {
+            return status;
+        }
     }
     for (char **path = pool->read_folders; path != NULL && *path != NULL; path++) {
         MD_TRY(md_landlock_admit(fd, *path, MD_LANDLOCK_READ, err));

@@ -167,14 +167,15 @@ static atomic_uint n_sent[3], n_asked[3];
 static atomic_uint n_refusals; /* left, of the picky one */
 
 /* "dead" never answers; "picky" refuses as often as it is told. */
-static md_status fake_send(const md_conf_destination *destination, const char *own_ae,
-                           const char *const *paths, size_t n_paths, md_send_outcome *outcomes,
-                           md_error *err)
+static md_status fake_send(const md_conf *conf, const md_conf_destination *destination,
+                           const char *work_folder, const char *const *paths, size_t n_paths,
+                           md_send_outcome *outcomes, md_error *err)
 {
     unsigned who = destination->name[0] == 'l'   ? LIVE
                    : destination->name[0] == 'd' ? DEAD
                                                  : PICKY;
-    assert_string_equal(own_ae, "MEDAID");
+    assert_string_equal(conf->ae.title, "MEDAID");
+    assert_int_equal(access(work_folder, W_OK), 0);
     n_asked[who]++;
     if (who == DEAD) {
         for (size_t i = 0; i < n_paths; i++) {
@@ -203,6 +204,9 @@ static void make_conf(md_conf *conf)
     conf->n_destinations = 3;
     for (unsigned i = 0; i < 3; i++) {
         snprintf(conf->destinations[i].name, sizeof conf->destinations[i].name, "%s", names[i]);
+        conf->destinations[i].retry_first_s = 1;
+        conf->destinations[i].retry_max_s = 300;
+        conf->destinations[i].retry_for_h = 24;
         n_sent[i] = 0;
         n_asked[i] = 0;
     }
