@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "daemon/destination.h"
 #include "daemon/metrics/figures.h"
 #include "daemon/steady.h"
 #include "daemon/told.h"
@@ -90,13 +91,6 @@ static void results_remove(md_analyst *now, const results *r)
     }
 }
 
-/* SR storage classes are one branch of PS3.6. */
-static bool is_report(const md_object *object)
-{
-    static const char sr_root[] = "1.2.840.10008.5.1.4.1.1.88.";
-    return strncmp(object->sop_class_uid, sr_root, sizeof sr_root - 1) == 0;
-}
-
 static md_status keep_object(md_analyst *now, const md_object *object, md_object_new *ret_new,
                              const char **destinations, md_error *err)
 {
@@ -108,7 +102,7 @@ static md_status keep_object(md_analyst *now, const md_object *object, md_object
     }
     MD_TRY(md_file_write(path, MD_FILE_REPLACE, object->bytes, object->size_bytes, err));
     MD_TRY(md_spool_keep(now->spool, path, &ret_new->file, &ret_new->size_bytes, err));
-    ret_new->kind = is_report(object) ? "sr" : "picture";
+    ret_new->kind = md_destination_is_report(object->sop_class_uid) ? "sr" : "picture";
     ret_new->sop_instance_uid = object->sop_instance_uid;
     ret_new->sop_class_uid = object->sop_class_uid;
     ret_new->model_id = object->model_id;
@@ -116,10 +110,7 @@ static md_status keep_object(md_analyst *now, const md_object *object, md_object
     ret_new->destinations = destinations;
     for (unsigned i = 0; i < now->conf->n_destinations; i++) {
         const md_conf_destination *to = &now->conf->destinations[i];
-        bool wanted = to->results == MD_RESULTS_BOTH ||
-                      (to->results != MD_RESULTS_NONE &&
-                       is_report(object) == (to->results == MD_RESULTS_SR));
-        if (wanted) {
+        if (md_destination_wants(to, object->sop_class_uid)) {
             destinations[ret_new->n_destinations++] = to->name;
         }
     }
@@ -168,6 +159,21 @@ static void link_results(md_analyst *now, const md_study *study, const results *
         md_log(MD_LOG_WARN, "results_not_linked", MD_LOG_TEXT("study", study->key),
                MD_LOG_TEXT("reason", err.msg));
     }
+}
+
+/* The received images for the destinations that want them at this time. Those that a
+ * destination has are not sent again. */
+static md_status add_originals(md_analyst *now, int64_t study, md_conf_originals when,
+                               md_error *err)
+{
+    const char *names[MD_CONF_MAX_DESTINATIONS];
+    size_t n = 0;
+    for (unsigned i = 0; i < now->conf->n_destinations; i++) {
+        if (now->conf->destinations[i].originals == when) {
+            names[n++] = now->conf->destinations[i].name;
+        }
+    }
+    return md_store_add_originals(now->store, study, names, n, md_steady_ms(), err);
 }
 
 /* Results on disk, then the study and its outbox in one transaction. A failure of every model
@@ -249,6 +255,11 @@ static void give_up(md_analyst *now, const md_study_task *task, const char *reas
     results r = {0};
     md_error err = {0};
     tell_failure(now, task->study, reason);
+    if (add_originals(now, task->study->id, MD_ORIGINALS_AFTER, &err) != MD_OK) {
+        md_log(MD_LOG_ERROR, "originals_not_sent", MD_LOG_TEXT("study", task->study->key),
+               MD_LOG_TEXT("reason", err.msg));
+    }
+    md_outbox_wake(now->outbox);
     if (now->analyser->fail == NULL) {
         return;
     }
@@ -425,6 +436,10 @@ static void run_study(md_analyst *now, const md_claim *claim, const md_study *st
     bool ours = true;
     md_status status = list_paths(now, study, &text, &paths, &task.n_paths, &err);
     task.paths = paths;
+    if (status == MD_OK) {
+        /* usually done when the study was completed; not if the program ended in between */
+        status = add_originals(now, study->id, MD_ORIGINALS_BEFORE, &err);
+    }
     if (status == MD_OK) {
         status = list_predecessors(now, study, predecessors, &task.n_predecessors, &err);
     }

@@ -28,6 +28,9 @@ static md_status look_at(md_store *store, const md_study *study,
         return MD_OK; /* an instance came at this moment: its quiet time begins anew */
     }
     if (status == MD_OK) {
+        /* when the program ends between the two, the analyst does it */
+        status = md_store_add_originals(store, study->id, policy->originals,
+                                        policy->n_originals, now_ms, err);
         *ret_n_complete += 1;
         md_log(MD_LOG_INFO, "study_complete", MD_LOG_TEXT("study", study->key),
                MD_LOG_INT("objects", study->n_instances),

@@ -12,6 +12,9 @@
 typedef struct md_assembly_policy {
     int64_t quiet_ms;
     int64_t deadline_ms; /* 0: none */
+    /* Destinations that get the received images as soon as a study is complete. */
+    const char *const *originals;
+    size_t n_originals;
 } md_assembly_policy;
 
 /* Complete what is due at now_ms and log it. *ret_n_complete studies were; *ret_wait_ms is how

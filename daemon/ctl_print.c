@@ -77,8 +77,9 @@ void md_ctl_print_status(const json_t *status, FILE *out)
         fprintf(out, "  %s %s", name, show(studies, name).text);
     }
     fprintf(out, "\nqueue         oldest waits %s s\n", show(status, "queue_age_s").text);
-    fprintf(out, "outbox        pending %s  dead %s\n", show(outbox, "pending").text,
-            show(outbox, "dead").text);
+    fprintf(out, "outbox        pending %s  dead %s  uncommitted %s\n",
+            show(outbox, "pending").text, show(outbox, "dead").text,
+            show(outbox, "uncommitted").text);
     fprintf(out, "storage       %s instances, %s, %s free\n", show(status, "instances").text,
             show_bytes(status, "stored_bytes").text,
             show_bytes(status, "disk_free_bytes").text);
@@ -132,9 +133,10 @@ void md_ctl_print_study(const json_t *study, FILE *out)
     }
     for (size_t i = 0; i < json_array_size(outbox); i++) {
         const json_t *each = json_array_get(outbox, i);
-        fprintf(out, "outbox  %-8s to %s: %s, attempts %s, next %s\n", show(each, "kind").text,
-                show(each, "destination").text, show(each, "state").text,
-                show(each, "attempts").text, show(each, "next_attempt").text);
+        fprintf(out, "outbox  %-8s to %s: %s, attempts %s, next %s, commitment %s\n",
+                show(each, "kind").text, show(each, "destination").text,
+                show(each, "state").text, show(each, "attempts").text,
+                show(each, "next_attempt").text, show(each, "commitment").text);
     }
 }
 

@@ -43,6 +43,7 @@ typedef struct daemon_state {
     int64_t round_ms; /* the loop goes round so often */
     _Atomic int64_t heartbeat_ms;
     int64_t next_sweep_ms;
+    size_t n_held;    /* studies that only a commitment holds back, when last looked */
     bool has_started; /* and the audit trail was told */
 } daemon_state;
 
@@ -65,10 +66,17 @@ static void raise_file_limit(const md_conf *conf)
 /* Complete what is due; how long nothing else can be. */
 static int64_t complete_studies(daemon_state *now)
 {
-    const md_assembly_policy policy = {
+    const char *originals[MD_CONF_MAX_DESTINATIONS];
+    md_assembly_policy policy = {
         .quiet_ms = now->conf->study.quiet_ms,
         .deadline_ms = (int64_t)now->conf->study.deadline_s * 1000,
+        .originals = originals,
     };
+    for (unsigned i = 0; i < now->conf->n_destinations; i++) {
+        if (now->conf->destinations[i].originals == MD_ORIGINALS_BEFORE) {
+            originals[policy.n_originals++] = now->conf->destinations[i].name;
+        }
+    }
     unsigned n_complete = 0;
     int64_t wait_ms = 0;
     md_error err = {0};
@@ -79,8 +87,26 @@ static int64_t complete_studies(daemon_state *now)
     }
     if (n_complete > 0) {
         md_analyst_wake(now->analyst);
+        md_outbox_wake(now->outbox);
     }
     return wait_ms;
+}
+
+/* Studies whose time is over, but that a destination has not committed itself to keep: said
+ * once, when they become more. */
+static void tell_held(daemon_state *now, int64_t ended_before_ms)
+{
+    size_t n_held = 0;
+    md_error err = {0};
+    if (md_store_held(now->store, ended_before_ms, &n_held, &err) != MD_OK) {
+        md_log(MD_LOG_ERROR, "store_failed", MD_LOG_TEXT("reason", err.msg));
+        return;
+    }
+    if (n_held > now->n_held) {
+        md_log(MD_LOG_WARN, "studies_held", MD_LOG_INT("count", n_held),
+               MD_LOG_TEXT("reason", "a destination has not committed itself to keep them"));
+    }
+    now->n_held = n_held;
 }
 
 /* Studies that ended long ago, or that the quota has no room for. */
@@ -114,6 +140,7 @@ static void sweep(daemon_state *now)
     if (n_removed > 0) {
         md_log(MD_LOG_INFO, "studies_removed", MD_LOG_INT("count", n_removed));
     }
+    tell_held(now, retention.ended_before_ms);
 }
 
 /* A sign of life of the main loop, for /healthz and for systemd. */

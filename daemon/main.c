@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "conf/conf.h"
 #include "daemon/daemon.h"
+#include "daemon/destination.h"
 #include "daemon/exit_code.h"
 #include "daemon/host_setup.h"
 #include "daemon/oneshot.h"
@@ -29,7 +30,8 @@ static const char usage[] =
     "  --output DIR          folder for the DICOM objects (default: medaid-results)\n"
     "  --overwrite           replace objects that exist there already\n"
     "  --json                one JSON object a study instead of the table\n"
-    "  --send AE@HOST:PORT   store the objects there\n"
+    "  --send AE@HOST:PORT   store the objects there; or the name of a destination of the\n"
+    "                        configuration, with its TLS and what it wants\n"
     "  --timing              where the time went, on standard error\n"
     "\n"
     "exit: 0 analysed, 1 internal error, 2 usage or configuration, 3 unreadable input,\n"
@@ -186,6 +188,31 @@ static md_log_level level_of(const char *name)
     return MD_LOG_INFO;
 }
 
+/* AE@HOST:PORT, or the name of a destination. */
+static bool choose_peer(const char *text, const md_conf *conf, md_peer *peer,
+                        md_tls_options *tls, const md_conf_destination **ret_destination,
+                        md_error *err)
+{
+    if (strchr(text, '@') != NULL) {
+        return md_peer_parse(text, peer, err) == MD_OK;
+    }
+    const md_conf_destination *destination = md_destination_find(conf, text);
+    if (destination == NULL) {
+        (void)md_fail(err, MD_NOT_FOUND,
+                      "--send: got '%s', expected AE@HOST:PORT or the name of a destination of "
+                      "the configuration",
+                      text);
+        return false;
+    }
+    if (destination->results == MD_RESULTS_NONE) {
+        (void)md_fail(err, MD_INVALID_ARG, "--send: destination '%s' gets no results", text);
+        return false;
+    }
+    md_destination_peer(conf, destination, peer, tls);
+    *ret_destination = destination;
+    return true;
+}
+
 static md_exit_code run_oneshot(const arguments *args, const md_conf *conf, char **paths,
                                 size_t n_paths)
 {
@@ -196,7 +223,9 @@ static md_exit_code run_oneshot(const arguments *args, const md_conf *conf, char
         fputs("medaid: --oneshot needs a file, a folder or a DICOMDIR\n", stderr);
         return MD_EXIT_USAGE;
     }
-    if (args->send != NULL && md_peer_parse(args->send, &peer, &err) != MD_OK) {
+    const md_conf_destination *destination = NULL;
+    md_tls_options tls;
+    if (args->send != NULL && !choose_peer(args->send, conf, &peer, &tls, &destination, &err)) {
         return fail(&err, MD_EXIT_USAGE);
     }
     return md_oneshot_run(&(md_oneshot_options){
@@ -206,6 +235,7 @@ static md_exit_code run_oneshot(const arguments *args, const md_conf *conf, char
         .output = args->output == NULL ? "medaid-results" : args->output,
         .model = args->model,
         .send_to = args->send == NULL ? NULL : &peer,
+        .destination = destination,
         .json = args->json,
         .overwrite = args->overwrite,
         .timing = args->timing,

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "daemon/destination.h"
 #include "daemon/host_setup.h"
 #include "daemon/oneshot_input.h"
 #include "daemon/oneshot_print.h"
@@ -109,17 +110,27 @@ static md_status write_objects(const oneshot *run, const md_input_study *study,
     return MD_OK;
 }
 
-static md_status send_objects(const oneshot *run, const written_paths *written,
-                              size_t *ret_n_sent, md_error *err)
+static md_status send_objects(const oneshot *run, const md_analysis *analysis,
+                              const written_paths *written, size_t *ret_n_sent, md_error *err)
 {
+    const md_oneshot_options *options = run->options;
     MD_AUTO(md_freep) md_send_outcome *outcomes = md_calloc(written->n, sizeof *outcomes);
-    if (outcomes == NULL) {
+    MD_AUTO(md_freep) const char **paths = md_calloc(written->n, sizeof *paths);
+    size_t n = 0;
+    if (outcomes == NULL || paths == NULL) {
         return md_fail(err, MD_NOMEM, "no memory to send %zu objects", written->n);
     }
-    md_status status =
-        md_scu_send(run->options->send_to, NULL, (const char *const *)written->paths,
-                    written->n, outcomes, err);
     for (size_t i = 0; i < written->n; i++) {
+        if (options->destination == NULL ||
+            md_destination_wants(options->destination, analysis->objects[i].sop_class_uid)) {
+            paths[n++] = written->paths[i];
+        }
+    }
+    md_status status = options->destination == NULL
+                           ? md_scu_send(options->send_to, NULL, paths, n, outcomes, err)
+                           : md_destination_send(options->conf, options->destination,
+                                                 options->output, paths, n, outcomes, err);
+    for (size_t i = 0; i < n; i++) {
         *ret_n_sent += outcomes[i].status == MD_OK ? 1 : 0;
     }
     return status;
@@ -178,7 +189,7 @@ static md_exit_code deliver(oneshot *run, const md_input_study *study,
     if (write_objects(run, study, analysis, written, &reason) != MD_OK) {
         delivery = MD_EXIT_WRITING;
     } else if (run->options->send_to != NULL &&
-               send_objects(run, written, &outcome->n_sent, &reason) != MD_OK) {
+               send_objects(run, analysis, written, &outcome->n_sent, &reason) != MD_OK) {
         delivery = MD_EXIT_SENDING;
     }
     if (delivery != MD_EXIT_OK) {

@@ -16,6 +16,9 @@ typedef struct md_oneshot_options {
     const char *output;     /* folder for the objects, made when missing */
     const char *model;      /* NULL: every model that accepts */
     const md_peer *send_to; /* NULL: nothing is sent */
+    /* The destination of `conf` that send_to is, for what it wants and how; NULL: all, as it is
+     */
+    const md_conf_destination *destination;
     bool json;
     bool overwrite;
     bool timing; /* a break-down of the whole process on standard error */

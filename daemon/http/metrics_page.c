@@ -83,6 +83,9 @@ static void write_store(md_metrics_page *page, const md_store_counts *counts)
                 (double)counts->outbox_pending);
     write_plain(page, "medaid_outbox_dead", "gauge", "Objects whose sending was given up.",
                 (double)counts->outbox_dead);
+    write_plain(page, "medaid_commitments_pending", "gauge",
+                "Objects that a destination was sent and has not committed itself to keep yet.",
+                (double)counts->uncommitted);
     write_plain(page, "medaid_stored_bytes", "gauge", "Size of all instances that are kept.",
                 (double)counts->size_bytes);
 }

@@ -153,16 +153,18 @@ static md_status answer_status(const exchange *now, md_error *err)
     int64_t waits_ms =
         counts.oldest_waiting_ms > 0 ? md_steady_ms() - counts.oldest_waiting_ms : 0;
     json_t *json = json_pack(
-        "{s:s, s:f, s:b, s:o, s:b, s:b, s:o, s:I, s:I, s:f, s:{s:I, s:I}, s:I, s:o}", "version",
-        MEDAID_VERSION, "uptime_s", (double)(md_steady_ms() - service->started_ms) / 1000,
-        "ready", json_array_size(problems) == 0, "problems", problems, "paused",
+        "{s:s, s:f, s:b, s:o, s:b, s:b, s:o, s:I, s:I, s:f, s:{s:I, s:I, s:I}, s:I, s:o}",
+        "version", MEDAID_VERSION, "uptime_s",
+        (double)(md_steady_ms() - service->started_ms) / 1000, "ready",
+        json_array_size(problems) == 0, "problems", problems, "paused",
         md_store_flag_is_set(service->store, MD_STORE_PAUSED), "draining",
         md_store_flag_is_set(service->store, MD_STORE_DRAINING), "studies", studies,
         "instances", (json_int_t)counts.n_instances, "stored_bytes",
         (json_int_t)counts.size_bytes, "queue_age_s",
         waits_ms > 0 ? (double)waits_ms / 1000 : 0.0, "outbox", "pending",
         (json_int_t)counts.outbox_pending, "dead", (json_int_t)counts.outbox_dead,
-        "disk_free_bytes", (json_int_t)md_spool_free_bytes(service->spool), "destinations",
+        "uncommitted", (json_int_t)counts.uncommitted, "disk_free_bytes",
+        (json_int_t)md_spool_free_bytes(service->spool), "destinations",
         list_destinations(service));
     return answer_json(now, OK, json, err);
 }

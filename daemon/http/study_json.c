@@ -50,6 +50,12 @@ static const char *outbox_state_name(md_outbox_state state)
     return state == MD_OUTBOX_SENT ? "sent" : state == MD_OUTBOX_DEAD ? "dead" : "pending";
 }
 
+static const char *commitment_name(md_commitment_state state)
+{
+    static const char *const names[] = {"none", "wanted", "asked", "given"};
+    return (unsigned)state < sizeof names / sizeof *names ? names[state] : "unknown";
+}
+
 static md_status add_outbox(md_store *store, int64_t study, json_t *json, md_error *err)
 {
     MD_AUTO(md_freep) md_outbox_row *rows = md_calloc(MD_STORE_MAX_PAGE, sizeof *rows);
@@ -65,11 +71,12 @@ static md_status add_outbox(md_store *store, int64_t study, json_t *json, md_err
         bool waits = row->state == MD_OUTBOX_PENDING;
         json_t *status =
             row->last_status < 0 ? json_null() : json_integer((json_int_t)row->last_status);
-        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:I, s:o, s:o}", "destination",
-                                              row->destination, "kind", row->kind, "state",
-                                              outbox_state_name(row->state), "attempts",
-                                              (json_int_t)row->n_attempts, "last_dimse_status",
-                                              status, "next_attempt",
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:I, s:o, s:o}",
+                                              "destination", row->destination, "kind",
+                                              row->kind, "state", outbox_state_name(row->state),
+                                              "commitment", commitment_name(row->committed),
+                                              "attempts", (json_int_t)row->n_attempts,
+                                              "last_dimse_status", status, "next_attempt",
                                               time_json(waits ? row->next_attempt_ms : 0)));
     }
     json_object_set_new(json, "outbox", list);

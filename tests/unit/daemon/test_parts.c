@@ -91,7 +91,7 @@ static md_study_state state_of(storage *s, int64_t id)
 static unsigned run(storage *s, int64_t quiet_ms, int64_t deadline_ms, int64_t now_ms,
                     int64_t expected_wait_ms)
 {
-    const md_assembly_policy policy = {quiet_ms, deadline_ms};
+    const md_assembly_policy policy = {.quiet_ms = quiet_ms, .deadline_ms = deadline_ms};
     unsigned n = 99;
     int64_t wait_ms = -1;
     assert_ok(md_assembly_run(s->store, &policy, now_ms, &n, &wait_ms, err));

@@ -140,6 +140,9 @@ static void prepare(server *now)
     snprintf(pacs->host, sizeof pacs->host, "127.0.0.1");
     pacs->port = (uint16_t)strtoul(now->pacs_port, NULL, 10);
     pacs->timeout_s = 20;
+    pacs->retry_first_s = 1;
+    pacs->retry_max_s = 300;
+    pacs->retry_for_h = 24;
     pacs->results = MD_RESULTS_BOTH;
     memcpy(now->scp.port, now->port, sizeof now->port);
 }
