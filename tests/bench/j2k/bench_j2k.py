@@ -43,6 +43,8 @@ def main():
         a, b = os.path.join(folder, "a.raw"), os.path.join(folder, "b.raw")
         pairs = [(cpu_ms(tool, path, str(WIDTH), str(HEIGHT), str(BITS), a),
                   cpu_ms("opj_decompress", "-i", path, "-o", b)) for _ in range(rounds)]
+        smaller = [statistics.median(cpu_ms(tool, path, str(WIDTH), str(HEIGHT), str(BITS), os.path.join(folder, "c.raw"),
+                                            str(reduce)) for _ in range(rounds)) for reduce in (1, 2, 3)]
         with open(a, "rb") as one, open(b, "rb") as other:
             same = one.read() == other.read()
         if not same:
@@ -52,6 +54,9 @@ def main():
     print(f"JPEG 2000 lossless {WIDTH}x{HEIGHT}x{BITS}, {size / 1e6:.1f} MB, median of {rounds}: "
           f"medaid {us:.0f} ms CPU, opj_decompress {them:.0f} ms, ratio {us / them:.2f} "
           f"(target {TARGET})")
+    for reduce, ms in enumerate(smaller, 1):
+        print(f"  at 1/{1 << reduce} of the size ({-(-WIDTH >> reduce)}x{-(-HEIGHT >> reduce)}): {ms:.0f} ms CPU, "
+              f"{us / ms:.1f} times as fast as the whole")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,109 @@
+#!/usr/bin/python3
+"""The engine against ONNX Runtime, whole networks, batch 1, in turn in one run.
+
+usage: bench.py BENCH-NETWORK NETWORK-FOLDER CHEST.onnx [rounds [network...]]
+
+For each network and thread count all programs are loaded side by side and run 8 times in turn, `rounds`
+rounds. Printed are median, 99th percentile, the ratio of the medians to ONNX Runtime's float32, load to first
+result and its ratio, peak memory above the idle process and its ratio, and the largest difference of the
+outputs relative to the largest output. Asserts that float32 results differ by at most 1e-4.
+"""
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+bench_network, folder, chest = sys.argv[1:4]
+rounds = int(sys.argv[4]) if len(sys.argv) > 4 else 12
+wanted = sys.argv[5:]
+here = pathlib.Path(__file__).resolve().parent
+peer_module = subprocess.run(["sh", here.parents[2] / ".ci/onnxruntime"], check=True, text=True,
+                             stdout=subprocess.PIPE).stdout.strip()
+RUNS = 8
+
+
+class Program:
+    """A process that loads a network and runs it when told to."""
+
+    def __init__(self, label, command, environment):
+        self.label, self.times = label, []
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                        env=environment)
+
+    def ask(self, line):
+        print(line, file=self.process.stdin, flush=True)
+        answer = self.process.stdout.readline().split()
+        assert answer, f"{self.label} ended"
+        return answer
+
+    def load(self):
+        loaded, first, before = self.ask("load")
+        self.loaded_ms, self.first_ms, self.before = float(loaded) / 1e3, float(first) / 1e3, int(before)
+
+    def run(self):
+        self.times += [float(t) / 1e3 for t in self.ask(f"run {RUNS}")]
+
+    def finish(self, path):
+        self.ask(f"output {path}")
+        self.output = np.fromfile(path, np.float32)
+        self.peak_mb = (int(self.ask("peak")[0]) - self.before) / 1024
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def environment(forced):
+    """With or without the OpenBLAS kernels that this machine's environment forces."""
+    result = dict(os.environ)
+    if not forced:
+        result.pop("OPENBLAS_CORETYPE", None)
+        result.pop("OPENBLAS_L2_SIZE", None)
+    return result
+
+
+def programs(model, threads):
+    def ours(*arguments):
+        return [bench_network, model, str(threads), *arguments]
+
+    yield Program("ONNX Runtime f32", ["node", here / "ort.js", peer_module, model, str(threads)],
+                  environment(False))
+    yield Program("medaid f32", ours("onednn"), environment(True))
+    yield Program("medaid f32, OpenBLAS", ours("openblas"), environment(False))
+    if "OPENBLAS_CORETYPE" in os.environ:
+        yield Program(f"medaid f32, OpenBLAS {os.environ['OPENBLAS_CORETYPE']}", ours("openblas"),
+                      environment(True))
+
+
+def compare(name, model, threads, scratch):
+    running = list(programs(model, threads))
+    for program in running:
+        program.load()
+        time.sleep(0.05)
+    for _ in range(rounds):
+        for program in running:
+            program.run()
+            time.sleep(0.02)  # ONNX Runtime's threads spin for a while after a run
+    print(f"{name}, {threads} thread{'s' if threads > 1 else ''}, {rounds * RUNS} runs")
+    peer = running[0]
+    for program in running:
+        program.finish(os.path.join(scratch, "output"))
+        median, p99 = statistics.median(program.times), sorted(program.times)[len(program.times) * 99 // 100]
+        error = np.abs(program.output - peer.output).max() / np.abs(peer.output).max()
+        print(f"  {program.label:<30} p50 {median:7.2f} ms  p99 {p99:7.2f}  ratio "
+              f"{median / statistics.median(peer.times):5.2f}   first result {program.first_ms:7.1f} ms "
+              f"{program.first_ms / peer.first_ms:5.2f}   peak {program.peak_mb:6.1f} MiB "
+              f"{program.peak_mb / peer.peak_mb:5.2f}   difference {error:.1e}", flush=True)
+        assert error <= 1e-4, "results differ"
+
+
+networks = {path.stem: str(path) for path in sorted(pathlib.Path(folder).glob("*-[0-9]*.onnx"))}
+networks["chest"] = chest
+with tempfile.TemporaryDirectory() as scratch:
+    for name, model in networks.items():
+        if not wanted or name in wanted:
+            for threads in (1, 2):
+                compare(name, model, threads, scratch)
