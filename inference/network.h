@@ -59,8 +59,8 @@ void md_network_destroy(md_network *network) MD_NOEXCEPT;
 MD_DEFINE_DESTROYP(md_network, md_network_destroy)
 
 /* The back ends' libraries are loaded by the first network that uses them, so load before a
- * sandbox closes the file system. The first load of oneDNN sets OMP_WAIT_POLICY to passive in
- * the environment unless it is set (its threads would burn CPU while they wait): no other
+ * sandbox closes the file system. The first load of oneDNN sets GOMP_SPINCOUNT in the
+ * environment unless it says how threads wait (they would burn CPU for milliseconds): no other
  * thread may read the environment during that call.
  *
  * All shapes are fixed at load time: only the first dimension of a graph input may be symbolic.

@@ -233,6 +233,18 @@ static md_status describe_reorder(md_dnnl *d, const dnnl_memory_desc_t *from,
     return status == dnnl_success ? MD_OK : md_dnnl_fail(err, status, "describing a reorder");
 }
 
+md_status md_dnnl_copy(md_dnnl *d, md_plan *plan, const md_node *node,
+                       const md_dnnl_layout *from, const md_dnnl_layout *to, md_error *err)
+{
+    dnnl_primitive_desc_t pd;
+    MD_TRY(describe_reorder(d, &from->md, &to->md, &pd, err));
+    const md_dnnl_arg args[] = {{DNNL_ARG_FROM, from->buffer, &from->md},
+                                {DNNL_ARG_TO, to->buffer, &to->md}};
+    md_status status = md_dnnl_add(d, plan, node, pd, args, 2, err);
+    (void)dnnl_primitive_desc_destroy(pd);
+    return status;
+}
+
 md_status md_dnnl_reorder(md_dnnl *d, md_plan *plan, const md_node *node,
                           const dnnl_memory_desc_t *md, bool always_copy,
                           md_dnnl_layout *layout, md_error *err)
@@ -241,16 +253,22 @@ md_status md_dnnl_reorder(md_dnnl *d, md_plan *plan, const md_node *node,
         return MD_OK;
     }
     md_dnnl_layout to = {.md = *md};
-    dnnl_primitive_desc_t pd;
     MD_TRY(md_dnnl_buffer(plan, md, &to.buffer, err));
-    MD_TRY(describe_reorder(d, &layout->md, md, &pd, err));
-    const md_dnnl_arg args[] = {{DNNL_ARG_FROM, layout->buffer, &layout->md},
-                                {DNNL_ARG_TO, to.buffer, &to.md}};
-    md_status status = md_dnnl_add(d, plan, node, pd, args, 2, err);
-    (void)dnnl_primitive_desc_destroy(pd);
-    MD_TRY(status);
+    MD_TRY(md_dnnl_copy(d, plan, node, layout, &to, err));
     *layout = to;
     return MD_OK;
+}
+
+md_status md_dnnl_dense(md_dnnl *d, md_plan *plan, const md_graph *graph, const md_node *node,
+                        int value, md_dnnl_layout *layout, md_error *err)
+{
+    dnnl_memory_desc_t md;
+    if (!layout->shared || !md_dnnl_like(&layout->md, layout->md.ndims, layout->md.dims, &md) ||
+        dnnl_memory_desc_equal(&layout->md, &md)) {
+        return MD_OK;
+    }
+    MD_TRY(md_dnnl_reorder(d, plan, node, &md, false, layout, err));
+    return md_dnnl_result(d, plan, graph, value, layout, err);
 }
 
 static md_status make_constant(md_dnnl *d, md_plan *plan, const void *data,
@@ -343,7 +361,30 @@ static md_status survey(md_dnnl *d, const md_graph *graph, md_error *err)
     for (size_t i = 0; i < n; i++) {
         d->last_use[i] = graph->values[i].kept ? INT_MAX : d->last_use[i];
     }
-    return MD_OK;
+    return md_dnnl_find_chains(d, graph, err);
+}
+
+/* What GNU OpenMP calls on each thread. */
+typedef struct parallel_call {
+    md_dnnl_work_fn work;
+    void *data;
+} parallel_call;
+
+static void run_part(void *data)
+{
+    const parallel_call *call = data;
+    call->work(call->data, (unsigned)md_dnnl_table.omp_get_thread_num(),
+               (unsigned)md_dnnl_table.omp_get_num_threads());
+}
+
+void md_dnnl_parallel(const md_dnnl *d, md_dnnl_work_fn work, void *data)
+{
+    parallel_call call = {work, data};
+    if (d->n_threads == 1) {
+        work(data, 0, 1);
+        return;
+    }
+    md_dnnl_table.GOMP_parallel(run_part, &call, d->n_threads, 0);
 }
 
 static void begin_run(void *state)

@@ -104,8 +104,8 @@ static md_status place_residual(md_dnnl *d, md_plan *plan, const md_graph *graph
                                 md_dnnl_layout *residual, md_error *err)
 {
     const int value = node->inputs[3];
-    const bool ours = d->layouts[value] != NULL && !graph->values[value].input &&
-                      plan->plain[value] == MD_PLAN_NO_BUFFER &&
+    const bool ours = d->layouts[value] != NULL && !d->layouts[value]->shared &&
+                      !graph->values[value].input && plan->plain[value] == MD_PLAN_NO_BUFFER &&
                       d->last_use[value] <= (int)(node - graph->nodes) &&
                       node->inputs[0] != value;
     return md_dnnl_reorder(d, plan, node, y, !ours, residual, err);
@@ -204,6 +204,7 @@ md_status md_dnnl_emit_pool(md_dnnl *d, md_plan *plan, const md_graph *graph,
     if (!usable || !md_dnnl_plain(md_node_out(graph, node, 0), &y.md)) {
         return MD_OK;
     }
+    MD_TRY(md_dnnl_dense(d, plan, graph, node, node->inputs[0], &x, err));
     dnnl_pooling_v2_desc_t desc;
     dnnl_primitive_attr_t attr;
     dnnl_primitive_desc_t pd;

@@ -25,7 +25,7 @@ static void find(void *library, const char *name, void *ret_function, size_t n_b
 static void load(void)
 {
     if (getenv("OMP_WAIT_POLICY") == NULL && getenv("GOMP_SPINCOUNT") == NULL) {
-        (void)setenv("OMP_WAIT_POLICY", "passive", 0);
+        (void)setenv("GOMP_SPINCOUNT", "5000", 0);
     }
     /* lazily: most of its functions are never called */
     void *library = dlopen("libdnnl.so.2", RTLD_LAZY | RTLD_LOCAL);
@@ -39,6 +39,12 @@ static void load(void)
     MD_DNNL_FUNCTIONS(FIND)
     find(openmp, "omp_set_num_threads", &md_dnnl_table.omp_set_num_threads,
          sizeof md_dnnl_table.omp_set_num_threads);
+    find(openmp, "omp_get_num_threads", &md_dnnl_table.omp_get_num_threads,
+         sizeof md_dnnl_table.omp_get_num_threads);
+    find(openmp, "omp_get_thread_num", &md_dnnl_table.omp_get_thread_num,
+         sizeof md_dnnl_table.omp_get_thread_num);
+    find(openmp, "GOMP_parallel", &md_dnnl_table.GOMP_parallel,
+         sizeof md_dnnl_table.GOMP_parallel);
     find(openmp, "omp_pause_resource_all", &md_dnnl_table.omp_pause_resource_all,
          sizeof md_dnnl_table.omp_pause_resource_all);
     /* never closed: code and threads of theirs may be in use until the process ends */

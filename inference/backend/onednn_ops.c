@@ -1,4 +1,4 @@
-/* Elementwise operators, batch normalisation and concatenation on oneDNN. */
+/* Elementwise operators and batch normalisation on oneDNN. */
 
 #include "inference/backend/onednn_private.h"
 
@@ -160,6 +160,7 @@ md_status md_dnnl_emit_unary(md_dnnl *d, md_plan *plan, const md_graph *graph,
     if (!usable) {
         return MD_OK;
     }
+    MD_TRY(md_dnnl_dense(d, plan, graph, node, node->inputs[0], &x, err));
     if (!md_dnnl_eltwise_of(&node->p.unary, &eltwise) || eltwise.n != 1) {
         if (d->layouts[node->inputs[0]] == NULL || is_padded(&x.md)) {
             return MD_OK;
@@ -230,6 +231,7 @@ static md_status binary_operands(md_dnnl *d, md_plan *plan, const md_graph *grap
         if (!usable[i]) {
             return MD_OK;
         }
+        MD_TRY(md_dnnl_dense(d, plan, graph, node, node->inputs[i], &ret[i], err));
     }
     md_dnnl_layout *second = &ret[1 - full];
     if (!match_operand(shape, &ret[full].md, other, &padded, &md)) {
@@ -326,13 +328,20 @@ md_status md_dnnl_emit_batch_norm(md_dnnl *d, md_plan *plan, const md_graph *gra
         return MD_OK;
     }
     MD_TRY(md_dnnl_source(d, plan, graph, node->inputs[0], &usable, &x, err));
-    if (!usable || !md_dnnl_plain(scale, &md) ||
-        dnnl_batch_normalization_forward_desc_init(
+    if (!usable || !md_dnnl_plain(scale, &md)) {
+        return MD_OK;
+    }
+    MD_TRY(md_dnnl_emit_scale(d, plan, graph, node, &x, ret_done, err));
+    if (*ret_done) {
+        return MD_OK;
+    }
+    MD_TRY(md_dnnl_dense(d, plan, graph, node, node->inputs[0], &x, err));
+    if (dnnl_batch_normalization_forward_desc_init(
             &desc, dnnl_forward_inference, &x.md, 0.0F,
             (unsigned)dnnl_use_global_stats | (unsigned)dnnl_use_scale |
                 (unsigned)dnnl_use_shift |
                 (function == MD_UNARY_RELU ? (unsigned)dnnl_fuse_norm_relu : 0U)) !=
-            dnnl_success) {
+        dnnl_success) {
         return MD_OK;
     }
     const size_t n_bytes = scale->n_elements * sizeof(float);
@@ -349,51 +358,4 @@ md_status md_dnnl_emit_batch_norm(md_dnnl *d, md_plan *plan, const md_graph *gra
                                 {DNNL_ARG_MEAN, buffers[2], &md},
                                 {DNNL_ARG_VARIANCE, buffers[3], &md}};
     return add_same(d, plan, graph, node, &desc, more, 4, &x, ret_done, err);
-}
-
-md_status md_dnnl_emit_concat(md_dnnl *d, md_plan *plan, const md_graph *graph,
-                              const md_node *node, bool *ret_done, md_error *err)
-{
-    const unsigned n = node->n_inputs;
-    md_dnnl_layout x[MD_DNNL_MAX_ARGS - 1], y;
-    dnnl_memory_desc_t mds[MD_DNNL_MAX_ARGS - 1];
-    md_dnnl_arg args[MD_DNNL_MAX_ARGS];
-    bool usable = true, blocked = false;
-    for (unsigned i = 0; i < n && n < MD_DNNL_MAX_ARGS; i++) {
-        blocked = blocked || d->layouts[node->inputs[i]] != NULL;
-    }
-    if (!blocked || !md_dnnl_plain(md_node_out(graph, node, 0), &y.md)) {
-        return MD_OK;
-    }
-    for (unsigned i = 0; i < n; i++) {
-        MD_TRY(md_dnnl_source(d, plan, graph, node->inputs[i], &usable, &x[i], err));
-        if (!usable) {
-            return MD_OK;
-        }
-        mds[i] = x[i].md;
-    }
-    dnnl_primitive_attr_t attr;
-    dnnl_primitive_desc_t pd = NULL;
-    MD_TRY(md_dnnl_attributes(&attr, err));
-    dnnl_status_t made = dnnl_concat_primitive_desc_create(
-        &pd, NULL, (int)n, (int)node->p.axis.axis, mds, attr, d->engine);
-    (void)dnnl_primitive_attr_destroy(attr);
-    if (made != dnnl_success) {
-        return MD_OK;
-    }
-    y.md = *dnnl_primitive_desc_query_md(pd, dnnl_query_dst_md, 0);
-    md_status status = md_dnnl_buffer(plan, &y.md, &y.buffer, err);
-    if (status == MD_OK) {
-        for (unsigned i = 0; i < n; i++) {
-            args[i] = (md_dnnl_arg){DNNL_ARG_MULTIPLE_SRC + (int)i, x[i].buffer, &x[i].md};
-        }
-        args[n] = (md_dnnl_arg){DNNL_ARG_DST, y.buffer, &y.md};
-        status = md_dnnl_add(d, plan, node, pd, args, n + 1, err);
-    }
-    (void)dnnl_primitive_desc_destroy(pd);
-    if (status == MD_OK) {
-        status = md_dnnl_result(d, plan, graph, node->outputs[0], &y, err);
-    }
-    *ret_done = status == MD_OK;
-    return status;
 }

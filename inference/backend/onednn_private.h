@@ -11,7 +11,17 @@
 typedef struct md_dnnl_layout {
     int buffer;
     dnnl_memory_desc_t md;
+    bool shared; /* others read the buffer too: nobody may write to it */
 } md_dnnl_layout;
+
+/* Concatenations that share one buffer, see onednn_concat.c. */
+typedef struct md_dnnl_chain {
+    unsigned last;      /* the node that has all operands */
+    int64_t n_channels; /* of its result */
+    int64_t n_placed;   /* how many of them are in the buffer */
+    int buffer;
+    dnnl_memory_desc_t md;
+} md_dnnl_chain;
 
 typedef struct md_dnnl {
     md_pool pool;
@@ -19,6 +29,7 @@ typedef struct md_dnnl {
     dnnl_stream_t stream;
     unsigned n_threads;
     md_dnnl_layout **layouts; /* for each value that this back end made; NULL: none */
+    md_dnnl_chain **chains;   /* for each node: the one that it is part of; NULL: none */
     int *last_use;            /* for each value: the last node that reads it; INT_MAX: kept */
 } md_dnnl;
 
@@ -54,6 +65,12 @@ md_status md_dnnl_result(md_dnnl *d, md_plan *plan, const md_graph *graph, int v
 md_status md_dnnl_reorder(md_dnnl *d, md_plan *plan, const md_node *node,
                           const dnnl_memory_desc_t *md, bool always_copy,
                           md_dnnl_layout *layout, md_error *err);
+/* Append a step that copies a value from one place and order to another. */
+md_status md_dnnl_copy(md_dnnl *d, md_plan *plan, const md_node *node,
+                       const md_dnnl_layout *from, const md_dnnl_layout *to, md_error *err);
+/* *layout without gaps, by a new step when it has some: a view of a longer row. */
+md_status md_dnnl_dense(md_dnnl *d, md_plan *plan, const md_graph *graph, const md_node *node,
+                        int value, md_dnnl_layout *layout, md_error *err);
 /* A constant buffer that holds `data` (of order `from`) in the order `to`. */
 md_status md_dnnl_constant(md_dnnl *d, md_plan *plan, const void *data,
                            const dnnl_memory_desc_t *from, const dnnl_memory_desc_t *to,
@@ -93,6 +110,17 @@ md_status md_dnnl_emit_batch_norm(md_dnnl *d, md_plan *plan, const md_graph *gra
                                   const md_node *node, bool *ret_done, md_error *err);
 md_status md_dnnl_emit_concat(md_dnnl *d, md_plan *plan, const md_graph *graph,
                               const md_node *node, bool *ret_done, md_error *err);
+
+/* BatchNorm of channels that lie side by side. */
+md_status md_dnnl_emit_scale(md_dnnl *d, md_plan *plan, const md_graph *graph,
+                             const md_node *node, const md_dnnl_layout *x, bool *ret_done,
+                             md_error *err);
+/* Which concatenations share a buffer: sets d->chains. */
+md_status md_dnnl_find_chains(md_dnnl *d, const md_graph *graph, md_error *err);
+
+/* Call work(data, part, n_parts) for each part, each on one of the network's threads. */
+typedef void (*md_dnnl_work_fn)(void *data, unsigned part, unsigned n_parts);
+void md_dnnl_parallel(const md_dnnl *d, md_dnnl_work_fn work, void *data);
 
 /* As sgemm; for products too small to be worth generating code for. */
 void md_small_gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,

@@ -179,7 +179,29 @@ def odd(path):
     net.save(path, [1, 1, 37, 41], "scores", 5)
 
 
+def chains(path):
+    """Concatenations that share operands, in both forms and with forks, and all kinds of readers."""
+    net = Net(5)
+    a = net.relu(net.norm(net.conv("image", 1, 32, 3, 2), 32))
+    b, c = net.conv(a, 32, 16), net.conv(a, 32, 32)
+    ab = net.op("Concat", a, b, axis=1)
+    abc = net.op("Concat", a, b, c, axis=1)
+    fork = net.op("Concat", a, c, axis=1)  # begins as the others, goes on otherwise
+    nested = net.op("Concat", abc, net.conv(net.relu(net.norm(ab, 48)), 48, 16), axis=1)
+    odd = net.op("Concat", net.conv(a, 32, 10), net.conv(a, 32, 7), axis=1)
+    more = net.op("Concat", odd, b, axis=1)
+    pooled = net.op("MaxPool", ab, kernel_shape=[3, 3], strides=[1, 1], pads=[1, 1, 1, 1])
+    summed = net.op("Add", net.conv(pooled, 48, 80), abc)  # abc may not be overwritten
+    summed = net.op("Mul", net.relu(net.op("Add", summed, abc)), net.op("Sigmoid", abc))
+    parts = [net.conv(summed, 80, 24), net.conv(fork, 64, 24), net.conv(nested, 96, 24), net.conv(more, 33, 24),
+             net.conv(net.op("Softplus", net.norm(abc, 80)), 80, 24)]
+    x = net.op("Sum", *parts)
+    net.head(net.relu(net.norm(x, 24)), 24, 3)
+    net.save(path, [1, 1, 22, 26], "logits", 3)
+
+
 MODELS = {
+    "chains": chains,
     "resnet": lambda p: resnet(p, 64, [16, 24, 40], 2),
     "densenet": lambda p: densenet(p, 48, 12, [3, 4]),
     "mobile": lambda p: mobile(p, 48, [16, 24, 40]),
