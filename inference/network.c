@@ -1,6 +1,7 @@
 #include "inference/network.h"
 
 #include "inference/backend/backend.h"
+#include "inference/graph/decode.h"
 #include "inference/graph/fuse.h"
 #include "inference/graph/head.h"
 #include "inference/graph/import.h"
@@ -176,8 +177,40 @@ static md_status emit_node(md_network *network, const md_graph *graph, const md_
     return md_plan_add_reference(plan, graph, node, err);
 }
 
-static md_status build_plan(md_network *network, const md_graph *graph, md_error *err)
+/* For each value the last node that reads it. Caller frees; NULL: no memory. */
+static unsigned *last_readers(const md_graph *graph)
 {
+    unsigned *last = md_calloc((size_t)graph->n_values + 1, sizeof *last);
+    for (unsigned i = 0; i < graph->n_nodes && last != NULL; i++) {
+        const md_node *node = &graph->nodes[i];
+        for (unsigned j = 0; j < node->n_inputs && node->op != MD_OP_NONE; j++) {
+            if (node->inputs[j] != MD_GRAPH_NO_VALUE) {
+                last[node->inputs[j]] = i;
+            }
+        }
+    }
+    return last;
+}
+
+/* The plan has its own copy of the weights now. */
+static void discard_constants(md_graph *graph, const unsigned *last_reader, unsigned at)
+{
+    const md_node *node = &graph->nodes[at];
+    for (unsigned j = 0; j < node->n_inputs; j++) {
+        const int value = node->inputs[j];
+        if (value != MD_GRAPH_NO_VALUE && last_reader[value] == at &&
+            graph->values[value].constant && !graph->values[value].kept) {
+            md_graph_discard(graph, value);
+        }
+    }
+}
+
+static md_status build_plan(md_network *network, md_graph *graph, md_error *err)
+{
+    MD_AUTO(md_freep) unsigned *last_reader = last_readers(graph);
+    if (last_reader == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory to plan the network");
+    }
     md_plan *plan = &network->plan;
     static const md_node no_node = {.name = "", .op_type = "output"};
     MD_TRY(md_plan_init(plan, graph, err));
@@ -195,6 +228,7 @@ static md_status build_plan(md_network *network, const md_graph *graph, md_error
             if (status != MD_OK) {
                 return md_node_fail(err, node, status, "%s", inner.msg);
             }
+            discard_constants(graph, last_reader, i);
         }
     }
     for (unsigned i = 0; i < graph->n_outputs; i++) {
@@ -212,15 +246,32 @@ static md_status build_plan(md_network *network, const md_graph *graph, md_error
     return MD_OK;
 }
 
-static md_status load_graph(md_network *network, md_graph *graph, const uint8_t *onnx,
-                            size_t size_bytes, const md_network_options *options, md_error *err)
+/* The file, and whether it is ours to release. */
+typedef struct onnx_bytes {
+    const uint8_t *bytes;
+    size_t size_bytes;
+    uint8_t **taken; /* NULL: it is not */
+} onnx_bytes;
+
+static void release_onnx(const onnx_bytes *onnx)
+{
+    if (onnx->taken != NULL) {
+        md_free(*onnx->taken);
+        *onnx->taken = NULL;
+    }
+}
+
+static md_status load_graph(md_network *network, md_graph *graph, const onnx_bytes *onnx,
+                            const md_network_options *options, md_error *err)
 {
     const md_import_options import = {options->batch == 0 ? 1 : options->batch,
                                       options->bindings, options->n_bindings};
     if (import.batch < 0) {
         return md_fail(err, MD_INVALID_ARG, "batch %lld", (long long)import.batch);
     }
-    MD_TRY(md_graph_import(graph, onnx, size_bytes, &import, err));
+    MD_TRY(md_decode(graph, onnx->bytes, onnx->size_bytes, err));
+    release_onnx(onnx);
+    MD_TRY(md_graph_import(graph, &import, err));
     MD_TRY(add_extra_outputs(network, graph, options, err));
     MD_TRY(find_heads(network, graph, err));
     if (options->no_rewriting) {
@@ -241,13 +292,12 @@ static md_status load_graph(md_network *network, md_graph *graph, const uint8_t 
     return build_plan(network, graph, err);
 }
 
-md_status md_network_load(const uint8_t *onnx, size_t size_bytes,
-                          const md_network_options *options, md_network **ret_network,
-                          md_error *err)
+static md_status load_network(const onnx_bytes *onnx, const md_network_options *options,
+                              md_network **ret_network, md_error *err)
 {
     static const md_network_options defaults = {0};
-    if (size_bytes > MD_NETWORK_MAX_ONNX_BYTES) {
-        return md_fail(err, MD_LIMIT, "ONNX file of %zu bytes, at most %zu", size_bytes,
+    if (onnx->size_bytes > MD_NETWORK_MAX_ONNX_BYTES) {
+        return md_fail(err, MD_LIMIT, "ONNX file of %zu bytes, at most %zu", onnx->size_bytes,
                        MD_NETWORK_MAX_ONNX_BYTES);
     }
     MD_AUTO(md_network_destroyp) md_network *network = md_calloc(1, sizeof *network);
@@ -255,14 +305,32 @@ md_status md_network_load(const uint8_t *onnx, size_t size_bytes,
         return md_fail(err, MD_NOMEM, "no memory for a network");
     }
     md_graph graph = {0};
-    md_status status = load_graph(network, &graph, onnx, size_bytes,
-                                  options == NULL ? &defaults : options, err);
+    md_status status =
+        load_graph(network, &graph, onnx, options == NULL ? &defaults : options, err);
     md_graph_finish(&graph);
     if (status != MD_OK) {
         return status;
     }
     *ret_network = MD_STEAL(network);
     return MD_OK;
+}
+
+md_status md_network_load(const uint8_t *onnx, size_t size_bytes,
+                          const md_network_options *options, md_network **ret_network,
+                          md_error *err)
+{
+    const onnx_bytes bytes = {onnx, size_bytes, NULL};
+    return load_network(&bytes, options, ret_network, err);
+}
+
+md_status md_network_load_taking(uint8_t **onnx, size_t size_bytes,
+                                 const md_network_options *options, md_network **ret_network,
+                                 md_error *err)
+{
+    const onnx_bytes bytes = {*onnx, size_bytes, onnx};
+    md_status status = load_network(&bytes, options, ret_network, err);
+    release_onnx(&bytes);
+    return status;
 }
 
 void md_network_destroy(md_network *network)

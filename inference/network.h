@@ -55,6 +55,11 @@ typedef struct md_network_options {
 md_status md_network_load(const uint8_t *onnx, size_t size_bytes,
                           const md_network_options *options, md_network **ret_network,
                           md_error *err) MD_NOEXCEPT MD_NODISCARD;
+/* The same, and *onnx (of md_malloc) is released and set to NULL as soon as it is decoded, also
+ * on failure: at the peak of memory the weights are there once less. */
+md_status md_network_load_taking(uint8_t **onnx, size_t size_bytes,
+                                 const md_network_options *options, md_network **ret_network,
+                                 md_error *err) MD_NOEXCEPT MD_NODISCARD;
 void md_network_destroy(md_network *network) MD_NOEXCEPT;
 MD_DEFINE_DESTROYP(md_network, md_network_destroy)
 

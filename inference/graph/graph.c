@@ -1,6 +1,4 @@
-#include "inference/graph/graph.h"
-
-#include "onnx.pb-c.h"
+#include "inference/graph/decode.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -226,9 +224,7 @@ void md_graph_finish(md_graph *graph)
     }
     md_free(graph->values);
     md_free(graph->nodes);
-    if (graph->proto != NULL) {
-        onnx__model_proto__free_unpacked(graph->proto, NULL);
-    }
+    md_decode_finish(graph);
     md_pool_finish(&graph->pool);
     memset(graph, 0, sizeof *graph);
 }

@@ -263,6 +263,7 @@ typedef struct md_graph {
     unsigned n_inputs, n_outputs;
     size_t constant_bytes; /* made while loading */
     void *proto;           /* the decoded ONNX message, from which constants are borrowed */
+    struct md_decode_memory *decode; /* where it is */
 } md_graph;
 
 /* Zeroed before; finish takes it back, half-built ones too. */
@@ -290,6 +291,9 @@ md_status md_graph_names_of(const md_graph *graph, int value, md_pool *pool,
 /* Give the value (of a shape that was checked) memory for its constant data, not cleared. */
 md_status md_graph_make_constant(md_graph *graph, int value, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;
+
+/* Nobody will read the constant any more: give its memory back where that is possible. */
+void md_graph_discard(md_graph *graph, int value) MD_NOEXCEPT;
 
 /* Append a node with room for its inputs (all absent) and outputs. The nodes may move. */
 md_status md_graph_add_node(md_graph *graph, const md_node *like, unsigned n_inputs,

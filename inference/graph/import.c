@@ -1,50 +1,8 @@
 #include "inference/graph/import.h"
 
 #include "inference/graph/node_import.h"
-#include "inference/graph/wire.h"
 
 #include <string.h>
-
-/* protobuf-c takes its memory through this, so that tests can let it fail and we can tell
- * "no memory" from "no message". */
-typedef struct decode_memory {
-    bool failed;
-} decode_memory;
-
-static void *decode_alloc(void *data, size_t size_bytes)
-{
-    void *block = md_malloc(size_bytes);
-    if (block == NULL) {
-        ((decode_memory *)data)->failed = true;
-    }
-    return block;
-}
-
-static void decode_free(void *data, void *block)
-{
-    (void)data;
-    md_free(block);
-}
-
-static md_status decode(md_graph *graph, const uint8_t *bytes, size_t size_bytes, md_error *err)
-{
-    if (size_bytes == 0) {
-        return md_fail(err, MD_FORMAT, "empty ONNX file");
-    }
-    md_status status = md_wire_check(&onnx__model_proto__descriptor, bytes, size_bytes, err);
-    if (status != MD_OK) {
-        return md_error_prefix(err, status, "not a whole ONNX file");
-    }
-    decode_memory memory = {false};
-    ProtobufCAllocator allocator = {decode_alloc, decode_free, &memory};
-    graph->proto = onnx__model_proto__unpack(&allocator, size_bytes, bytes);
-    if (graph->proto == NULL) {
-        return memory.failed
-                   ? md_fail(err, MD_NOMEM, "no memory to decode %zu bytes of ONNX", size_bytes)
-                   : md_fail(err, MD_FORMAT, "not an ONNX file: protobuf-c cannot decode it");
-    }
-    return MD_OK;
-}
 
 static md_status find_opset(const Onnx__ModelProto *model, int *ret_opset, md_error *err)
 {
@@ -314,10 +272,8 @@ static md_status import_outputs(md_graph *graph, const Onnx__GraphProto *proto, 
     return MD_OK;
 }
 
-md_status md_graph_import(md_graph *graph, const uint8_t *onnx, size_t size_bytes,
-                          const md_import_options *options, md_error *err)
+md_status md_graph_import(md_graph *graph, const md_import_options *options, md_error *err)
 {
-    MD_TRY(decode(graph, onnx, size_bytes, err));
     const Onnx__ModelProto *model = graph->proto;
     const Onnx__GraphProto *proto = model->graph;
     int opset = 0;

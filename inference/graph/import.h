@@ -1,7 +1,7 @@
 #ifndef MEDAID_INFERENCE_GRAPH_IMPORT_H
 #define MEDAID_INFERENCE_GRAPH_IMPORT_H
 
-/* ONNX bytes to a graph: decode, check, infer every shape, fold what is constant.
+/* A decoded ONNX message to a graph: check, infer every shape, fold what is constant.
  *
  * All shapes are known after the import: a symbolic first dimension becomes the batch that the
  * caller names, and an operand that decides a shape (Reshape's target, Slice's starts, ...) has
@@ -20,10 +20,9 @@ typedef struct md_import_options {
     unsigned n_bindings;
 } md_import_options;
 
-/* graph is zeroed before; caller finishes it also after an error. The bytes may be released
- * afterwards. MD_FORMAT, MD_UNSUPPORTED, MD_LIMIT, MD_NOMEM. */
-md_status md_graph_import(md_graph *graph, const uint8_t *onnx, size_t size_bytes,
-                          const md_import_options *options, md_error *err)
+/* graph holds a decoded message (md_decode) and nothing else; caller finishes it also after an
+ * error. MD_FORMAT, MD_UNSUPPORTED, MD_LIMIT, MD_NOMEM. */
+md_status md_graph_import(md_graph *graph, const md_import_options *options, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;
 
 #ifdef __cplusplus

@@ -4,7 +4,8 @@
 #include <string.h>
 
 enum {
-    ALIGNMENT = 64
+    ALIGNMENT = 64,
+    CONSTANT_CHUNK_BYTES = 8 << 20 /* never written pages of it cost nothing */
 };
 
 md_status md_plan_init(md_plan *plan, const md_graph *graph, md_error *err)
@@ -29,6 +30,7 @@ void md_plan_finish(md_plan *plan)
     md_free(plan->steps);
     md_free(plan->buffers);
     md_free(plan->arena);
+    md_pool_finish(&plan->constants);
     md_pool_finish(&plan->pool);
     memset(plan, 0, sizeof *plan);
 }
@@ -74,11 +76,31 @@ md_status md_plan_buffer(md_plan *plan, size_t n_bytes, int *ret_buffer, md_erro
     return add_buffer(plan, &buffer, ret_buffer, err);
 }
 
+/* Constants lie side by side: one block each would cost a page fault for each 4 KiB. */
+static void *constant_bytes(md_plan *plan, size_t n_bytes)
+{
+    if (n_bytes > CONSTANT_CHUNK_BYTES / 2) {
+        return md_pool_data(&plan->constants, n_bytes);
+    }
+    const size_t rounded = n_bytes / ALIGNMENT * ALIGNMENT + ALIGNMENT; /* none is of no bytes */
+    if (rounded > plan->n_free_constants) {
+        plan->free_constants = md_pool_data(&plan->constants, CONSTANT_CHUNK_BYTES);
+        plan->n_free_constants = plan->free_constants == NULL ? 0 : CONSTANT_CHUNK_BYTES;
+        if (plan->free_constants == NULL) {
+            return NULL;
+        }
+    }
+    void *data = plan->free_constants;
+    plan->free_constants += rounded;
+    plan->n_free_constants -= rounded;
+    return data;
+}
+
 md_status md_plan_constant(md_plan *plan, const void *data, size_t n_bytes, int *ret_buffer,
                            md_error *err)
 {
     md_buffer buffer = {.n_bytes = n_bytes, .constant = true};
-    buffer.data = md_pool_data(&plan->pool, n_bytes);
+    buffer.data = constant_bytes(plan, n_bytes);
     if (buffer.data == NULL) {
         return md_fail(err, MD_NOMEM, "no memory for a constant of %zu bytes", n_bytes);
     }

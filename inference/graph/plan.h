@@ -39,6 +39,9 @@ typedef struct md_plan_step {
 
 typedef struct md_plan {
     md_pool pool;
+    md_pool constants; /* few large blocks */
+    uint8_t *free_constants;
+    size_t n_free_constants;
     md_buffer *buffers;
     md_plan_step *steps;
     unsigned n_buffers, n_steps, capacity_buffers, capacity_steps;

@@ -209,7 +209,7 @@ static md_status load_network(package *self, int folder, const md_package_option
         network_options.extra_outputs[network_options.n_extra_outputs++] = m->saliency.features;
     }
     md_status status =
-        md_network_load(bytes, size_bytes, &network_options, &self->network, err);
+        md_network_load_taking(&bytes, size_bytes, &network_options, &self->network, err);
     if (status == MD_OK) {
         status = check_input(self, err);
     }

@@ -80,8 +80,7 @@ static md_status load(bench *b, const char *path, const md_network_options *opti
     const long before = memory_kib("VmRSS");
     const double start = now_us();
     MD_TRY(md_file_read(path, MD_NETWORK_MAX_ONNX_BYTES, &onnx, &size_bytes, err));
-    MD_TRY(md_network_load(onnx, size_bytes, options, &b->network, err));
-    md_free(MD_STEAL(onnx));
+    MD_TRY(md_network_load_taking(&onnx, size_bytes, options, &b->network, err));
     const double loaded = now_us() - start;
     MD_TRY(fill_input(b, err));
     MD_TRY(run(b, &first, err));
