@@ -5,6 +5,7 @@
 #include "daemon/daemon.h"
 #include "daemon/destination.h"
 #include "daemon/exit_code.h"
+#include "daemon/explain.h"
 #include "daemon/host_setup.h"
 #include "daemon/oneshot.h"
 #include "daemon/transcode.h"
@@ -22,6 +23,7 @@ static const char usage[] =
     "       medaid --daemon            serve as a DICOM Storage SCP\n"
     "       medaid --check-config      read the configuration, load and test the models\n"
     "       medaid --list-models       show the models that would serve\n"
+    "       medaid --explain-model DIR how the network of a model package is computed\n"
     "       medaid --version | --help\n"
     "\n"
     "  --config FILE         the configuration (default: built-in values)\n"
@@ -42,13 +44,15 @@ typedef enum mode {
     MODE_ONESHOT,
     MODE_DAEMON,
     MODE_CHECK,
-    MODE_LIST
+    MODE_LIST,
+    MODE_EXPLAIN
 } mode;
 
 typedef struct arguments {
     mode mode;
     bool finished; /* --help or --version: all is said */
     const char *config, *model, *output, *send;
+    const char *folder; /* of the model to explain */
     bool json, overwrite, timing;
 } arguments;
 
@@ -64,6 +68,7 @@ enum {
     OPT_DAEMON,
     OPT_CHECK,
     OPT_LIST,
+    OPT_EXPLAIN,
     OPT_HELP,
     OPT_VERSION
 };
@@ -71,9 +76,9 @@ enum {
 static bool set_mode(arguments *args, mode wanted)
 {
     if (args->mode != MODE_NONE && args->mode != wanted) {
-        fputs(
-            "medaid: one of --oneshot, --daemon, --check-config and --list-models at a time\n",
-            stderr);
+        fputs("medaid: one of --oneshot, --daemon, --check-config, --list-models and "
+              "--explain-model at a time\n",
+              stderr);
         return false;
     }
     args->mode = wanted;
@@ -91,6 +96,9 @@ static bool take_option(arguments *args, int option)
         return set_mode(args, MODE_CHECK);
     case OPT_LIST:
         return set_mode(args, MODE_LIST);
+    case OPT_EXPLAIN:
+        args->folder = optarg;
+        return set_mode(args, MODE_EXPLAIN);
     case OPT_CONFIG:
         args->config = optarg;
         return true;
@@ -133,6 +141,7 @@ static bool parse_arguments(int argc, char **argv, arguments *args)
         {"daemon", no_argument, NULL, OPT_DAEMON},
         {"check-config", no_argument, NULL, OPT_CHECK},
         {"list-models", no_argument, NULL, OPT_LIST},
+        {"explain-model", required_argument, NULL, OPT_EXPLAIN},
         {"config", required_argument, NULL, OPT_CONFIG},
         {"model", required_argument, NULL, OPT_MODEL},
         {"output", required_argument, NULL, OPT_OUTPUT},
@@ -165,6 +174,11 @@ static bool options_fit(const arguments *args)
     }
     if (args->mode == MODE_DAEMON && args->model != NULL) {
         fputs("medaid: --daemon has no --model, it serves all models of plugins.paths\n",
+              stderr);
+        return false;
+    }
+    if (args->mode == MODE_EXPLAIN && args->model != NULL) {
+        fputs("medaid: --explain-model names the folder of the model, it has no --model\n",
               stderr);
         return false;
     }
@@ -371,6 +385,9 @@ int main(int argc, char **argv)
     case MODE_CHECK:
     case MODE_LIST:
         code = show_models(&args, &conf);
+        break;
+    case MODE_EXPLAIN:
+        code = md_explain_model(args.folder, &conf);
         break;
     case MODE_NONE:
         break;

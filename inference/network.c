@@ -157,6 +157,26 @@ static md_status make_plain(md_network *network, const md_graph *graph, const md
                                     err);
 }
 
+/* Of the nodes that take the time. */
+static double count_operations(const md_graph *graph, const md_node *node)
+{
+    const double n_out = (double)md_node_out(graph, node, 0)->n_elements;
+    const md_tensor *weights = node->n_inputs > 1 ? md_node_in(graph, node, 1) : NULL;
+    if (weights == NULL || weights->n_dims < 2) {
+        return 0.0;
+    }
+    switch ((int)node->op) {
+    case MD_OP_CONV:
+        return 2.0 * n_out * (double)weights->n_elements / (double)weights->dims[0];
+    case MD_OP_GEMM:
+        return 2.0 * n_out * (double)weights->dims[node->p.gemm.transpose_b ? 1 : 0];
+    case MD_OP_MATMUL:
+        return 2.0 * n_out * (double)weights->dims[weights->n_dims - 2];
+    default:
+        return 0.0;
+    }
+}
+
 static md_status emit_node(md_network *network, const md_graph *graph, const md_node *node,
                            md_error *err)
 {
@@ -227,6 +247,9 @@ static md_status build_plan(md_network *network, md_graph *graph, md_error *err)
             md_status status = emit_node(network, graph, node, &inner);
             if (status != MD_OK) {
                 return md_node_fail(err, node, status, "%s", inner.msg);
+            }
+            if (plan->n_steps > 0) {
+                plan->steps[plan->n_steps - 1].n_operations += count_operations(graph, node);
             }
             discard_constants(graph, last_reader, i);
         }
@@ -414,8 +437,8 @@ static md_status check_inputs(const md_network *network, const md_tensor *inputs
     return MD_OK;
 }
 
-md_status md_network_run(md_network *network, const md_tensor *inputs, unsigned n_inputs,
-                         md_tensor *outputs, unsigned n_outputs, md_error *err)
+static md_status begin_run(md_network *network, const md_tensor *inputs, unsigned n_inputs,
+                           unsigned n_outputs, md_error *err)
 {
     const md_plan *plan = &network->plan;
     MD_TRY(check_inputs(network, inputs, n_inputs, n_outputs, err));
@@ -426,7 +449,46 @@ md_status md_network_run(md_network *network, const md_tensor *inputs, unsigned 
         }
     }
     network->api->begin_run(network->backend_state);
-    MD_TRY(md_plan_run(plan, err));
+    return MD_OK;
+}
+
+size_t md_network_weight_bytes(const md_network *network)
+{
+    size_t n_bytes = 0;
+    for (unsigned i = 0; i < network->plan.n_buffers; i++) {
+        const md_buffer *buffer = &network->plan.buffers[i];
+        n_bytes += buffer->constant ? buffer->n_bytes : 0;
+    }
+    return n_bytes;
+}
+
+md_status md_network_profile(md_network *network, const md_tensor *inputs, unsigned n_inputs,
+                             unsigned n_runs, md_network_step *ret_steps, md_error *err)
+{
+    const md_plan *plan = &network->plan;
+    MD_AUTO(md_freep) double *us = md_calloc(plan->n_steps + 1, sizeof *us);
+    if (us == NULL || n_runs == 0) {
+        return us == NULL ? md_fail(err, MD_NOMEM, "no memory for the times")
+                          : md_fail(err, MD_INVALID_ARG, "no run to time");
+    }
+    for (unsigned i = 0; i < n_runs; i++) {
+        MD_TRY(begin_run(network, inputs, n_inputs, network->n_outputs, err));
+        MD_TRY(md_plan_run_timed(plan, us, err));
+    }
+    for (unsigned i = 0; i < plan->n_steps; i++) {
+        const md_plan_step *step = &plan->steps[i];
+        ret_steps[i] =
+            (md_network_step){step->name,   step->op_type,      step->fused,
+                              step->kernel, step->n_operations, us[i] / (double)n_runs};
+    }
+    return MD_OK;
+}
+
+md_status md_network_run(md_network *network, const md_tensor *inputs, unsigned n_inputs,
+                         md_tensor *outputs, unsigned n_outputs, md_error *err)
+{
+    MD_TRY(begin_run(network, inputs, n_inputs, n_outputs, err));
+    MD_TRY(md_plan_run(&network->plan, err));
     for (unsigned i = 0; i < n_outputs; i++) {
         outputs[i] = network->outputs[i].tensor;
     }

@@ -91,6 +91,20 @@ const md_network_port *md_network_output(const md_network *network, unsigned ind
 /* Bytes of working memory of a run, weights not counted; and how many kernel calls it is. */
 size_t md_network_arena_bytes(const md_network *network) MD_NOEXCEPT;
 unsigned md_network_n_steps(const md_network *network) MD_NOEXCEPT;
+/* One kernel call of the plan. Texts are valid until destroy. */
+typedef struct md_network_step {
+    const char *node, *op_type; /* of the ONNX graph */
+    const char *fused;          /* the operators that it computes too, "" for none */
+    const char *kernel;         /* the implementation, as its library names it */
+    double n_operations;        /* multiplications and additions; 0: not counted */
+    double us;                  /* mean time of a run */
+} md_network_step;
+/* Run n_runs times as md_network_run does and fill ret_steps (md_network_n_steps of them). */
+md_status md_network_profile(md_network *network, const md_tensor *inputs, unsigned n_inputs,
+                             unsigned n_runs, md_network_step *ret_steps, md_error *err)
+    MD_NOEXCEPT MD_NODISCARD;
+/* Bytes of the weights as they are packed for the kernels. */
+size_t md_network_weight_bytes(const md_network *network) MD_NOEXCEPT;
 /* Index of the output of that name, -1 when there is none. */
 int md_network_find_output(const md_network *network, const char *name) MD_NOEXCEPT;
 

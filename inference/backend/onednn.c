@@ -173,6 +173,17 @@ static md_status fill_step(md_dnnl *d, dnnl_step *s, const_dnnl_primitive_desc_t
     return MD_OK;
 }
 
+/* "jit:avx512_core"; for a copy into another order "jit:uni reorder". */
+static const char *kernel_name(const_dnnl_primitive_desc_t pd)
+{
+    const char *name = NULL;
+    if (dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, &name) != dnnl_success ||
+        name == NULL) {
+        return "oneDNN";
+    }
+    return name;
+}
+
 md_status md_dnnl_add(md_dnnl *d, md_plan *plan, const md_node *node,
                       const_dnnl_primitive_desc_t pd, const md_dnnl_arg *args, unsigned n_args,
                       md_error *err)
@@ -196,7 +207,11 @@ md_status md_dnnl_add(md_dnnl *d, md_plan *plan, const md_node *node,
     s->args = exec;
     s->buffers = buffers;
     MD_TRY(fill_step(d, s, pd, all, n_args, err));
-    const md_plan_step step = {step_run, step_bind, step_destroy, s, "", ""};
+    const md_plan_step step = {.run = step_run,
+                               .bind = step_bind,
+                               .destroy = step_destroy,
+                               .state = s,
+                               .kernel = kernel_name(pd)};
     return md_plan_add_step(plan, &step, node, s->buffers, n_args, err);
 }
 

@@ -43,6 +43,7 @@
     X(dnnl_primitive_create)                                                                   \
     X(dnnl_primitive_desc_create)                                                              \
     X(dnnl_primitive_desc_destroy)                                                             \
+    X(dnnl_primitive_desc_query)                                                               \
     X(dnnl_primitive_desc_query_md)                                                            \
     X(dnnl_primitive_destroy)                                                                  \
     X(dnnl_primitive_execute)                                                                  \
@@ -101,6 +102,7 @@ md_status md_dnnl_load(md_error *err) MD_NODISCARD;
 #define dnnl_primitive_create md_dnnl_table.call_dnnl_primitive_create
 #define dnnl_primitive_desc_create md_dnnl_table.call_dnnl_primitive_desc_create
 #define dnnl_primitive_desc_destroy md_dnnl_table.call_dnnl_primitive_desc_destroy
+#define dnnl_primitive_desc_query md_dnnl_table.call_dnnl_primitive_desc_query
 #define dnnl_primitive_desc_query_md md_dnnl_table.call_dnnl_primitive_desc_query_md
 #define dnnl_primitive_destroy md_dnnl_table.call_dnnl_primitive_destroy
 #define dnnl_primitive_execute md_dnnl_table.call_dnnl_primitive_execute

@@ -115,7 +115,8 @@ static md_status add_raw(md_dnnl *d, md_plan *plan, const md_graph *graph, const
     s->n = md_node_operand(graph, node, 0)->n_elements;
     s->buffers[0] = x->buffer;
     s->buffers[1] = y.buffer;
-    const md_plan_step step = {raw_run, raw_bind, NULL, s, "", ""};
+    const md_plan_step step = {
+        .run = raw_run, .bind = raw_bind, .state = s, .kernel = "reference"};
     MD_TRY(md_plan_add_step(plan, &step, node, s->buffers, 2, err));
     return md_dnnl_result(d, plan, graph, node->outputs[0], &y, err);
 }

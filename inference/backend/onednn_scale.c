@@ -138,7 +138,8 @@ md_status md_dnnl_emit_scale(md_dnnl *d, md_plan *plan, const md_graph *graph,
                             err));
     MD_TRY(md_dnnl_buffer(plan, &y.md, &y.buffer, err));
     s->buffers[3] = y.buffer;
-    const md_plan_step step = {scale_run, scale_bind, NULL, s, "", ""};
+    const md_plan_step step = {
+        .run = scale_run, .bind = scale_bind, .state = s, .kernel = "scale and shift"};
     MD_TRY(md_plan_add_step(plan, &step, node, s->buffers, 4, err));
     *ret_done = true;
     return md_dnnl_result(d, plan, graph, node->outputs[0], &y, err);

@@ -1,6 +1,7 @@
 #include "inference/graph/fuse.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 typedef struct fusion {
@@ -48,14 +49,34 @@ static md_node *private_maker(const fusion *f, int value, md_op op)
     return node->op == op ? node : NULL;
 }
 
+/* "A B" and the late node's own; only shown, so a lack of memory shortens it. */
+static const char *add_text(const fusion *f, const char *fused, const md_node *late)
+{
+    const char *parts[] = {fused, late->op_type, late->fused};
+    size_t n_bytes = 1;
+    for (unsigned i = 0; i < 3; i++) {
+        n_bytes += parts[i] == NULL ? 0 : strlen(parts[i]) + 1;
+    }
+    char *text = md_pool_alloc(&f->graph->pool, n_bytes);
+    for (unsigned i = 0, at = 0; i < 3 && text != NULL; i++) {
+        if (parts[i] != NULL) {
+            at += (unsigned)snprintf(text + at, n_bytes - at, "%s%s", at > 0 ? " " : "",
+                                     parts[i]);
+        }
+    }
+    return text != NULL ? text : fused;
+}
+
 /* `late` takes over the work of `early`: its place in the order, its output, early's inputs. */
 static void absorb(fusion *f, md_node *late, md_node *early)
 {
     const int output = late->outputs[0];
     const char *name = early->name, *op_type = early->op_type;
+    const char *fused = add_text(f, early->fused, late);
     *late = (md_node){.op = early->op,
                       .name = name,
                       .op_type = op_type,
+                      .fused = fused,
                       .opset = early->opset,
                       .n_inputs = early->n_inputs,
                       .n_outputs = 1,

@@ -241,6 +241,7 @@ typedef struct md_value {
 typedef struct md_node {
     md_op op;
     const char *name, *op_type; /* for messages */
+    const char *fused;          /* the operators that it took over, NULL: none */
     int opset;
     unsigned n_inputs, n_outputs;
     int *inputs, *outputs; /* values, MD_GRAPH_NO_VALUE for an absent one */

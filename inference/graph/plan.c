@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum {
     ALIGNMENT = 64,
@@ -82,7 +83,8 @@ static void *constant_bytes(md_plan *plan, size_t n_bytes)
     if (n_bytes > CONSTANT_CHUNK_BYTES / 2) {
         return md_pool_data(&plan->constants, n_bytes);
     }
-    const size_t rounded = n_bytes / ALIGNMENT * ALIGNMENT + ALIGNMENT; /* none is of no bytes */
+    const size_t rounded =
+        n_bytes / ALIGNMENT * ALIGNMENT + ALIGNMENT; /* none is of no bytes */
     if (rounded > plan->n_free_constants) {
         plan->free_constants = md_pool_data(&plan->constants, CONSTANT_CHUNK_BYTES);
         plan->n_free_constants = plan->free_constants == NULL ? 0 : CONSTANT_CHUNK_BYTES;
@@ -165,14 +167,18 @@ md_status md_plan_add_step(md_plan *plan, const md_plan_step *step, const md_nod
             b->last = at > b->last ? at : b->last;
         }
     }
-    size_t n_name = strlen(node->name) + 1, n_type = strlen(node->op_type) + 1;
-    char *text = md_pool_alloc(&plan->pool, n_name + n_type);
-    if (text == NULL) {
-        added->name = added->op_type = "";
-        return md_fail(err, MD_NOMEM, "no memory for a node's name");
+    const char *const texts[] = {node->name, node->op_type, node->fused, step->kernel};
+    const char **const to[] = {&added->name, &added->op_type, &added->fused, &added->kernel};
+    for (unsigned i = 0; i < 4; i++) {
+        const char *from = texts[i] == NULL ? "" : texts[i];
+        const size_t n_text = strlen(from) + 1;
+        char *text = md_pool_alloc(&plan->pool, n_text);
+        *to[i] = "";
+        if (text == NULL) {
+            return md_fail(err, MD_NOMEM, "no memory for a node's name");
+        }
+        *to[i] = memcpy(text, from, n_text);
     }
-    added->name = memcpy(text, node->name, n_name);
-    added->op_type = memcpy(text + n_name, node->op_type, n_type);
     return MD_OK;
 }
 
@@ -259,7 +265,8 @@ md_status md_plan_add_reference(md_plan *plan, const md_graph *graph, const md_n
     if (workspace_bytes > 0) {
         MD_TRY(md_plan_buffer(plan, workspace_bytes, &s->buffers[n], err));
     }
-    const md_plan_step step = {reference_run, reference_bind, NULL, s, "", ""};
+    const md_plan_step step = {
+        .run = reference_run, .bind = reference_bind, .state = s, .kernel = "reference"};
     return md_plan_add_step(plan, &step, node, s->buffers, n + 1, err);
 }
 
@@ -350,9 +357,25 @@ md_status md_plan_finish_layout(md_plan *plan, md_error *err)
 
 md_status md_plan_run(const md_plan *plan, md_error *err)
 {
+    return md_plan_run_timed(plan, NULL, err);
+}
+
+static double now_us(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec * 1e6 + (double)now.tv_nsec / 1e3;
+}
+
+md_status md_plan_run_timed(const md_plan *plan, double *ret_us, md_error *err)
+{
     for (unsigned i = 0; i < plan->n_steps; i++) {
         const md_plan_step *step = &plan->steps[i];
+        const double start = ret_us == NULL ? 0.0 : now_us();
         md_status status = step->run(step->state, err);
+        if (ret_us != NULL) {
+            ret_us[i] += now_us() - start;
+        }
         if (status != MD_OK) {
             return md_error_prefix(err, status, "node '%.64s' (%.32s)", step->name,
                                    step->op_type);

@@ -35,6 +35,9 @@ typedef struct md_plan_step {
     void (*destroy)(void *state); /* NULL: nothing but the pool's memory */
     void *state;
     const char *name, *op_type; /* of the node */
+    const char *fused;          /* of the node, "": nothing */
+    const char *kernel;         /* what computes it */
+    double n_operations;        /* multiplications and additions; 0: not counted */
 } md_plan_step;
 
 typedef struct md_plan {
@@ -81,6 +84,9 @@ md_status md_plan_add_reference(md_plan *plan, const md_graph *graph, const md_n
 md_status md_plan_finish_layout(md_plan *plan, md_error *err) MD_NOEXCEPT MD_NODISCARD;
 
 md_status md_plan_run(const md_plan *plan, md_error *err) MD_NOEXCEPT MD_NODISCARD;
+/* The same; adds the microseconds of each step to ret_us[0 .. n_steps-1]. */
+md_status md_plan_run_timed(const md_plan *plan, double *ret_us, md_error *err)
+    MD_NOEXCEPT MD_NODISCARD;
 
 #ifdef __cplusplus
 }

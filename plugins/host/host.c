@@ -8,7 +8,7 @@ struct md_host {
     md_registry registry;
 };
 
-static md_status parse_backend(const char *text, md_backend *ret_backend, md_error *err)
+md_status md_backend_named(const char *text, md_backend *ret_backend, md_error *err)
 {
     static const struct {
         const char *word;
@@ -37,7 +37,7 @@ void md_host_destroy(md_host *host)
 md_status md_host_create(const md_host_options *options, md_host **ret_host, md_error *err)
 {
     md_backend backend = MD_BACKEND_AUTO;
-    MD_TRY(parse_backend(options->backend, &backend, err));
+    MD_TRY(md_backend_named(options->backend, &backend, err));
     MD_AUTO(md_host_destroyp) md_host *host = md_calloc(1, sizeof *host);
     if (host == NULL) {
         return md_fail(err, MD_NOMEM, "no memory for the models");

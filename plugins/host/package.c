@@ -518,6 +518,11 @@ static md_status open_package(package *self, int folder, const char *name,
     return MD_OK;
 }
 
+md_network *md_package_network(md_analyzer *analyzer)
+{
+    return ((package *)(void *)analyzer)->network;
+}
+
 md_status md_package_open(const char *path, const char *name, const md_package_options *options,
                           md_analyzer **ret_analyzer, md_error *err)
 {

@@ -30,6 +30,14 @@ md_status md_package_open(const char *folder, const char *name,
                           const md_package_options *options, md_analyzer **ret_analyzer,
                           md_error *err) MD_NOEXCEPT MD_NODISCARD;
 
+/* The network of an analyzer that md_package_open made; borrowed. */
+md_network *md_package_network(md_analyzer *analyzer) MD_NOEXCEPT;
+
+/* The configuration's word for a back end: auto, onednn, openblas; NULL: auto. MD_INVALID_ARG.
+ */
+md_status md_backend_named(const char *text, md_backend *ret_backend, md_error *err)
+    MD_NOEXCEPT MD_NODISCARD;
+
 #ifdef __cplusplus
 }
 #endif

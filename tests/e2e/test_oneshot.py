@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import shutil
 import socket
 import struct
@@ -218,12 +219,30 @@ class Oneshot:
         for args in ([], ["--oneshot"], ["--no-such-option"], ["--oneshot", "--daemon"],
                      ["--oneshot", "--send", "nonsense", "x"], ["--daemon", "--model", "x"],
                      ["--daemon", "--json"], ["--list-models", "--json"],
+                     ["--explain-model", "plugins/chest", "--json"],
+                     ["--explain-model", "plugins/chest", "--model", "x"],
                      ["--check-config", "--send", "A@b:104"]):
             done = subprocess.run([MEDAID, *args], capture_output=True, text=True, check=False)
             assert done.returncode == 2 and done.stdout == "", (args, done)
 
     def test_missing_file(self):
         self.refused(self.path("nothing.dcm"), "no such file")
+
+    def test_explain_model(self):
+        """Every convolution of the chest model with what was fused into it, times that add up."""
+        done = subprocess.run([MEDAID, "--explain-model", root / "plugins/chest"],
+                              capture_output=True, text=True, check=True)
+        steps = [line for line in done.stdout.splitlines() if re.match(r" *\d+  ", line)]
+        convolutions = [line for line in steps if " Conv " in line]
+        assert len(convolutions) == 18, done.stdout
+        assert sum("Add Relu" in line for line in convolutions) == 7, done.stdout
+        total = re.search(r"total (\d+) steps, ([\d.]+) ms, ([\d.]+) GFLOP", done.stdout)
+        assert int(total[1]) == len(steps) and abs(float(total[3]) - 0.704) < 0.001, total
+        times = sum(float(line.split()[-2]) for line in steps)
+        assert abs(times / 1e3 - float(total[2])) < 0.01, (times, total)
+        done = subprocess.run([MEDAID, "--explain-model", self.path("nothing")], capture_output=True,
+                              text=True, check=False)
+        assert done.returncode == 3 and "nothing" in done.stderr, done
 
     def test_names_that_are_no_text(self):
         """A file name cannot forge lines, and one that is no UTF-8 does not spoil the JSON."""
