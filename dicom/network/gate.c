@@ -305,8 +305,8 @@ static bool begin_tls(gate_state *now, pending *each)
            now->oldest != each) {
         turn_away(now, now->oldest, "too many unfinished TLS handshakes");
     }
-    if (md_tls_session_create(now->gate->tls, each->client.fd, NULL, &each->client.tls, &err) !=
-        MD_OK) {
+    if (md_tls_session_create(now->gate->tls_now(now->gate->client_context), each->client.fd,
+                              NULL, &each->client.tls, &err) != MD_OK) {
         turn_away(now, each, err.msg);
         return false;
     }
@@ -375,7 +375,7 @@ static bool receive(gate_state *now, pending *each, uint8_t *to, size_t wanted, 
 /* Read what is there, but nothing beyond the request. */
 static void read_client(gate_state *now, pending *each)
 {
-    if (now->gate->tls != NULL && !each->is_secured && !secure(now, each)) {
+    if (now->gate->has_tls && !each->is_secured && !secure(now, each)) {
         return;
     }
     for (;;) {
@@ -412,7 +412,7 @@ static int expire(gate_state *now)
             return left_ms > INT_MAX ? INT_MAX : (int)left_ms;
         }
         char detail[96];
-        bool in_handshake = now->gate->tls != NULL && !now->oldest->is_secured;
+        bool in_handshake = now->gate->has_tls && !now->oldest->is_secured;
         snprintf(detail, sizeof detail, "no %s within %u s (%zu bytes came)",
                  in_handshake ? "TLS handshake" : "association request", now->gate->timeout_s,
                  now->oldest->used_bytes);
@@ -483,7 +483,7 @@ static md_status loop(gate_state *now, md_error *err)
                 accepting = true;
             } else if (is_pending(now, which)) {
                 pending *each = which;
-                if (now->gate->tls != NULL && !each->is_secured) {
+                if (now->gate->has_tls && !each->is_secured) {
                     each->is_ready = true;
                 } else {
                     read_client(now, each);
@@ -513,7 +513,7 @@ md_status md_gate_run(const md_gate *gate, md_error *err)
     return status;
 }
 
-static md_status listen_at(const struct addrinfo *address, int *ret_fd, md_error *err)
+static md_status bind_at(const struct addrinfo *address, int *ret_fd, md_error *err)
 {
     int fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0) {
@@ -525,11 +525,10 @@ static md_status listen_at(const struct addrinfo *address, int *ret_fd, md_error
         good = good && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off) == 0;
     }
     good = good && bind(fd, address->ai_addr, address->ai_addrlen) == 0;
-    good = good && listen(fd, BACKLOG) == 0;
     if (!good) {
         int os_errno = errno;
         close(fd);
-        (void)md_fail_os(err, os_errno, "listen");
+        (void)md_fail_os(err, os_errno, "bind");
         if (err != NULL) {
             err->status = MD_NETWORK;
         }
@@ -539,8 +538,7 @@ static md_status listen_at(const struct addrinfo *address, int *ret_fd, md_error
     return MD_OK;
 }
 
-md_status md_gate_listen(const char *bind_address, uint16_t port, int *ret_fd,
-                         uint16_t *ret_port, md_error *err)
+md_status md_gate_bind(const char *bind_address, uint16_t port, int *ret_fd, md_error *err)
 {
     char service[8];
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
@@ -557,24 +555,31 @@ md_status md_gate_listen(const char *bind_address, uint16_t port, int *ret_fd,
     for (int pass = 0; pass < 2 && status != MD_OK; pass++) {
         for (struct addrinfo *at = addresses; at != NULL && status != MD_OK; at = at->ai_next) {
             if ((at->ai_family == AF_INET6) == (pass == 0)) {
-                status = listen_at(at, ret_fd, err);
+                status = bind_at(at, ret_fd, err);
             }
         }
     }
     freeaddrinfo(addresses);
+    return status == MD_OK ? MD_OK : md_error_prefix(err, status, "port %u", (unsigned)port);
+}
+
+md_status md_gate_listen(int fd, uint16_t *ret_port, md_error *err)
+{
     struct sockaddr_storage bound;
     socklen_t size = sizeof bound;
     memset(&bound, 0, sizeof bound);
-    if (status != MD_OK) {
-        return md_error_prefix(err, status, "port %u", (unsigned)port);
-    }
-    if (getsockname(*ret_fd, (struct sockaddr *)&bound, &size) != 0) {
-        int os_errno = errno;
-        close(*ret_fd);
-        return md_fail_os(err, os_errno, "the listening socket");
+    if (getsockname(fd, (struct sockaddr *)&bound, &size) != 0) {
+        return md_fail_os(err, errno, "the listening socket");
     }
     struct sockaddr_in in4; /* the port is at the same place in both families */
     memcpy(&in4, &bound, sizeof in4);
     *ret_port = ntohs(in4.sin_port);
+    if (listen(fd, BACKLOG) != 0) {
+        (void)md_fail_os(err, errno, "listen");
+        if (err != NULL) {
+            err->status = MD_NETWORK;
+        }
+        return md_error_prefix(err, MD_NETWORK, "port %u", (unsigned)*ret_port);
+    }
     return MD_OK;
 }

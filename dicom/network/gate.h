@@ -29,9 +29,12 @@ typedef struct md_gate_client {
 } md_gate_client;
 
 typedef struct md_gate {
-    int listen_fd;     /* borrowed, does not block */
-    int stop_fd;       /* borrowed, readable: end */
-    const md_tls *tls; /* borrowed; NULL: plain */
+    int listen_fd; /* borrowed, does not block */
+    int stop_fd;   /* borrowed, readable: end */
+    bool has_tls;
+    /* With has_tls: asked on the gate's thread before each session is made; what it returns is
+     * borrowed until the next call. */
+    const md_tls *(*tls_now)(void *context);
     unsigned timeout_s;
     /* Takes over what `client` owns and returns true; false: no association is free. */
     bool (*on_client)(void *context, const md_gate_client *client);
@@ -40,9 +43,12 @@ typedef struct md_gate {
     void *client_context, *event_context;
 } md_gate;
 
-/* Open a listening socket. MD_INVALID_ARG: no address; MD_NETWORK: taken or not allowed. */
-md_status md_gate_listen(const char *bind_address, uint16_t port, int *ret_fd,
-                         uint16_t *ret_port, md_error *err) MD_NOEXCEPT MD_NODISCARD;
+/* Bind a socket that does not block. MD_INVALID_ARG: no address; MD_NETWORK: taken or not
+ * allowed. */
+md_status md_gate_bind(const char *bind_address, uint16_t port, int *ret_fd, md_error *err)
+    MD_NOEXCEPT MD_NODISCARD;
+/* Listen on it. MD_NETWORK: taken meanwhile. It stays the caller's. */
+md_status md_gate_listen(int fd, uint16_t *ret_port, md_error *err) MD_NOEXCEPT MD_NODISCARD;
 /* Serve until stop_fd becomes readable, then close what is pending. */
 md_status md_gate_run(const md_gate *gate, md_error *err) MD_NOEXCEPT MD_NODISCARD;
 

@@ -25,12 +25,18 @@ enum {
     STACK_BYTES = 1024 * 1024, /* the callback runs on it; untouched pages cost nothing */
 };
 
-struct md_scp {
+/* What an association works with from its start to its end. */
+typedef struct settings {
     md_scp_options options; /* texts point to the copies below */
     char ae_title[MD_AE_BYTES];
     char spool_folder[SPOOL_PATH_BYTES];
     md_caller *callers;
-    md_tls *tls;
+    unsigned n_users; /* under the SCP's mutex: associations, and the SCP while it is current */
+} settings;
+
+struct md_scp {
+    md_scp_options options; /* as they were at the start, without what settings hold */
+    md_tls *tls;            /* of the gate's thread */
     md_gate gate;
     int listen_fd, stop_fd;
     uint16_t port;
@@ -38,9 +44,11 @@ struct md_scp {
     pthread_t gate_thread;
 
     pthread_mutex_t mutex; /* for all that follows */
-    pthread_cond_t work;   /* there is a client, or quit */
-    pthread_cond_t rest;   /* an association has ended */
-    bool ending;           /* the grace is over: associations are cut */
+    settings *current;
+    md_tls *next_tls;    /* to be used from now on; NULL: no other */
+    pthread_cond_t work; /* there is a client, or quit */
+    pthread_cond_t rest; /* an association has ended */
+    bool ending;         /* the grace is over: associations are cut */
     bool quit;
     unsigned n_active;    /* associations: waiting for a thread or with one */
     unsigned n_idle;      /* threads without an association, also those about to start */
@@ -56,11 +64,59 @@ typedef struct thread_start {
     unsigned index;
 } thread_start;
 
-static void serve(md_scp *scp, unsigned index, md_gate_client *client)
+static void settings_destroy(settings *made)
+{
+    if (made != NULL) {
+        md_free(made->callers);
+        md_free(made);
+    }
+}
+
+/* One user less; the mutex is held. */
+static void settings_drop(settings *used)
+{
+    if (used != NULL && --used->n_users == 0) {
+        settings_destroy(used);
+    }
+}
+
+/* Our own copies. */
+static md_status settings_create(const md_scp_options *options, settings **ret_settings,
+                                 md_error *err)
+{
+    unsigned n = options->n_allowed_callers;
+    for (unsigned i = 0; i < n; i++) {
+        MD_TRY(md_caller_check(&options->allowed_callers[i], err));
+    }
+    settings *made = md_calloc(1, sizeof *made);
+    md_caller *callers = n > 0 ? md_calloc(n, sizeof *callers) : NULL;
+    if (made == NULL || (n > 0 && callers == NULL)) {
+        md_free(callers);
+        md_free(made);
+        return md_fail(err, MD_NOMEM, "no memory for %u allowed callers", n);
+    }
+    if (n > 0) {
+        memcpy(callers, options->allowed_callers, n * sizeof *callers);
+    }
+    made->options = *options;
+    made->callers = callers;
+    snprintf(made->ae_title, sizeof made->ae_title, "%s", options->ae_title);
+    snprintf(made->spool_folder, sizeof made->spool_folder, "%s", options->spool_folder);
+    made->options.ae_title = made->ae_title;
+    made->options.spool_folder = made->spool_folder;
+    made->options.allowed_callers = callers;
+    made->options.bind_address = NULL; /* these two are not used after the start */
+    made->options.tls = NULL;
+    made->n_users = 1;
+    *ret_settings = made;
+    return MD_OK;
+}
+
+static void serve(md_scp *scp, settings *mine, unsigned index, md_gate_client *client)
 {
     md_wire wire;
     md_error err = {0};
-    if (md_wire_init(&wire, client->fd, scp->options.association_timeout_s, &err) != MD_OK) {
+    if (md_wire_init(&wire, client->fd, mine->options.association_timeout_s, &err) != MD_OK) {
         md_tls_session_destroy(client->tls);
         close(client->fd);
         md_free(client->request);
@@ -72,7 +128,7 @@ static void serve(md_scp *scp, unsigned index, md_gate_client *client)
     }
     wire.tls = client->tls;
     const md_association_setup setup = {
-        .options = &scp->options,
+        .options = &mine->options,
         .buffers = &scp->buffers,
         .stop_fd = scp->stop_fd,
         .peer_address = client->peer_address,
@@ -110,9 +166,12 @@ static void *pool_thread(void *argument)
         md_gate_client client = scp->line[scp->first];
         scp->first = (scp->first + 1) % scp->options.max_associations;
         scp->n_waiting--;
+        settings *mine = scp->current;
+        mine->n_users++;
         pthread_mutex_unlock(&scp->mutex);
-        serve(scp, start.index, &client);
+        serve(scp, mine, start.index, &client);
         pthread_mutex_lock(&scp->mutex);
+        settings_drop(mine);
         scp->n_active--;
         scp->n_idle++;
         pthread_cond_signal(&scp->rest);
@@ -219,37 +278,33 @@ static md_status check_options(const md_scp_options *options, md_error *err)
     return MD_OK;
 }
 
-/* Who may call and how connections are secured: our own copies. */
-static md_status prepare_security(md_scp *scp, const md_scp_options *options, md_error *err)
+/* For the gate, on its thread. */
+static const md_tls *tls_now(void *context)
 {
-    unsigned n = options->n_allowed_callers;
-    for (unsigned i = 0; i < n; i++) {
-        MD_TRY(md_caller_check(&options->allowed_callers[i], err));
+    md_scp *scp = context;
+    pthread_mutex_lock(&scp->mutex);
+    md_tls *next = scp->next_tls;
+    scp->next_tls = NULL;
+    pthread_mutex_unlock(&scp->mutex);
+    if (next != NULL) {
+        md_tls_destroy(scp->tls);
+        scp->tls = next;
     }
-    if (n > 0) {
-        scp->callers = md_calloc(n, sizeof *scp->callers);
-        if (scp->callers == NULL) {
-            return md_fail(err, MD_NOMEM, "no memory for %u allowed callers", n);
-        }
-        memcpy(scp->callers, options->allowed_callers, n * sizeof *scp->callers);
-    }
-    scp->options.allowed_callers = scp->callers;
-    scp->options.tls = NULL; /* not used after the start */
-    return options->tls != NULL ? md_tls_create_server(options->tls, &scp->tls, err) : MD_OK;
+    return scp->tls;
 }
 
 /* Memory and descriptors, none of them started. A failure is undone by release. */
 static md_status prepare(md_scp *scp, const md_scp_options *options, md_error *err)
 {
     unsigned n = options->max_associations;
-    scp->listen_fd = -1;
+    scp->listen_fd = options->has_bound_fd ? options->bound_fd : -1;
     scp->stop_fd = -1;
     scp->options = *options;
-    snprintf(scp->ae_title, sizeof scp->ae_title, "%s", options->ae_title);
-    snprintf(scp->spool_folder, sizeof scp->spool_folder, "%s", options->spool_folder);
-    scp->options.ae_title = scp->ae_title;
-    scp->options.spool_folder = scp->spool_folder;
-    scp->options.bind_address = NULL; /* not used after the start */
+    scp->options.ae_title = NULL; /* these are read in settings, or not after the start */
+    scp->options.spool_folder = NULL;
+    scp->options.bind_address = NULL;
+    scp->options.allowed_callers = NULL;
+    scp->options.tls = NULL;
     scp->threads = md_calloc(n, sizeof *scp->threads);
     scp->sockets = md_calloc(n, sizeof *scp->sockets);
     scp->line = md_calloc(n, sizeof *scp->line);
@@ -259,17 +314,23 @@ static md_status prepare(md_scp *scp, const md_scp_options *options, md_error *e
     for (unsigned i = 0; i < n; i++) {
         scp->sockets[i] = -1;
     }
-    MD_TRY(prepare_security(scp, options, err));
+    MD_TRY(settings_create(options, &scp->current, err));
+    if (options->tls != NULL) {
+        MD_TRY(md_tls_create_server(options->tls, &scp->tls, err));
+    }
     scp->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (scp->stop_fd < 0) {
         return md_fail_os(err, errno, "eventfd");
     }
-    MD_TRY(
-        md_gate_listen(options->bind_address, options->port, &scp->listen_fd, &scp->port, err));
+    if (scp->listen_fd < 0) {
+        MD_TRY(md_gate_bind(options->bind_address, options->port, &scp->listen_fd, err));
+    }
+    MD_TRY(md_gate_listen(scp->listen_fd, &scp->port, err));
     scp->gate = (md_gate){
         .listen_fd = scp->listen_fd,
         .stop_fd = scp->stop_fd,
-        .tls = scp->tls,
+        .has_tls = scp->tls != NULL,
+        .tls_now = tls_now,
         .timeout_s = options->association_timeout_s,
         .on_client = take_client,
         .client_context = scp,
@@ -292,17 +353,29 @@ static void release(md_scp *scp)
     pthread_mutex_destroy(&scp->mutex);
     md_buffers_finish(&scp->buffers);
     md_tls_destroy(scp->tls);
-    md_free(scp->callers);
+    md_tls_destroy(scp->next_tls);
+    settings_destroy(scp->current);
     md_free(scp->threads);
     md_free(scp->sockets);
     md_free(scp->line);
     md_free(scp);
 }
 
+md_status md_scp_bind(const char *bind_address, uint16_t port, int *ret_fd, md_error *err)
+{
+    return md_gate_bind(bind_address, port, ret_fd, err);
+}
+
 md_status md_scp_start(const md_scp_options *options, md_scp **ret_scp, md_error *err)
 {
-    MD_TRY(check_options(options, err));
-    md_scp *scp = md_calloc(1, sizeof *scp);
+    md_status good = check_options(options, err);
+    md_scp *scp = good == MD_OK ? md_calloc(1, sizeof *scp) : NULL;
+    if (scp == NULL && options->has_bound_fd) {
+        close(options->bound_fd);
+    }
+    if (good != MD_OK) {
+        return good;
+    }
     if (scp == NULL) {
         return md_fail(err, MD_NOMEM, "no memory for the listener");
     }
@@ -326,6 +399,34 @@ md_status md_scp_start(const md_scp_options *options, md_scp **ret_scp, md_error
         return status;
     }
     *ret_scp = scp;
+    return MD_OK;
+}
+
+md_status md_scp_change(md_scp *scp, const md_scp_options *options, md_error *err)
+{
+    settings *made = NULL;
+    md_tls *tls = NULL;
+    MD_TRY(check_options(options, err));
+    MD_TRY(settings_create(options, &made, err));
+    if (scp->gate.has_tls && options->tls != NULL) {
+        md_status status = md_tls_create_server(options->tls, &tls, err);
+        if (status != MD_OK) {
+            settings_destroy(made);
+            return status;
+        }
+    }
+    made->options.max_associations = scp->options.max_associations;
+    pthread_mutex_lock(&scp->mutex);
+    settings *before = scp->current;
+    scp->current = made;
+    settings_drop(before);
+    if (tls != NULL) {
+        md_tls *unused = scp->next_tls;
+        scp->next_tls = tls;
+        tls = unused;
+    }
+    pthread_mutex_unlock(&scp->mutex);
+    md_tls_destroy(tls);
     return MD_OK;
 }
 

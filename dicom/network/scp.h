@@ -42,8 +42,12 @@ typedef struct md_scp_object {
 
 typedef struct md_scp_options {
     const char *ae_title;
-    const char *bind_address;  /* NULL: all */
-    uint16_t port;             /* 0: any free one, md_scp_port tells */
+    const char *bind_address; /* NULL: all */
+    uint16_t port;            /* 0: any free one, md_scp_port tells */
+    /* A socket from md_scp_bind, with has_bound_fd, instead of these two; owned from the start
+     * on, also when that fails. */
+    bool has_bound_fd;
+    int bound_fd;
     const char *spool_folder;  /* where objects are written while they arrive */
     unsigned max_associations; /* beyond: rejected as transient, local limit exceeded */
     /* For the A-ASSOCIATE-RQ, for the pause between two messages, and for each message: there
@@ -76,10 +80,21 @@ typedef struct md_scp_options {
     void *context;
 } md_scp_options;
 
+/* Bind a socket to an address (NULL: all) and a port (0: any free one), for a start with fewer
+ * privileges. Nobody can connect yet. MD_INVALID_ARG: no address; MD_NETWORK: taken or not
+ * allowed. The caller closes it, or gives it to md_scp_start. */
+md_status md_scp_bind(const char *bind_address, uint16_t port, int *ret_fd, md_error *err)
+    MD_NOEXCEPT MD_NODISCARD;
 /* Bind, listen and start the threads. The options are copied, content_key is not. MD_NETWORK
  * when the port is taken; MD_INVALID_ARG for a caller's address that is none; what
  * md_tls_create_server says. */
 md_status md_scp_start(const md_scp_options *options, md_scp **ret_scp, md_error *err)
+    MD_NOEXCEPT MD_NODISCARD;
+/* Work with other options from the next association on; those that run keep theirs. Taken over:
+ * AE title, allowed callers, check_called_ae, sizes, time-out, and with TLS the files, which
+ * are read now. The rest, and whether there is TLS, stays as it was. On failure, as in
+ * md_scp_start, all stays. Any thread, one at a time. */
+md_status md_scp_change(md_scp *scp, const md_scp_options *options, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;
 uint16_t md_scp_port(const md_scp *scp) MD_NOEXCEPT;
 /* Stop accepting, let running associations finish for at most grace_ms, end the rest, join all
