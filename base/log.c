@@ -31,6 +31,21 @@ void md_log_configure(int fd, md_log_level least)
     atomic_store(&least_level, (int)least);
 }
 
+void md_log_set_level(md_log_level least)
+{
+    atomic_store(&least_level, (int)least);
+}
+
+md_log_level md_log_level_of(const char *name)
+{
+    for (int i = 0; i < 4; i++) {
+        if (strcmp(name, level_names[i]) == 0) {
+            return (md_log_level)i;
+        }
+    }
+    return MD_LOG_INFO;
+}
+
 bool md_log_enabled(md_log_level level)
 {
     return (int)level >= atomic_load_explicit(&least_level, memory_order_relaxed);

@@ -37,6 +37,10 @@ typedef struct md_log_field {
 /* Start-up, before other threads: where lines go (default 2, standard error) and the least
  * level. */
 void md_log_configure(int fd, md_log_level least) MD_NOEXCEPT;
+/* Another least level from now on. Any thread. */
+void md_log_set_level(md_log_level least) MD_NOEXCEPT;
+/* "debug", "info", "warn", "error"; MD_LOG_INFO for any other word. */
+md_log_level md_log_level_of(const char *name) MD_NOEXCEPT;
 bool md_log_enabled(md_log_level level) MD_NOEXCEPT;
 
 /* Write {"time":"2026-01-31T12:00:00.000Z","level":"info","event":EVENT,...}. `event` is a

@@ -642,6 +642,11 @@ md_status md_conf_load(const char *path, md_conf *ret_conf, md_error *err)
     }
     MD_TRY(md_schema_parse(md_conf_fields(), bytes, size_bytes, path, conf, err));
     MD_TRY(check_whole(path, conf, err));
+    if (strlen(path) >= sizeof conf->path) {
+        return md_fail(err, MD_LIMIT, "%s: a path of more than %zu bytes", path,
+                       sizeof conf->path - 1);
+    }
+    snprintf(conf->path, sizeof conf->path, "%s", path);
     *ret_conf = *conf;
     return MD_OK;
 }

@@ -20,6 +20,7 @@ enum {
     MD_CONF_TEXT_BYTES = 257,
     MD_CONF_MAX_SYNTAXES = 8,
     MD_CONF_UID_BYTES = 65,
+    MD_CONF_PATH_BYTES = 1024,
 };
 
 typedef enum md_results_kind {
@@ -143,6 +144,7 @@ typedef struct md_conf_notifier {
 } md_conf_notifier;
 
 typedef struct md_conf {
+    char path[MD_CONF_PATH_BYTES]; /* the file it was read from; "": the defaults */
     struct {
         char title[17];
         char bind[65];

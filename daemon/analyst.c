@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "conf/conf_shared.h"
 #include "daemon/destination.h"
 #include "daemon/metrics/figures.h"
 #include "daemon/steady.h"
@@ -33,7 +34,7 @@ static_assert(sizeof(md_stored_report) == sizeof(md_predecessor) &&
 
 struct md_analyst {
     const md_analyser *analyser;
-    const md_conf *conf;
+    const md_conf *conf; /* held, under the mutex */
     md_store *store;
     md_spool *spool;
     md_outbox *outbox;
@@ -46,6 +47,9 @@ struct md_analyst {
     bool stopping;         /* under the mutex */
     atomic_uint n_written; /* names of files on their way into the spool */
 };
+
+/* The configuration that this thread holds for its study, from the claim to the end. */
+static _Thread_local const md_conf *task_conf;
 
 /* What another attempt may change. That no model accepts a study, or that it cannot be read,
  * will be so again. */
@@ -108,8 +112,8 @@ static md_status keep_object(md_analyst *now, const md_object *object, md_object
     ret_new->model_id = object->model_id;
     ret_new->series_instance_uid = object->series_instance_uid;
     ret_new->destinations = destinations;
-    for (unsigned i = 0; i < now->conf->n_destinations; i++) {
-        const md_conf_destination *to = &now->conf->destinations[i];
+    for (unsigned i = 0; i < task_conf->n_destinations; i++) {
+        const md_conf_destination *to = &task_conf->destinations[i];
         if (md_destination_wants(to, object->sop_class_uid)) {
             destinations[ret_new->n_destinations++] = to->name;
         }
@@ -145,7 +149,7 @@ static void link_results(md_analyst *now, const md_study *study, const results *
     char to[PATH_MAX + 32];
     char from[MD_SPOOL_PATH_BYTES];
     md_error err = {0};
-    snprintf(folder, sizeof folder, "%s/results/%s-%d", now->conf->storage.path, study->key,
+    snprintf(folder, sizeof folder, "%s/results/%s-%d", task_conf->storage.path, study->key,
              study->generation);
     md_status status = md_folder_create(folder, &err);
     for (size_t i = 0; i < r->n && status == MD_OK; i++) {
@@ -168,9 +172,9 @@ static md_status add_originals(md_analyst *now, int64_t study, md_conf_originals
 {
     const char *names[MD_CONF_MAX_DESTINATIONS];
     size_t n = 0;
-    for (unsigned i = 0; i < now->conf->n_destinations; i++) {
-        if (now->conf->destinations[i].originals == when) {
-            names[n++] = now->conf->destinations[i].name;
+    for (unsigned i = 0; i < task_conf->n_destinations; i++) {
+        if (task_conf->destinations[i].originals == when) {
+            names[n++] = task_conf->destinations[i].name;
         }
     }
     return md_store_add_originals(now->store, study, names, n, md_steady_ms(), err);
@@ -194,7 +198,7 @@ static md_status hand_on(md_analyst *now, const md_claim *claim, const md_study 
     }
     md_study_state state = MD_STUDY_SENDING;
     md_told told = {0};
-    MD_TRY(md_told_make(now->conf, study, analysis, failed, md_steady_ms(), &told, err));
+    MD_TRY(md_told_make(task_conf, study, analysis, failed, md_steady_ms(), &told, err));
     md_status status = md_store_report(now->store, claim, md_steady_ms(), err);
     if (status == MD_OK) {
         status = keep_results(now, analysis, &r, err);
@@ -221,7 +225,7 @@ static md_status hand_on(md_analyst *now, const md_claim *claim, const md_study 
         md_notifiers_wake(now->notifiers);
     }
     md_told_finish(&told);
-    if (status == MD_OK && now->conf->n_destinations == 0 && r.n > 0) {
+    if (status == MD_OK && task_conf->n_destinations == 0 && r.n > 0) {
         link_results(now, study, &r);
     }
     results_finish(&r);
@@ -235,7 +239,7 @@ static void tell_failure(md_analyst *now, const md_study *study, const char *rea
     md_told told = {0};
     md_error err = {0};
     md_status status =
-        md_told_make(now->conf, study, &nothing, reason, md_steady_ms(), &told, &err);
+        md_told_make(task_conf, study, &nothing, reason, md_steady_ms(), &told, &err);
     if (status == MD_OK && told.notices.n > 0) {
         status = md_store_add_notices(now->store, study->id, told.notices.items, told.notices.n,
                                       md_steady_ms(), &err);
@@ -274,7 +278,7 @@ static void give_up(md_analyst *now, const md_study_task *task, const char *reas
         }
         if (status != MD_OK) {
             results_remove(now, &r);
-        } else if (now->conf->n_destinations == 0) {
+        } else if (task_conf->n_destinations == 0) {
             link_results(now, task->study, &r);
         }
         md_outbox_wake(now->outbox);
@@ -480,7 +484,12 @@ static void *analyst_thread(void *argument)
                                           &claim, &study, &err);
         wait_ms = status == MD_OK ? 0 : LOOK_EVERY_MS;
         if (status == MD_OK) {
+            pthread_mutex_lock(&now->mutex);
+            task_conf = md_conf_hold(now->conf);
+            pthread_mutex_unlock(&now->mutex);
             run_study(now, &claim, &study);
+            md_conf_drop(task_conf);
+            task_conf = NULL;
         } else if (status != MD_NOT_FOUND) {
             md_log(MD_LOG_ERROR, "store_failed", MD_LOG_TEXT("reason", err.msg));
             wait_ms = AFTER_ERROR_MS;
@@ -498,7 +507,11 @@ md_status md_analyst_start(const md_analyser *analyser, const md_conf *conf, md_
         return md_fail(err, MD_NOMEM, "no memory for the analyst");
     }
     now->analyser = analyser;
-    now->conf = conf;
+    md_status status = md_conf_share(conf, &now->conf, err);
+    if (status != MD_OK) {
+        md_free(now);
+        return status;
+    }
     now->store = store;
     now->spool = spool;
     now->outbox = outbox;
@@ -524,6 +537,15 @@ md_status md_analyst_start(const md_analyser *analyser, const md_conf *conf, md_
     return MD_OK;
 }
 
+void md_analyst_reload(md_analyst *analyst, const md_conf *shared)
+{
+    pthread_mutex_lock(&analyst->mutex);
+    const md_conf *before = analyst->conf;
+    analyst->conf = md_conf_hold(shared);
+    pthread_mutex_unlock(&analyst->mutex);
+    md_conf_drop(before);
+}
+
 void md_analyst_wake(md_analyst *analyst)
 {
     pthread_mutex_lock(&analyst->mutex);
@@ -546,5 +568,6 @@ void md_analyst_stop(md_analyst *analyst)
     }
     pthread_mutex_destroy(&analyst->mutex);
     pthread_cond_destroy(&analyst->changed);
+    md_conf_drop(analyst->conf);
     md_free(analyst);
 }

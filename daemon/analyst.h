@@ -47,6 +47,9 @@ typedef struct md_analyst md_analyst;
 md_status md_analyst_start(const md_analyser *analyser, const md_conf *conf, md_store *store,
                            md_spool *spool, md_outbox *outbox, md_notifiers *notifiers,
                            md_analyst **ret_analyst, md_error *err) MD_NODISCARD;
+/* Hand the results of studies that are claimed from now on to other destinations. `shared` is
+ * from md_conf_share, and is held. Any thread. */
+void md_analyst_reload(md_analyst *analyst, const md_conf *shared);
 /* A study may be complete: look now. Any thread. */
 void md_analyst_wake(md_analyst *analyst);
 /* Let it finish what it does, and end the threads. What waits stays in the store. NULL is fine.

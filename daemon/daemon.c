@@ -1,12 +1,16 @@
 #include "daemon/daemon.h"
 
 #include "base/log.h"
+#include "conf/conf_shared.h"
 #include "daemon/assembly.h"
 #include "daemon/audit/audit.h"
 #include "daemon/http/server.h"
 #include "daemon/listener.h"
 #include "daemon/notify.h"
+#include "daemon/privileges.h"
+#include "daemon/reload.h"
 #include "daemon/steady.h"
+#include "dicom/network/scp.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -31,7 +35,8 @@ enum {
 };
 
 typedef struct daemon_state {
-    const md_conf *conf;
+    const md_conf *conf;       /* held; another one after a reload */
+    const md_conf *first_conf; /* held; what does not change with a reload borrows it */
     md_store *store;
     md_spool *spool;
     md_outbox *outbox;
@@ -39,13 +44,29 @@ typedef struct daemon_state {
     md_analyst *analyst;
     md_listener *listener;
     md_http *http;
-    int stop_fd;      /* an eventfd: a signal has come */
+    int bound_fd;     /* the port's socket until the listener has it; -1 */
+    int signal_fd;    /* an eventfd: a signal has come */
     int64_t round_ms; /* the loop goes round so often */
     _Atomic int64_t heartbeat_ms;
     int64_t next_sweep_ms;
     size_t n_held;    /* studies that only a commitment holds back, when last looked */
     bool has_started; /* and the audit trail was told */
 } daemon_state;
+
+/* What the signal handler leaves: the eventfd that it writes (-1: no daemon runs), and why. */
+static atomic_int signal_event_fd = -1;
+static atomic_bool stop_wanted, reload_wanted;
+
+/* A handler and not a blocked signal with signalfd: OpenBLAS starts threads before main, which
+ * block nothing, and any thread may be the one that gets the signal. */
+static void on_signal(int number)
+{
+    const uint64_t one = 1;
+    int kept = errno;
+    atomic_store(number == SIGHUP ? &reload_wanted : &stop_wanted, true);
+    (void)!write(atomic_load(&signal_event_fd), &one, sizeof one);
+    errno = kept;
+}
 
 /* Each association needs a socket and a file; the soft limit of 1024 is for programs that use
  * select. */
@@ -150,6 +171,69 @@ static void beat(daemon_state *now)
     (void)md_notify("WATCHDOG=1");
 }
 
+static void tell_fixed(void *context, const char *key)
+{
+    (void)context;
+    md_log(MD_LOG_WARN, "reload_needs_restart", MD_LOG_TEXT("key", key),
+           MD_LOG_TEXT("then", "the earlier value stays until a restart"));
+}
+
+/* Give everybody the new configuration; the listener first, because it alone may refuse it. */
+static md_status use_conf(daemon_state *now, const md_conf *next, md_error *err)
+{
+    MD_TRY(md_listener_reload(now->listener, next, err));
+    const md_conf *before = now->conf;
+    now->conf = md_conf_hold(next);
+    md_conf_drop(before);
+    md_error why = {0};
+    if (md_outbox_reload(now->outbox, next, &why) != MD_OK) {
+        md_log(MD_LOG_ERROR, "reload_incomplete", MD_LOG_TEXT("reason", why.msg),
+               MD_LOG_TEXT("then", "a destination waits for the next reload"));
+    }
+    md_analyst_reload(now->analyst, next);
+    md_http_reload(now->http, next);
+    md_audit_reload(next);
+    md_log_set_level(md_log_level_of(next->log.level));
+    return MD_OK;
+}
+
+static md_status load_conf(const daemon_state *now, const md_conf **ret_next,
+                           unsigned *ret_n_fixed, md_error *err)
+{
+    if (now->conf->path[0] == '\0') {
+        return md_fail(err, MD_INVALID_ARG, "it was started without --config");
+    }
+    MD_AUTO(md_freep) md_conf *next = md_calloc(1, sizeof *next);
+    if (next == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for the configuration");
+    }
+    MD_TRY(md_conf_load(now->conf->path, next, err));
+    *ret_n_fixed = md_reload_keep_fixed(now->conf, next, tell_fixed, NULL);
+    return md_conf_share(next, ret_next, err);
+}
+
+/* SIGHUP. Associations, analyses and sendings that run end with the configuration that they
+ * began with. */
+static void reload(daemon_state *now)
+{
+    const md_conf *next = NULL;
+    unsigned n_fixed = 0;
+    md_error err = {0};
+    md_status status = load_conf(now, &next, &n_fixed, &err);
+    if (status == MD_OK) {
+        status = use_conf(now, next, &err);
+    }
+    if (status != MD_OK) {
+        md_log(MD_LOG_ERROR, "reload_failed", MD_LOG_TEXT("reason", err.msg),
+               MD_LOG_TEXT("then", "the earlier configuration stays"));
+    } else {
+        md_log(MD_LOG_INFO, "configuration_reloaded",
+               MD_LOG_INT("destinations", next->n_destinations),
+               MD_LOG_INT("need_restart", n_fixed));
+    }
+    md_conf_drop(next);
+}
+
 static md_status loop(daemon_state *now, md_error *err)
 {
     for (;;) {
@@ -157,12 +241,17 @@ static md_status loop(daemon_state *now, md_error *err)
         sweep(now);
         beat(now);
         wait_ms = wait_ms > now->round_ms ? now->round_ms : wait_ms;
-        struct pollfd waiting = {now->stop_fd, POLLIN, 0};
+        struct pollfd waiting = {now->signal_fd, POLLIN, 0};
         if (poll(&waiting, 1, (int)wait_ms + 1) < 0 && errno != EINTR) {
             return md_fail_os(err, errno, "wait for work");
         }
-        if (waiting.revents != 0) {
+        uint64_t n_signals = 0;
+        (void)!read(now->signal_fd, &n_signals, sizeof n_signals);
+        if (atomic_load(&stop_wanted)) {
             return MD_OK;
+        }
+        if (atomic_exchange(&reload_wanted, false)) {
+            reload(now);
         }
     }
 }
@@ -234,18 +323,37 @@ static md_status start_http(daemon_state *now, md_error *err)
     return md_http_start(&service, &now->http, err);
 }
 
+/* The port while there is the right to it; then that right is given up, before anything from
+ * outside is looked at. */
+static md_status bind_and_drop(daemon_state *now, md_error *err)
+{
+    const md_conf *conf = now->conf;
+    bool is_root = false;
+    MD_TRY(md_scp_bind(conf->ae.bind[0] != '\0' ? conf->ae.bind : NULL, conf->ae.port,
+                       &now->bound_fd, err));
+    MD_TRY(md_privileges_drop(conf, &is_root, err));
+    if (is_root) {
+        md_log(MD_LOG_WARN, "running_as_root",
+               MD_LOG_TEXT("then", "set `user`, or start it as another user"));
+    }
+    return MD_OK;
+}
+
 static md_status start(daemon_state *now, const md_analyser *analyser, md_error *err)
 {
     const md_conf *conf = now->conf;
     raise_file_limit(conf);
+    MD_TRY(bind_and_drop(now, err));
     MD_TRY(open_store(now, err));
     MD_TRY(md_audit_start(conf, now->store, err));
     if (analyser->start != NULL) {
         MD_TRY(analyser->start(analyser->context, err));
     }
     MD_TRY(md_outbox_start(conf, now->store, now->spool, NULL, &now->outbox, err));
-    MD_TRY(md_notifiers_start(conf, now->store, NULL, &now->notifiers, err));
-    return md_listener_start(conf, now->store, now->spool, &now->listener, err);
+    MD_TRY(md_notifiers_start(now->first_conf, now->store, NULL, &now->notifiers, err));
+    int bound_fd = now->bound_fd;
+    now->bound_fd = -1;
+    return md_listener_start(conf, now->store, now->spool, bound_fd, &now->listener, err);
 }
 
 /* In the order in which data moves, so that each stage can still hand on what it holds. */
@@ -262,6 +370,11 @@ static void stop(daemon_state *now)
     md_audit_stop(AUDIT_GRACE_MS);
     md_spool_close(now->spool);
     md_store_close(now->store);
+    if (now->bound_fd >= 0) {
+        close(now->bound_fd);
+    }
+    md_conf_drop(now->conf);
+    md_conf_drop(now->first_conf);
 }
 
 /* One line with what the store holds. */
@@ -283,16 +396,18 @@ static void log_state(const daemon_state *now, const char *event)
     }
 }
 
-static md_status serve(const md_conf *conf, const md_analyser *analyser, int stop_fd,
+static md_status serve(const md_conf *conf, const md_analyser *analyser, int signal_fd,
                        md_error *err)
 {
-    daemon_state now = {.conf = conf, .stop_fd = stop_fd};
+    daemon_state now = {.signal_fd = signal_fd, .bound_fd = -1};
+    MD_TRY(md_conf_share(conf, &now.conf, err));
+    now.first_conf = md_conf_hold(now.conf);
     md_status status = start(&now, analyser, err);
     if (status == MD_OK) {
         /* Said before the first study is touched, so that the log shows what was when one of
          * those that wait ends the program. */
         log_state(&now, "daemon_started");
-        status = md_analyst_start(analyser, conf, now.store, now.spool, now.outbox,
+        status = md_analyst_start(analyser, now.conf, now.store, now.spool, now.outbox,
                                   now.notifiers, &now.analyst, err);
     }
     if (status == MD_OK) {
@@ -310,36 +425,26 @@ static md_status serve(const md_conf *conf, const md_analyser *analyser, int sto
     return status;
 }
 
-/* The eventfd that the signal handler writes; -1: no daemon runs. */
-static atomic_int stop_event_fd = -1;
-
-/* A handler and not a blocked signal with signalfd: OpenBLAS starts threads before main, which
- * block nothing, and any thread may be the one that gets the signal. */
-static void on_signal(int number)
-{
-    const uint64_t one = 1;
-    int kept = errno;
-    (void)number;
-    (void)!write(atomic_load(&stop_event_fd), &one, sizeof one);
-    errno = kept;
-}
-
 md_status md_daemon_serve(const md_conf *conf, const md_analyser *analyser, md_error *err)
 {
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
-    struct sigaction before_term, before_int;
+    struct sigaction before_term, before_int, before_hup;
     int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (fd < 0) {
         return md_fail_os(err, errno, "eventfd");
     }
-    atomic_store(&stop_event_fd, fd);
+    atomic_store(&stop_wanted, false);
+    atomic_store(&reload_wanted, false);
+    atomic_store(&signal_event_fd, fd);
     sigemptyset(&action.sa_mask);
     (void)sigaction(SIGTERM, &action, &before_term);
     (void)sigaction(SIGINT, &action, &before_int);
+    (void)sigaction(SIGHUP, &action, &before_hup);
     md_status status = serve(conf, analyser, fd, err);
     (void)sigaction(SIGTERM, &before_term, NULL);
     (void)sigaction(SIGINT, &before_int, NULL);
-    atomic_store(&stop_event_fd, -1);
+    (void)sigaction(SIGHUP, &before_hup, NULL);
+    atomic_store(&signal_event_fd, -1);
     close(fd);
     if (status == MD_OK) {
         md_log(MD_LOG_INFO, "daemon_stopped");

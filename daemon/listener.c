@@ -231,17 +231,10 @@ static md_tls_verify verify_of(md_conf_verify verify)
     return MD_TLS_VERIFY_REQUIRED;
 }
 
-md_status md_listener_start(const md_conf *conf, md_store *store, md_spool *spool,
-                            md_listener **ret_listener, md_error *err)
+/* Start with what the configuration says, or change what runs. */
+static md_status with_options(md_listener *listener, const md_conf *conf, int bound_fd,
+                              md_error *err)
 {
-    md_listener *listener = md_calloc(1, sizeof *listener);
-    if (listener == NULL) {
-        return md_fail(err, MD_NOMEM, "no memory for the listener");
-    }
-    pthread_mutex_init(&listener->mutex, NULL);
-    listener->store = store;
-    listener->spool = spool;
-    md_store_content_key(store, listener->content_key);
     const md_tls_options tls = {
         .certificate = conf->ae.tls.certificate,
         .private_key = conf->ae.tls.private_key,
@@ -258,7 +251,9 @@ md_status md_listener_start(const md_conf *conf, md_store *store, md_spool *spoo
         .ae_title = conf->ae.title,
         .bind_address = conf->ae.bind[0] != '\0' ? conf->ae.bind : NULL,
         .port = conf->ae.port,
-        .spool_folder = md_spool_incoming(spool),
+        .has_bound_fd = bound_fd >= 0,
+        .bound_fd = bound_fd,
+        .spool_folder = md_spool_incoming(listener->spool),
         .max_associations = conf->ae.max_associations,
         .association_timeout_s = conf->ae.timeout_s,
         .max_pdu_bytes = conf->ae.max_pdu_bytes,
@@ -272,13 +267,36 @@ md_status md_listener_start(const md_conf *conf, md_store *store, md_spool *spoo
         .on_event = take_event,
         .context = listener,
     };
-    md_status status = md_scp_start(&options, &listener->scp, err);
+    return listener->scp != NULL ? md_scp_change(listener->scp, &options, err)
+                                 : md_scp_start(&options, &listener->scp, err);
+}
+
+md_status md_listener_start(const md_conf *conf, md_store *store, md_spool *spool, int bound_fd,
+                            md_listener **ret_listener, md_error *err)
+{
+    md_listener *listener = md_calloc(1, sizeof *listener);
+    if (listener == NULL) {
+        if (bound_fd >= 0) {
+            close(bound_fd);
+        }
+        return md_fail(err, MD_NOMEM, "no memory for the listener");
+    }
+    pthread_mutex_init(&listener->mutex, NULL);
+    listener->store = store;
+    listener->spool = spool;
+    md_store_content_key(store, listener->content_key);
+    md_status status = with_options(listener, conf, bound_fd, err);
     if (status != MD_OK) {
         md_listener_stop(listener, 0);
         return status;
     }
     *ret_listener = listener;
     return MD_OK;
+}
+
+md_status md_listener_reload(md_listener *listener, const md_conf *conf, md_error *err)
+{
+    return with_options(listener, conf, -1, err);
 }
 
 uint16_t md_listener_port(const md_listener *listener)

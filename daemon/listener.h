@@ -9,9 +9,13 @@
 
 typedef struct md_listener md_listener;
 
-/* Start to listen where `conf` says. Everything is borrowed until the stop. */
-md_status md_listener_start(const md_conf *conf, md_store *store, md_spool *spool,
+/* Start to listen on bound_fd, from md_scp_bind, which is taken over whatever comes of it; -1:
+ * where `conf` says. The store and the spool are borrowed until the stop. */
+md_status md_listener_start(const md_conf *conf, md_store *store, md_spool *spool, int bound_fd,
                             md_listener **ret_listener, md_error *err) MD_NODISCARD;
+/* Work with another configuration from the next association on, see md_scp_change. */
+md_status md_listener_reload(md_listener *listener, const md_conf *conf, md_error *err)
+    MD_NODISCARD;
 uint16_t md_listener_port(const md_listener *listener);
 /* Accept nothing new, let running associations finish for grace_ms, end. NULL is fine. */
 void md_listener_stop(md_listener *listener, unsigned grace_ms);

@@ -191,17 +191,6 @@ static md_exit_code fail(const md_error *err, md_exit_code code)
     return code;
 }
 
-static md_log_level level_of(const char *name)
-{
-    static const char *const names[] = {"debug", "info", "warn", "error"};
-    for (int i = 0; i < 4; i++) {
-        if (strcmp(name, names[i]) == 0) {
-            return (md_log_level)i;
-        }
-    }
-    return MD_LOG_INFO;
-}
-
 /* AE@HOST:PORT, or the name of a destination. */
 static bool choose_peer(const char *text, const md_conf *conf, md_peer *peer,
                         md_tls_options *tls, const md_conf_destination **ret_destination,
@@ -372,8 +361,12 @@ int main(int argc, char **argv)
     if (args.config != NULL && md_conf_load(args.config, &conf, &err) != MD_OK) {
         return fail(&err, MD_EXIT_USAGE);
     }
-    md_log_configure(2, args.mode == MODE_DAEMON ? level_of(conf.log.level) : MD_LOG_ERROR);
+    md_log_configure(2,
+                     args.mode == MODE_DAEMON ? md_log_level_of(conf.log.level) : MD_LOG_ERROR);
     signal(SIGPIPE, SIG_IGN);
+    if (args.mode == MODE_DAEMON) {
+        signal(SIGHUP, SIG_IGN); /* until the daemon can reload */
+    }
     md_exit_code code = MD_EXIT_USAGE;
     switch (args.mode) {
     case MODE_ONESHOT:

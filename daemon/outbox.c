@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "conf/conf_shared.h"
 #include "daemon/audit/audit.h"
 #include "daemon/destination.h"
 #include "daemon/metrics/figures.h"
@@ -16,7 +17,8 @@
 #include <time.h>
 
 enum {
-    MAX_ROWS = 64,               /* of one study, in one association */
+    MAX_SENDERS = 2 * MD_CONF_MAX_DESTINATIONS, /* those of now, and earlier ones that end */
+    MAX_ROWS = 64,                              /* of one study, in one association */
     LEASE_MS = 24 * 3600 * 1000, /* one sender a destination: see md_store_recover */
     LONGEST_WAIT_MS = 30000,
     AFTER_ERROR_MS = 1000,
@@ -27,24 +29,26 @@ enum {
 
 typedef struct sender {
     struct md_outbox *outbox;
-    const md_conf_destination *destination;
+    char name[MD_STORE_NAME_BYTES];
+    const md_conf *conf;                    /* held, from one round to the next */
+    const md_conf_destination *destination; /* of conf */
     pthread_t thread;
     bool is_started;
+    bool has_ended;        /* under the outbox's mutex: the configuration has it no more */
     bool is_new;           /* under the outbox's mutex */
     unsigned n_down;       /* times in a row that it did not answer */
     int64_t down_until_ms; /* steady clock */
 } sender;
 
 struct md_outbox {
-    const md_conf *conf;
+    const md_conf *conf; /* held, under the mutex */
     md_store *store;
     md_spool *spool;
     md_outbox_send send;
     pthread_mutex_t mutex;
     pthread_cond_t changed;
     bool stopping;
-    unsigned n_senders;
-    sender senders[MD_CONF_MAX_DESTINATIONS];
+    sender senders[MAX_SENDERS];
 };
 
 static uint32_t random_bits(void)
@@ -111,7 +115,7 @@ static_assert((int)MD_FIGURES_MAX_DESTINATIONS >= (int)MD_CONF_MAX_DESTINATIONS,
 
 static void count_round(const sender *to, const md_outbox_result *results, size_t n)
 {
-    size_t index = (size_t)(to - to->outbox->senders);
+    unsigned index = md_figures_destination(to->destination->name);
     for (size_t i = 0; i < n; i++) {
         bool is_sent = results[i].state == MD_OUTBOX_SENT;
         md_figures *figures = md_figures_now();
@@ -214,7 +218,7 @@ static void tell_audit(const sender *to, const char *study_key,
         md_audit_sent(&(md_audit_sending){
             .peer_ae = to->destination->ae_title,
             .peer_host = to->destination->host,
-            .own_ae = to->outbox->conf->ae.title,
+            .own_ae = to->conf->ae.title,
             .study_key = study_key,
             .paths = some,
             .n = n,
@@ -242,7 +246,7 @@ static round_result send_rows(sender *to, const md_outbox_row *rows, size_t n)
         }
     }
     if (status == MD_OK) {
-        status = outbox->send(outbox->conf, to->destination, md_spool_incoming(outbox->spool),
+        status = outbox->send(to->conf, to->destination, md_spool_incoming(outbox->spool),
                               paths, n, outcomes, &err);
     }
     int64_t now_ms = md_steady_ms();
@@ -319,7 +323,8 @@ static bool wait_for_work(sender *to, int64_t wait_ms, bool down)
                                    .tv_nsec = until_us % 1000000 * 1000};
     int over = 0;
     pthread_mutex_lock(&outbox->mutex);
-    while (wait_ms > 0 && !outbox->stopping && over != ETIMEDOUT && (down || !to->is_new)) {
+    while (wait_ms > 0 && !outbox->stopping && over != ETIMEDOUT && (down || !to->is_new) &&
+           to->conf == outbox->conf) {
         over = pthread_cond_timedwait(&outbox->changed, &outbox->mutex, &until);
     }
     to->is_new = false;
@@ -328,11 +333,47 @@ static bool wait_for_work(sender *to, int64_t wait_ms, bool down)
     return go_on;
 }
 
+static const md_conf_destination *find_destination(const md_conf *conf, const char *name)
+{
+    for (unsigned i = 0; i < conf->n_destinations; i++) {
+        if (strcmp(conf->destinations[i].name, name) == 0) {
+            return &conf->destinations[i];
+        }
+    }
+    return NULL;
+}
+
+/* Take over a configuration that was read anew. False: the destination is gone. */
+static bool refresh(sender *to)
+{
+    md_outbox *outbox = to->outbox;
+    const md_conf *before = NULL;
+    pthread_mutex_lock(&outbox->mutex);
+    if (to->conf != outbox->conf) {
+        const md_conf_destination *found = find_destination(outbox->conf, to->name);
+        if (found != NULL) {
+            before = to->conf;
+            to->conf = md_conf_hold(outbox->conf);
+            to->destination = found;
+            to->n_down = 0;
+        } else {
+            to->has_ended = true;
+        }
+    }
+    bool has_ended = to->has_ended;
+    pthread_mutex_unlock(&outbox->mutex);
+    md_conf_drop(before);
+    return !has_ended;
+}
+
 static void *sender_thread(void *argument)
 {
     sender *to = argument;
     round_result result = run_round(to);
     while (wait_for_work(to, pause_ms(to, result), result == ROUND_DOWN)) {
+        if (!refresh(to)) {
+            return NULL;
+        }
         result = run_round(to);
     }
     if (result != ROUND_DOWN) {
@@ -343,7 +384,7 @@ static void *sender_thread(void *argument)
 }
 
 /* Rows for a destination that the configuration no longer has are not sent; say so. */
-static void tell_orphans(const md_outbox *outbox)
+static void tell_orphans(const md_outbox *outbox, const md_conf *conf)
 {
     md_outbox_row rows[MAX_ROWS];
     char last[MD_STORE_NAME_BYTES] = "";
@@ -356,10 +397,7 @@ static void tell_orphans(const md_outbox *outbox)
         }
         for (size_t i = 0; i < n; i++) {
             bool is_known = strcmp(rows[i].destination, last) == 0;
-            for (unsigned k = 0; k < outbox->n_senders && !is_known; k++) {
-                is_known =
-                    strcmp(rows[i].destination, outbox->senders[k].destination->name) == 0;
-            }
+            is_known = is_known || find_destination(conf, rows[i].destination) != NULL;
             if (!is_known) {
                 memcpy(last, rows[i].destination, sizeof last);
                 md_log(MD_LOG_WARN, "outbox_without_destination",
@@ -368,6 +406,84 @@ static void tell_orphans(const md_outbox *outbox)
             after = rows[i].id;
         }
     } while (n == MAX_ROWS);
+}
+
+/* A thread for a destination that has none. */
+static md_status add_sender(md_outbox *outbox, const md_conf *conf,
+                            const md_conf_destination *destination, md_error *err)
+{
+    sender *to = outbox->senders;
+    while (to < outbox->senders + MAX_SENDERS && to->is_started) {
+        to++;
+    }
+    if (to == outbox->senders + MAX_SENDERS) {
+        return md_fail(err, MD_BUSY, "too many earlier destinations still send");
+    }
+    *to = (sender){.outbox = outbox, .conf = md_conf_hold(conf), .destination = destination};
+    snprintf(to->name, sizeof to->name, "%s", destination->name);
+    int os_errno = pthread_create(&to->thread, NULL, sender_thread, to);
+    if (os_errno != 0) {
+        md_conf_drop(to->conf);
+        return md_fail_os(err, os_errno, "start a sender");
+    }
+    to->is_started = true;
+    return MD_OK;
+}
+
+/* Wait for the thread's end and forget it. */
+static void end_sender(sender *to)
+{
+    if (to->is_started) {
+        pthread_join(to->thread, NULL);
+        md_conf_drop(to->conf);
+        to->is_started = false;
+    }
+}
+
+/* Whether a thread serves this name, or will once it has taken the configuration over. */
+static bool has_sender(md_outbox *outbox, const char *name)
+{
+    bool found = false;
+    pthread_mutex_lock(&outbox->mutex);
+    for (unsigned i = 0; i < MAX_SENDERS && !found; i++) {
+        const sender *to = &outbox->senders[i];
+        found = to->is_started && !to->has_ended && strcmp(to->name, name) == 0;
+    }
+    pthread_mutex_unlock(&outbox->mutex);
+    return found;
+}
+
+/* Senders for the destinations of `conf` that have none. */
+static md_status add_senders(md_outbox *outbox, const md_conf *conf, md_error *err)
+{
+    tell_orphans(outbox, conf);
+    for (unsigned i = 0; i < conf->n_destinations; i++) {
+        if (!has_sender(outbox, conf->destinations[i].name)) {
+            MD_TRY(add_sender(outbox, conf, &conf->destinations[i], err));
+        }
+    }
+    return MD_OK;
+}
+
+md_status md_outbox_reload(md_outbox *outbox, const md_conf *shared, md_error *err)
+{
+    bool has_ended[MAX_SENDERS];
+    pthread_mutex_lock(&outbox->mutex);
+    const md_conf *before = outbox->conf;
+    outbox->conf = md_conf_hold(shared);
+    for (unsigned i = 0; i < MAX_SENDERS; i++) {
+        has_ended[i] = outbox->senders[i].has_ended;
+    }
+    pthread_cond_broadcast(&outbox->changed);
+    pthread_mutex_unlock(&outbox->mutex);
+    md_conf_drop(before);
+    for (unsigned i = 0; i < MAX_SENDERS; i++) {
+        if (has_ended[i]) {
+            end_sender(&outbox->senders[i]);
+            outbox->senders[i].has_ended = false;
+        }
+    }
+    return add_senders(outbox, shared, err);
 }
 
 md_status md_outbox_start(const md_conf *conf, md_store *store, md_spool *spool,
@@ -383,24 +499,16 @@ md_status md_outbox_start(const md_conf *conf, md_store *store, md_spool *spool,
     pthread_mutex_init(&outbox->mutex, NULL);
     pthread_cond_init(&outbox->changed, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    outbox->conf = conf;
     outbox->store = store;
     outbox->spool = spool;
     outbox->send = send != NULL ? send : md_destination_send;
-    outbox->n_senders = conf->n_destinations;
-    for (unsigned i = 0; i < outbox->n_senders; i++) {
-        outbox->senders[i].outbox = outbox;
-        outbox->senders[i].destination = &conf->destinations[i];
+    md_status status = md_conf_share(conf, &outbox->conf, err);
+    if (status == MD_OK) {
+        status = add_senders(outbox, outbox->conf, err);
     }
-    tell_orphans(outbox);
-    for (unsigned i = 0; i < outbox->n_senders; i++) {
-        int os_errno = pthread_create(&outbox->senders[i].thread, NULL, sender_thread,
-                                      &outbox->senders[i]);
-        outbox->senders[i].is_started = os_errno == 0;
-        if (os_errno != 0) {
-            md_outbox_stop(outbox);
-            return md_fail_os(err, os_errno, "start a sender");
-        }
+    if (status != MD_OK) {
+        md_outbox_stop(outbox);
+        return status;
     }
     *ret_outbox = outbox;
     return MD_OK;
@@ -409,7 +517,7 @@ md_status md_outbox_start(const md_conf *conf, md_store *store, md_spool *spool,
 void md_outbox_wake(md_outbox *outbox)
 {
     pthread_mutex_lock(&outbox->mutex);
-    for (unsigned i = 0; i < outbox->n_senders; i++) {
+    for (unsigned i = 0; i < MAX_SENDERS; i++) {
         outbox->senders[i].is_new = true;
     }
     pthread_cond_broadcast(&outbox->changed);
@@ -425,12 +533,11 @@ void md_outbox_stop(md_outbox *outbox)
     outbox->stopping = true;
     pthread_cond_broadcast(&outbox->changed);
     pthread_mutex_unlock(&outbox->mutex);
-    for (unsigned i = 0; i < outbox->n_senders; i++) {
-        if (outbox->senders[i].is_started) {
-            pthread_join(outbox->senders[i].thread, NULL);
-        }
+    for (unsigned i = 0; i < MAX_SENDERS; i++) {
+        end_sender(&outbox->senders[i]);
     }
     pthread_cond_destroy(&outbox->changed);
     pthread_mutex_destroy(&outbox->mutex);
+    md_conf_drop(outbox->conf);
     md_free(outbox);
 }

@@ -24,9 +24,15 @@ typedef md_status (*md_outbox_send)(const md_conf *conf, const md_conf_destinati
                                     const char *work_folder, const char *const *paths,
                                     size_t n_paths, md_send_outcome *outcomes, md_error *err);
 
-/* Start the threads. Everything is borrowed until the stop. `send` NULL: C-STORE. */
+/* Start the threads. Store and spool are borrowed until the stop. `send` NULL: C-STORE. */
 md_status md_outbox_start(const md_conf *conf, md_store *store, md_spool *spool,
                           md_outbox_send send, md_outbox **ret_outbox, md_error *err)
+    MD_NODISCARD;
+/* Use another configuration's destinations from the next sending on: what is new gets its
+ * thread, what is gone ends after what it sends; a destination is known by its name. `shared`
+ * is from md_conf_share, and is held. MD_BUSY: too many that are gone still send; MD_NOMEM. One
+ * call at a time. */
+md_status md_outbox_reload(md_outbox *outbox, const md_conf *shared, md_error *err)
     MD_NODISCARD;
 /* There may be something new: look now. Any thread. */
 void md_outbox_wake(md_outbox *outbox);

@@ -60,7 +60,9 @@ static void write_destinations(md_metrics_page *page, const md_conf *conf, const
     for (unsigned i = 0; i < conf->n_destinations; i++) {
         const md_metrics_label labels[] = {{"destination", conf->destinations[i].name},
                                            {NULL, NULL}};
-        md_metrics_value(page, name, labels, (double)md_counter_get(&counters[i]));
+        md_metrics_value(page, name, labels,
+                         (double)md_counter_get(
+                             &counters[md_figures_destination(conf->destinations[i].name)]));
     }
 }
 

@@ -127,10 +127,11 @@ static json_t *list_destinations(const md_http_service *service)
     json_t *list = json_array();
     for (unsigned i = 0; i < service->conf->n_destinations; i++) {
         const md_figures *figures = md_figures_now();
+        unsigned k = md_figures_destination(service->conf->destinations[i].name);
         json_array_append_new(
             list, json_pack("{s:s, s:I, s:I}", "name", service->conf->destinations[i].name,
-                            "sent", (json_int_t)md_counter_get(&figures->sent[i]), "failures",
-                            (json_int_t)md_counter_get(&figures->send_failures[i])));
+                            "sent", (json_int_t)md_counter_get(&figures->sent[k]), "failures",
+                            (json_int_t)md_counter_get(&figures->send_failures[k])));
     }
     return list;
 }

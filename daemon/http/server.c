@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "conf/conf_shared.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -34,7 +35,7 @@ typedef struct client {
 } client;
 
 typedef struct server {
-    const md_http_service *service;
+    md_http *owner;
     bool is_local;
     struct MHD_Daemon *daemon; /* owns the listening socket */
     client clients[MAX_CONNECTIONS];
@@ -44,7 +45,8 @@ typedef struct server {
 } server;
 
 struct md_http {
-    md_http_service service;
+    pthread_mutex_t mutex;
+    md_http_service service; /* its conf is held, and under the mutex */
     server local, open;
     int folder_fd;
 };
@@ -176,7 +178,13 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
     };
     md_http_response answer;
     md_error err = {0};
-    if (md_http_answer(now->service, &request, &answer, &err) != MD_OK) {
+    pthread_mutex_lock(&now->owner->mutex);
+    md_http_service service = now->owner->service;
+    service.conf = md_conf_hold(service.conf);
+    pthread_mutex_unlock(&now->owner->mutex);
+    md_status status = md_http_answer(&service, &request, &answer, &err);
+    md_conf_drop(service.conf);
+    if (status != MD_OK) {
         md_log(MD_LOG_ERROR, "http_failed", MD_LOG_TEXT("reason", err.msg));
         return MHD_NO; /* the connection is closed */
     }
@@ -327,18 +335,32 @@ md_status md_http_start(const md_http_service *service, md_http **ret_http, md_e
     if (http == NULL) {
         return md_fail(err, MD_NOMEM, "no memory for the HTTP server");
     }
+    pthread_mutex_init(&http->mutex, NULL);
     http->service = *service;
+    http->service.conf = NULL;
     http->folder_fd = -1;
-    http->local.service = &http->service;
+    http->local.owner = http;
     http->local.is_local = true;
-    http->open.service = &http->service;
-    md_status status = start_all(http, err);
+    http->open.owner = http;
+    md_status status = md_conf_share(service->conf, &http->service.conf, err);
+    if (status == MD_OK) {
+        status = start_all(http, err);
+    }
     if (status != MD_OK) {
         md_http_stop(http);
         return status;
     }
     *ret_http = http;
     return MD_OK;
+}
+
+void md_http_reload(md_http *http, const md_conf *shared)
+{
+    pthread_mutex_lock(&http->mutex);
+    const md_conf *before = http->service.conf;
+    http->service.conf = md_conf_hold(shared);
+    pthread_mutex_unlock(&http->mutex);
+    md_conf_drop(before);
 }
 
 void md_http_stop(md_http *http)
@@ -352,5 +374,7 @@ void md_http_stop(md_http *http)
         close(http->folder_fd);
     }
     stop_server(&http->local);
+    md_conf_drop(http->service.conf);
+    pthread_mutex_destroy(&http->mutex);
     md_free(http);
 }

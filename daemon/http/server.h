@@ -19,6 +19,9 @@ typedef struct md_http md_http;
  * MD_IO: the port is taken, or the folder is not ours; MD_NOMEM. */
 md_status md_http_start(const md_http_service *service, md_http **ret_http, md_error *err)
     MD_NODISCARD;
+/* Show another configuration's destinations from the next answer on; where it listens stays.
+ * `shared` is from md_conf_share, and is held. Any thread. */
+void md_http_reload(md_http *http, const md_conf *shared);
 /* Close everything and remove the socket. NULL is fine. */
 void md_http_stop(md_http *http);
 MD_DEFINE_DESTROYP(md_http, md_http_stop)

@@ -2,6 +2,8 @@
 
 #include <assert.h>
 #include <pthread.h>
+#include <stdio.h>
+#include <string.h>
 
 /* From a single film on a fast machine to a long study on a busy one. */
 static const int64_t analysis_bounds_ms[] = {100,   250,   500,   1000,   2500,  5000,
@@ -40,4 +42,22 @@ const char *md_reject_reason_name(md_reject_reason reason)
         [MD_REJECT_INTERNAL] = "internal",
     };
     return (unsigned)reason < MD_REJECT_N_REASONS ? names[reason] : "unknown";
+}
+
+unsigned md_figures_destination(const char *name)
+{
+    static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    static char names[MD_FIGURES_MAX_DESTINATIONS][MD_FIGURES_NAME_BYTES];
+    static unsigned n_names;
+    unsigned i = 0;
+    pthread_mutex_lock(&mutex);
+    while (i < n_names && strcmp(names[i], name) != 0) {
+        i++;
+    }
+    if (i == n_names && i < MD_FIGURES_MAX_DESTINATIONS) {
+        snprintf(names[i], sizeof names[i], "%s", name);
+        n_names++;
+    }
+    pthread_mutex_unlock(&mutex);
+    return i < MD_FIGURES_MAX_DESTINATIONS ? i : MD_FIGURES_MAX_DESTINATIONS - 1;
 }

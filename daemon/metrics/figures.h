@@ -8,7 +8,9 @@
 #include "daemon/metrics/metrics.h"
 
 enum {
-    MD_FIGURES_MAX_DESTINATIONS = 32
+    /* that one program has sent to, also those that a later configuration left out */
+    MD_FIGURES_MAX_DESTINATIONS = 128,
+    MD_FIGURES_NAME_BYTES = 65
 };
 
 /* Why an object was not taken. */
@@ -32,13 +34,17 @@ typedef struct md_figures {
     md_counter connection_problems; /* associations and connections that did not go well */
     md_histogram analysis;          /* one attempt at one study, whatever came of it */
     md_counter analyses_failed;     /* attempts */
-    md_counter sent[MD_FIGURES_MAX_DESTINATIONS]; /* objects, by index in the configuration */
+    md_counter sent[MD_FIGURES_MAX_DESTINATIONS]; /* objects, by md_figures_destination */
     md_counter send_failures[MD_FIGURES_MAX_DESTINATIONS]; /* objects and attempts */
     md_histogram notification; /* last image received to last result stored */
     md_counter worker_restarts;
     md_counter audit_sent;    /* messages, to the syslog */
     md_counter audit_dropped; /* that found no room in the queue, or no way */
 } md_figures;
+
+/* Which figures are those of the destination with this name, the same from its first call on.
+ * When there have been too many names the last figures are shared. */
+unsigned md_figures_destination(const char *name);
 
 /* The one set of this process. */
 md_figures *md_figures_now(void);

@@ -272,6 +272,7 @@ static void test_good_files(void **state)
     assert_int_equal(load_bytes("", 0, &conf, &err), MD_OK); /* empty: the defaults */
     md_conf defaults;
     md_conf_defaults(&defaults);
+    memset(conf.path, 0, sizeof conf.path); /* all but where it was read from */
     assert_memory_equal(&conf, &defaults, sizeof conf);
     assert_int_equal(defaults.ae.port, 11112);
     assert_string_equal(defaults.ae.title, "MEDAID");
@@ -439,6 +440,8 @@ static void test_example_is_the_table(void **state)
     conf.n_destinations = 0;
     memset(conf.destinations, 0, sizeof conf.destinations);
     memset(&conf.plugins, 0, sizeof conf.plugins);
+    assert_string_equal(conf.path, path);
+    memset(conf.path, 0, sizeof conf.path);
     conf.audit.line = 0;
     conf.http.line = 0;
     assert_memory_equal(&conf, &defaults, sizeof conf);

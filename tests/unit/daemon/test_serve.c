@@ -534,8 +534,12 @@ static void test_start_fails(void **state)
     launch(&now);
     const md_analyser analyser = {.context = &now, .analyse = analyse, .finish = finish};
     md_log_configure(2, MD_LOG_ERROR);
-    assert_int_equal(md_daemon_serve(&now.conf, &analyser, &err), MD_BUSY);
     md_conf other = now.conf;
+    char port[8];
+    test_free_port(port);
+    other.ae.port = (uint16_t)strtoul(port, NULL, 10);
+    assert_int_equal(md_daemon_serve(&other, &analyser, &err), MD_BUSY);
+    other.ae.port = now.conf.ae.port;
     snprintf(other.storage.path, sizeof other.storage.path, "%s/other", now.storage);
     assert_int_equal(md_daemon_serve(&other, &analyser, &err), MD_NETWORK);
     assert_non_null(strstr(err.msg, now.port));
