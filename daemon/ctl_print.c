@@ -140,6 +140,62 @@ void md_ctl_print_study(const json_t *study, FILE *out)
     }
 }
 
+/* "0.950 (0.900-0.980)"; "-" when nobody judged. */
+static cell show_share(const json_t *object, const char *key)
+{
+    const json_t *p = json_object_get(object, key);
+    cell shown = {"-"};
+    if (json_is_object(p)) {
+        snprintf(shown.text, sizeof shown.text, "%.3f (%.3f-%.3f)",
+                 json_number_value(json_object_get(p, "value")),
+                 json_number_value(json_object_get(p, "low")),
+                 json_number_value(json_object_get(p, "high")));
+    }
+    return shown;
+}
+
+static void print_quantiles(const json_t *quantiles, const char *name, FILE *out)
+{
+    fprintf(out, "%-28s  %7s %10s %10s %10s\n", name, show(quantiles, "studies").text,
+            show(quantiles, "p50_s").text, show(quantiles, "p95_s").text,
+            show(quantiles, "p99_s").text);
+}
+
+void md_ctl_print_report(const json_t *report, FILE *out)
+{
+    const json_t *reading = json_object_get(report, "reading");
+    const json_t *findings = json_object_get(report, "findings");
+    fprintf(out, "studies %s, failed %s, urgent %s, read %s\n\n", show(report, "studies").text,
+            show(report, "failed").text, show(report, "urgent").text,
+            show(reading, "read").text);
+    fprintf(out, "%-28s  %7s %10s %10s %10s\n", "seconds from the last image", "studies", "p50",
+            "p95", "p99");
+    print_quantiles(json_object_get(report, "time_to_notification"), "to results stored", out);
+    print_quantiles(json_object_get(report, "time_to_notifier"), "to a notifier told", out);
+    print_quantiles(json_object_get(reading, "urgent_waited"), "to urgent ones read", out);
+    print_quantiles(json_object_get(reading, "routine_waited"), "to the others read", out);
+    if (json_object_get(reading, "urgent_position_by_arrival") != NULL) {
+        fprintf(out,
+                "\nmean position of urgent studies: %.3f by arrival, %.3f as read (0 first)\n",
+                json_number_value(json_object_get(reading, "urgent_position_by_arrival")),
+                json_number_value(json_object_get(reading, "urgent_position_by_reading")));
+    }
+    for (size_t i = 0; i < json_array_size(findings); i++) {
+        const json_t *each = json_array_get(findings, i);
+        fprintf(out,
+                "\n%s of %s: present %s, absent %s, undetermined %s\n"
+                "  sensitivity %s, specificity %s, PPV %s, NPV %s\n",
+                show(each, "meaning").text, show(each, "model").text,
+                show(each, "present").text, show(each, "absent").text,
+                show(each, "undetermined").text, show_share(each, "sensitivity").text,
+                show_share(each, "specificity").text, show_share(each, "ppv").text,
+                show_share(each, "npv").text);
+    }
+    if (json_array_size(findings) > 0) {
+        fputs("\nShares are of studies that readers judged, with 95% intervals.\n", out);
+    }
+}
+
 void md_ctl_print_change(const json_t *answer, FILE *out)
 {
     if (json_object_get(answer, "study") != NULL) {

@@ -14,6 +14,10 @@ static const char usage[] =
     "       medaidctl show KEY              one study: its clock, objects and outbox\n"
     "       medaidctl retry KEY             a failed study or one in quarantine again\n"
     "       medaidctl quarantine KEY        do not analyse or send it any more\n"
+    "       medaidctl read KEY              a person has read it\n"
+    "       medaidctl agree KEY             a reader agrees with a finding, or does not; with\n"
+    "       medaidctl disagree KEY          --model, --finding and --reader\n"
+    "       medaidctl report                times, findings and verdicts over all studies\n"
     "       medaidctl pause                 start no new analysis\n"
     "       medaidctl drain                 take no new object\n"
     "       medaidctl resume                the end of pause and drain\n"
@@ -27,6 +31,10 @@ static const char usage[] =
     "                  quarantined\n"
     "  --limit N       at most so many, 1..1000 (default: 100)\n"
     "  --before N      the next page, as the last one names it\n"
+    "with agree and disagree:\n"
+    "  --model ID, --finding KEY, --reader NAME\n"
+    "with report:\n"
+    "  --days N        of the studies of the last N days (default: all)\n"
     "\n"
     "exit: 0 done, 1 the daemon failed, 2 usage or configuration, 3 no such study,\n"
     "      4 the study's state does not allow it, 5 no daemon answers\n";
@@ -52,6 +60,10 @@ static const command commands[] = {
     {"show", "GET", "/api/v1/study/", "", md_ctl_print_study},
     {"retry", "POST", "/api/v1/study/", "/retry", md_ctl_print_change},
     {"quarantine", "POST", "/api/v1/study/", "/quarantine", md_ctl_print_change},
+    {"read", "POST", "/api/v1/study/", "/read", md_ctl_print_change},
+    {"agree", "POST", "/api/v1/study/", "/agree", md_ctl_print_change},
+    {"disagree", "POST", "/api/v1/study/", "/disagree", md_ctl_print_change},
+    {"report", "GET", "/api/v1/report", NULL, md_ctl_print_report},
     {"pause", "POST", "/api/v1/pause", NULL, md_ctl_print_change},
     {"drain", "POST", "/api/v1/drain", NULL, md_ctl_print_change},
     {"resume", "POST", "/api/v1/resume", NULL, md_ctl_print_change},
@@ -60,6 +72,7 @@ static const command commands[] = {
 
 typedef struct arguments {
     const char *config, *socket, *state, *limit, *before;
+    const char *model, *finding, *reader, *days;
     bool json, finished;
 } arguments;
 
@@ -72,6 +85,10 @@ static bool parse_options(int argc, char **argv, arguments *args)
         {"state", required_argument, NULL, 't'},
         {"limit", required_argument, NULL, 'l'},
         {"before", required_argument, NULL, 'b'},
+        {"model", required_argument, NULL, 'm'},
+        {"finding", required_argument, NULL, 'f'},
+        {"reader", required_argument, NULL, 'r'},
+        {"days", required_argument, NULL, 'd'},
         {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'v'},
         {NULL, 0, NULL, 0},
@@ -96,6 +113,18 @@ static bool parse_options(int argc, char **argv, arguments *args)
             break;
         case 'b':
             args->before = optarg;
+            break;
+        case 'm':
+            args->model = optarg;
+            break;
+        case 'f':
+            args->finding = optarg;
+            break;
+        case 'r':
+            args->reader = optarg;
+            break;
+        case 'd':
+            args->days = optarg;
             break;
         case 'h':
             fputs(usage, stdout);
@@ -122,9 +151,16 @@ static exit_code complain(const char *reason, exit_code code)
 /* A word that goes into the request's target as it is. */
 static bool is_word(const char *text)
 {
-    static const char allowed[] = "abcdefghijklmnopqrstuvwxyz0123456789";
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
     size_t length = strlen(text);
-    return length > 0 && length <= 32 && strspn(text, allowed) == length;
+    return length > 0 && length <= 64 && strspn(text, allowed) == length;
+}
+
+static bool is_key(const char *text)
+{
+    return is_word(text) &&
+           strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789") == strlen(text);
 }
 
 static bool add_query(char *target, size_t n_bytes, const char *name, const char *value)
@@ -146,16 +182,26 @@ static bool make_target(const command *wanted, const arguments *args, char **wor
                         size_t n_words, char target[512])
 {
     bool is_list = strcmp(wanted->name, "studies") == 0;
+    bool is_verdict =
+        strcmp(wanted->name, "agree") == 0 || strcmp(wanted->name, "disagree") == 0;
     bool has_query = args->state != NULL || args->limit != NULL || args->before != NULL;
+    bool has_word = args->model != NULL || args->finding != NULL || args->reader != NULL;
+    bool has_whole_word = args->model != NULL && args->finding != NULL && args->reader != NULL;
     if (n_words != (wanted->after_key != NULL ? 1 : 0) || (has_query && !is_list) ||
-        (n_words == 1 && !is_word(words[0]))) {
+        (n_words == 1 && !is_key(words[0])) || (has_word && !is_verdict) ||
+        (is_verdict && !has_whole_word) ||
+        (args->days != NULL && strcmp(wanted->name, "report") != 0)) {
         return false;
     }
     snprintf(target, 512, "%s%s%s", wanted->before_key, n_words == 1 ? words[0] : "",
              wanted->after_key != NULL ? wanted->after_key : "");
     return add_query(target, 512, "state", args->state) &&
            add_query(target, 512, "limit", args->limit) &&
-           add_query(target, 512, "before", args->before);
+           add_query(target, 512, "before", args->before) &&
+           add_query(target, 512, "model", args->model) &&
+           add_query(target, 512, "finding", args->finding) &&
+           add_query(target, 512, "reader", args->reader) &&
+           add_query(target, 512, "days", args->days);
 }
 
 static exit_code code_of(unsigned http)

@@ -1,6 +1,7 @@
 #include "daemon/http/pages.h"
 
 #include "base/log.h"
+#include "daemon/http/report_json.h"
 #include "daemon/http/study_json.h"
 #include "daemon/steady.h"
 
@@ -21,6 +22,10 @@ enum {
     URI_TOO_LONG = 414,
     BROKEN = 500,
     UNAVAILABLE = 503
+};
+
+enum {
+    MAX_REPORT_DAYS = 36500
 };
 
 /* What is under way. */
@@ -278,21 +283,74 @@ static md_status change_study(const exchange *now, const md_study *study, bool r
         json_pack("{s:s, s:s}", "study", study->key, "state", md_study_state_name(state)), err);
 }
 
+/* The last `days` days; without them, everything. */
+static md_status answer_report(const exchange *now, md_error *err)
+{
+    int64_t days = 0;
+    json_t *json = NULL;
+    md_error why = {0};
+    if (!read_number(now->request->days, 1, MAX_REPORT_DAYS, &days)) {
+        return answer_error(now, BAD_REQUEST, "days is 1..36500", err);
+    }
+    int64_t since_ms = days == 0 ? 0 : md_steady_ms() - days * 86400000;
+    md_status status = md_report_json(now->service->store, since_ms, &json, &why);
+    return status == MD_OK ? answer_json(now, OK, json, err)
+                           : answer_failure(now, status, &why, err);
+}
+
+typedef enum study_action {
+    ACTION_SHOW,
+    ACTION_RETRY,
+    ACTION_QUARANTINE,
+    ACTION_READ,
+    ACTION_AGREE,
+    ACTION_DISAGREE,
+    N_ACTIONS
+} study_action;
+
+/* A reader's word on a study; who says so is taken as it is told, over the socket that only
+ * medaid's own user can open. */
+static md_status take_word(const exchange *now, const md_study *study, study_action action,
+                           md_error *err)
+{
+    const md_http_request *request = now->request;
+    md_store *store = now->service->store;
+    md_error why = {0};
+    md_status status = action == ACTION_READ
+                           ? md_store_set_read(store, study->key, md_steady_ms(), &why)
+                           : md_store_set_verdict(store, study->key, request->model,
+                                                  request->finding, request->reader,
+                                                  action == ACTION_AGREE, md_steady_ms(), &why);
+    if (status == MD_INVALID_ARG) {
+        return answer_error(now, BAD_REQUEST, why.msg, err);
+    }
+    if (status != MD_OK) {
+        return answer_failure(now, status, &why, err);
+    }
+    return answer_json(now, OK,
+                       json_pack("{s:s, s:s}", "study", study->key, "state",
+                                 md_study_state_name(study->state)),
+                       err);
+}
+
 /* `rest` is what follows /api/v1/study/. */
 static md_status route_study(const exchange *now, const char *rest, bool is_post, md_error *err)
 {
     enum {
         KEY_LENGTH = MD_STORE_KEY_BYTES - 1
     };
-    const char *action = rest + strnlen(rest, KEY_LENGTH);
-    bool retry = strcmp(action, "/retry") == 0;
-    bool quarantine = strcmp(action, "/quarantine") == 0;
-    if (strspn(rest, "0123456789abcdef") != KEY_LENGTH ||
-        !(action[0] == '\0' || retry || quarantine)) {
+    static const char *const names[N_ACTIONS] = {"",      "/retry", "/quarantine",
+                                                 "/read", "/agree", "/disagree"};
+    const char *name = rest + strnlen(rest, KEY_LENGTH);
+    study_action action = ACTION_SHOW;
+    while (action < N_ACTIONS && strcmp(name, names[action]) != 0) {
+        action++;
+    }
+    if (strspn(rest, "0123456789abcdef") != KEY_LENGTH || action == N_ACTIONS) {
         return answer_error(now, NOT_FOUND, "no such study, a key has 16 digits of 0-9a-f",
                             err);
     }
-    if (is_post != (retry || quarantine)) {
+    if (is_post != (action != ACTION_SHOW)) {
         now->response->allow = is_post ? "GET, HEAD" : "POST";
         return answer_error(now, WRONG_METHOD, "another method is needed here", err);
     }
@@ -305,7 +363,13 @@ static md_status route_study(const exchange *now, const char *rest, bool is_post
     if (status != MD_OK) {
         return answer_failure(now, status, &why, err);
     }
-    return is_post ? change_study(now, &study, retry, err) : answer_study(now, &study, err);
+    if (action == ACTION_SHOW) {
+        return answer_study(now, &study, err);
+    }
+    if (action == ACTION_RETRY || action == ACTION_QUARANTINE) {
+        return change_study(now, &study, action == ACTION_RETRY, err);
+    }
+    return take_word(now, &study, action, err);
 }
 
 static md_status set_flags(const exchange *now, bool paused, bool draining, md_error *err)
@@ -359,9 +423,13 @@ static const route open_routes[] = {
     {NULL, false, NULL},
 };
 static const route local_routes[] = {
-    {"/api/v1/status", false, answer_status}, {"/api/v1/studies", false, answer_studies},
-    {"/api/v1/pause", true, answer_pause},    {"/api/v1/drain", true, answer_drain},
-    {"/api/v1/resume", true, answer_resume},  {NULL, false, NULL},
+    {"/api/v1/status", false, answer_status},
+    {"/api/v1/studies", false, answer_studies},
+    {"/api/v1/report", false, answer_report},
+    {"/api/v1/pause", true, answer_pause},
+    {"/api/v1/drain", true, answer_drain},
+    {"/api/v1/resume", true, answer_resume},
+    {NULL, false, NULL},
 };
 
 static const route *find_route(const route *routes, const char *path)

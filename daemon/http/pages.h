@@ -43,8 +43,9 @@ typedef struct md_http_service {
 typedef struct md_http_request {
     const char *method, *path;          /* the path without the query */
     const char *state, *limit, *before; /* of the query; NULL: not given */
-    bool is_local;                      /* came over the Unix socket */
-    bool has_body;                      /* none is asked for anywhere */
+    const char *days, *model, *finding, *reader;
+    bool is_local; /* came over the Unix socket */
+    bool has_body; /* none is asked for anywhere */
 } md_http_request;
 
 typedef struct md_http_response {

@@ -173,6 +173,10 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
         .state = query(connection, "state"),
         .limit = query(connection, "limit"),
         .before = query(connection, "before"),
+        .days = query(connection, "days"),
+        .model = query(connection, "model"),
+        .finding = query(connection, "finding"),
+        .reader = query(connection, "reader"),
         .is_local = now->is_local,
         .has_body = has_body(connection),
     };

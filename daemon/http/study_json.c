@@ -20,13 +20,13 @@ static json_t *time_json(int64_t ms)
 
 static json_t *clock_json(const md_study_clock *clock)
 {
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "first_received",
-                     time_json(clock->first_received_ms), "last_received",
-                     time_json(clock->last_received_ms), "complete",
-                     time_json(clock->complete_ms), "analysis_start",
-                     time_json(clock->analysis_start_ms), "analysis_end",
-                     time_json(clock->analysis_end_ms), "stored", time_json(clock->stored_ms),
-                     "notified", time_json(clock->notified_ms));
+    return json_pack(
+        "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "first_received",
+        time_json(clock->first_received_ms), "last_received",
+        time_json(clock->last_received_ms), "complete", time_json(clock->complete_ms),
+        "analysis_start", time_json(clock->analysis_start_ms), "analysis_end",
+        time_json(clock->analysis_end_ms), "stored", time_json(clock->stored_ms), "notified",
+        time_json(clock->notified_ms), "read", time_json(clock->read_ms));
 }
 
 json_t *md_study_json(const md_study *study)

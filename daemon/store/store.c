@@ -532,3 +532,42 @@ md_status md_store_held(md_store *store, int64_t ended_before_ms, size_t *ret_n,
 {
     return store->backend->held(store, ended_before_ms, ret_n, err);
 }
+
+md_status md_store_set_read(md_store *store, const char *study_key, int64_t now_ms,
+                            md_error *err)
+{
+    return store->backend->set_read(store, study_key, now_ms, err);
+}
+
+md_status md_store_set_verdict(md_store *store, const char *study_key, const char *model_id,
+                               const char *finding_key, const char *reader, bool agrees,
+                               int64_t now_ms, md_error *err)
+{
+    if (!is_name(model_id) || !is_name(finding_key) || !is_name(reader)) {
+        return md_fail(err, MD_INVALID_ARG,
+                       "a verdict needs a model, a finding and a reader of 1..%d bytes",
+                       MD_STORE_NAME_BYTES - 1);
+    }
+    return store->backend->set_verdict(store, study_key, model_id, finding_key, reader, agrees,
+                                       now_ms, err);
+}
+
+md_status md_store_history(md_store *store, int64_t since_ms, size_t n_max,
+                           md_study_history **ret_rows, size_t *ret_n, md_error *err)
+{
+    if (n_max == 0 || n_max > MD_STORE_MAX_HISTORY) {
+        return md_fail(err, MD_INVALID_ARG, "a history of %zu studies, expected 1..%d", n_max,
+                       MD_STORE_MAX_HISTORY);
+    }
+    return store->backend->history(store, since_ms, n_max, ret_rows, ret_n, err);
+}
+
+md_status md_store_finding_tally(md_store *store, int64_t since_ms, size_t n_max,
+                                 md_finding_tally **ret_rows, size_t *ret_n, md_error *err)
+{
+    if (n_max == 0 || n_max > MD_STORE_MAX_PAGE) {
+        return md_fail(err, MD_INVALID_ARG, "a page of %zu rows, expected 1..%d", n_max,
+                       MD_STORE_MAX_PAGE);
+    }
+    return store->backend->finding_tally(store, since_ms, n_max, ret_rows, ret_n, err);
+}

@@ -160,6 +160,7 @@ typedef struct md_study_clock {
     int64_t analysis_start_ms, analysis_end_ms;
     int64_t stored_ms;   /* the last object was taken by the last destination */
     int64_t notified_ms; /* somebody was told (triage) */
+    int64_t read_ms;     /* a person had read it */
 } md_study_clock;
 
 typedef struct md_study {
@@ -428,6 +429,49 @@ md_status md_store_notices(md_store *store, const char *study_key, size_t n_max,
 /* Dead ones of a study become pending; *ret_n how many. */
 md_status md_store_notice_retry(md_store *store, const char *study_key, int64_t now_ms,
                                 size_t *ret_n, md_error *err) MD_NODISCARD;
+
+/* ---- evaluation ---- */
+
+/* The reader has read the study; the first time counts. MD_NOT_FOUND. */
+md_status md_store_set_read(md_store *store, const char *study_key, int64_t now_ms,
+                            md_error *err) MD_NODISCARD;
+/* A reader agrees or disagrees with the latest answer about a finding ("present" or "absent").
+ * The last word of one reader counts. MD_NOT_FOUND: the study has no such finding.
+ * MD_INVALID_ARG: the answer was undetermined, or a name is empty or too long. */
+md_status md_store_set_verdict(md_store *store, const char *study_key, const char *model_id,
+                               const char *finding_key, const char *reader, bool agrees,
+                               int64_t now_ms, md_error *err) MD_NODISCARD;
+
+/* One analysed study: the latest generation. Times 0: not yet. */
+typedef struct md_study_history {
+    int64_t arrived_ms, stored_ms, notified_ms, read_ms;
+    bool failed;
+    bool urgent; /* at least one urgent finding */
+} md_study_history;
+
+enum {
+    MD_STORE_MAX_HISTORY = 200000
+};
+
+/* What became of the studies that arrived since then, by arrival, the newest at most n_max <=
+ * MD_STORE_MAX_HISTORY. Also of those whose images are gone. Caller frees with md_free. */
+md_status md_store_history(md_store *store, int64_t since_ms, size_t n_max,
+                           md_study_history **ret_rows, size_t *ret_n, md_error *err)
+    MD_NODISCARD;
+
+/* One finding of one model over all studies. A study counts as present when any image is, else
+ * as undetermined when any is. A verdict is of a study; of several readers the latest. */
+typedef struct md_finding_tally {
+    char model_id[MD_STORE_NAME_BYTES], key[MD_STORE_NAME_BYTES];
+    char meaning[129];
+    uint64_t n_present, n_absent, n_undetermined;
+    uint64_t n_true_positive, n_false_positive, n_true_negative, n_false_negative;
+} md_finding_tally;
+
+/* By model and key, at most n_max <= MD_STORE_MAX_PAGE. Caller frees with md_free. */
+md_status md_store_finding_tally(md_store *store, int64_t since_ms, size_t n_max,
+                                 md_finding_tally **ret_rows, size_t *ret_n, md_error *err)
+    MD_NODISCARD;
 
 typedef struct md_backoff {
     int64_t first_ms, most_ms; /* the wait doubles from the one to the other */

@@ -31,6 +31,15 @@ typedef struct md_store_backend {
     md_status (*release)(md_store *store, const md_claim *claim, md_error *err);
     md_status (*finish)(md_store *store, const md_claim *claim, const md_study_outcome *outcome,
                         int64_t now_ms, md_study_state *ret_state, md_error *err);
+    md_status (*set_read)(md_store *store, const char *study_key, int64_t now_ms,
+                          md_error *err);
+    md_status (*set_verdict)(md_store *store, const char *study_key, const char *model_id,
+                             const char *finding_key, const char *reader, bool agrees,
+                             int64_t now_ms, md_error *err);
+    md_status (*history)(md_store *store, int64_t since_ms, size_t n_max,
+                         md_study_history **ret_rows, size_t *ret_n, md_error *err);
+    md_status (*finding_tally)(md_store *store, int64_t since_ms, size_t n_max,
+                               md_finding_tally **ret_rows, size_t *ret_n, md_error *err);
     md_status (*add_notices)(md_store *store, int64_t study, const md_notice_new *notices,
                              size_t n, int64_t now_ms, md_error *err);
     md_status (*notice_claim)(md_store *store, const char *notifier, int64_t now_ms,

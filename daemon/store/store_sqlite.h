@@ -126,7 +126,19 @@ md_status md_sqlite_put_notices(md_sqlite *c, const md_study *study,
                                 const md_notice_new *notices, size_t n, int64_t now_ms,
                                 md_error *err) MD_NODISCARD;
 
+/* Keep the clock of the present generation: the study is about to go, or to begin anew. */
+md_status md_sqlite_keep_history(md_sqlite *c, int64_t study, md_error *err) MD_NODISCARD;
+
 /* The functions of the table, by file. */
+md_status md_sqlite_set_read(md_store *store, const char *study_key, int64_t now_ms,
+                             md_error *err);
+md_status md_sqlite_set_verdict(md_store *store, const char *study_key, const char *model_id,
+                                const char *finding_key, const char *reader, bool agrees,
+                                int64_t now_ms, md_error *err);
+md_status md_sqlite_history(md_store *store, int64_t since_ms, size_t n_max,
+                            md_study_history **ret_rows, size_t *ret_n, md_error *err);
+md_status md_sqlite_finding_tally(md_store *store, int64_t since_ms, size_t n_max,
+                                  md_finding_tally **ret_rows, size_t *ret_n, md_error *err);
 void md_sqlite_content_key(md_store *store, uint8_t ret_key[MD_CONTENT_KEY_BYTES]);
 md_status md_sqlite_add_notices(md_store *store, int64_t study, const md_notice_new *notices,
                                 size_t n, int64_t now_ms, md_error *err);

@@ -150,6 +150,7 @@ static md_status retire(md_store_sqlite *s, const md_retention *retention, size_
         for (size_t i = first; i < list->n; i++) {
             total -= (int64_t)list->files[i].size_bytes;
         }
+        MD_TRY(md_sqlite_keep_history(c, id, err));
         MD_TRY(md_sqlite_run(c, "DELETE FROM study WHERE id = ?", err, "i", id));
         *ret_n_studies = n + 1;
     }

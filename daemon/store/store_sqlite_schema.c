@@ -182,6 +182,28 @@ static const char *const steps[] = {
     " reason TEXT NOT NULL DEFAULT '',"
     " UNIQUE (study_key, generation, notifier));"
     "CREATE INDEX notice_due ON notice (notifier, next_attempt) WHERE state = 0;",
+
+    /* 7: when a person had read the study, what readers said of findings, and the clocks of
+     * studies whose images are gone or that were analysed again. `arrived` is last_received. */
+    "ALTER TABLE study ADD COLUMN read INTEGER NOT NULL DEFAULT 0;"
+    "CREATE TABLE verdict ("
+    " study_key TEXT NOT NULL,"
+    " model TEXT NOT NULL,"
+    " key TEXT NOT NULL,"
+    " reader TEXT NOT NULL,"
+    " agrees INTEGER NOT NULL,"
+    " given INTEGER NOT NULL,"
+    " PRIMARY KEY (study_key, model, key, reader)) WITHOUT ROWID;"
+    "CREATE TABLE history ("
+    " study_key TEXT NOT NULL,"
+    " generation INTEGER NOT NULL,"
+    " failed INTEGER NOT NULL,"
+    " arrived INTEGER NOT NULL,"
+    " stored INTEGER NOT NULL,"
+    " notified INTEGER NOT NULL,"
+    " read INTEGER NOT NULL,"
+    " PRIMARY KEY (study_key, generation)) WITHOUT ROWID;"
+    "CREATE INDEX history_arrived ON history (arrived);",
 };
 
 const char *const *const md_sqlite_schema = steps;

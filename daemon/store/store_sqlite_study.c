@@ -5,7 +5,7 @@
 #define STUDY_COLUMNS                                                                          \
     "SELECT id, key, uid, state, generation, priority, n_failures, n_interruptions,"           \
     " n_instances, n_conflicts, size_bytes, late, reason, first_received, last_received,"      \
-    " complete, analysis_start, analysis_end, stored, notified FROM study "
+    " complete, analysis_start, analysis_end, stored, notified, read FROM study "
 
 static void read_study(sqlite3_stmt *row_of, md_study *ret)
 {
@@ -30,6 +30,7 @@ static void read_study(sqlite3_stmt *row_of, md_study *ret)
     ret->clock.analysis_end_ms = sqlite3_column_int64(row_of, 17);
     ret->clock.stored_ms = sqlite3_column_int64(row_of, 18);
     ret->clock.notified_ms = sqlite3_column_int64(row_of, 19);
+    ret->clock.read_ms = sqlite3_column_int64(row_of, 20);
 }
 
 static md_status find_study(md_sqlite *c, int64_t id, const char *key, md_study *ret_study,
@@ -153,8 +154,9 @@ md_status md_sqlite_reopen(md_store_sqlite *s, const md_study *study, md_study_s
 {
     md_sqlite *c = &s->writer;
     MD_TRY(md_sqlite_set_state(c, study->id, study->state, to, err));
+    MD_TRY(md_sqlite_keep_history(c, study->id, err));
     MD_TRY(md_sqlite_run(c,
-                         "UPDATE study SET generation = generation + 1, late = 0,"
+                         "UPDATE study SET generation = generation + 1, late = 0, read = 0,"
                          " n_failures = 0, n_interruptions = 0, analysis_failed = 0,"
                          " reason = '', not_before = 0, owner = '', lease_until = 0,"
                          " token = token + 1, first_received = ?, complete = ?,"

@@ -101,10 +101,29 @@ def main():
         assert notices["ris"]["state"] == "sent" and notices["ris"]["attempts"] == 3, notices
         assert notices["nobody"]["state"] == "pending" and notices["nobody"]["reason"], notices
         assert json.loads(shown)["clock"]["notified"], shown
+        shown += check_report(medaid, medaid.lines("notified")[0]["study"])
         for mark in hospital.PATIENT:
             assert mark not in medaid.log() + shown, mark
         medaid.stop()
     print("a webhook, a RIS and a mail server were told once each; a dead one is still tried")
+
+
+def check_report(medaid, key):
+    """Readers' words, and what medaidctl report makes of them."""
+    said = ("--model", "chest-pneumonia", "--finding", "pneumonia", "--reader", "dr-a")
+    medaid.ctl("read", key)
+    medaid.ctl("agree", key, *said)
+    medaid.ctl("agree", key, "--model", "chest-pneumonia", code=2)
+    medaid.ctl("disagree", key, *said[:3], "effusion", *said[4:], code=3)
+    report = json.loads(medaid.ctl("report", "--days", "1", "--json"))
+    assert report["studies"] == report["urgent"] == report["reading"]["read"] == 1, report
+    (finding,) = report["findings"]
+    assert finding["ppv"]["value"] == 1 and finding["specificity"] is None, finding
+    assert report["time_to_notifier"]["studies"] == 1, report
+    assert json.loads(medaid.ctl("show", key, "--json"))["clock"]["read"]
+    table = medaid.ctl("report")
+    assert "Pneumonia of chest-pneumonia: present 1" in table, table
+    return table
 
 
 def check_web():

@@ -43,7 +43,7 @@ def main():
     check_program(MEDAID, "medaid.1")
     text, usage = check_program(CTL, "medaidctl.1")
     commands = re.findall(r"^(?:usage:)? +medaidctl ([a-z]+)", usage, re.MULTILINE)
-    assert len(commands) == 8, commands
+    assert len(commands) == 12, commands
     for command in commands:
         assert f" {command} " in text, f"medaidctl.1 does not speak of {command}"
     text = formatted(output(MAN))
