@@ -204,6 +204,9 @@ static md_status hand_on(md_analyst *now, const md_claim *claim, const md_study 
         status = keep_results(now, analysis, &r, err);
     }
     if (status == MD_OK) {
+        status = add_originals(now, study->id, MD_ORIGINALS_AFTER, err);
+    }
+    if (status == MD_OK) {
         const md_study_outcome outcome = {.objects = r.objects,
                                           .n_objects = r.n,
                                           .findings = told.findings,

@@ -4,6 +4,7 @@
 #include "conf/conf_shared.h"
 #include "daemon/assembly.h"
 #include "daemon/audit/audit.h"
+#include "daemon/commitment.h"
 #include "daemon/http/server.h"
 #include "daemon/listener.h"
 #include "daemon/notify.h"
@@ -44,9 +45,11 @@ typedef struct daemon_state {
     md_analyst *analyst;
     md_listener *listener;
     md_http *http;
-    int bound_fd;     /* the port's socket until the listener has it; -1 */
-    int signal_fd;    /* an eventfd: a signal has come */
-    int64_t round_ms; /* the loop goes round so often */
+    md_commitment_sink sink;
+    md_scp_service services[1]; /* of the listener, beside storage */
+    int bound_fd;               /* the port's socket until the listener has it; -1 */
+    int signal_fd;              /* an eventfd: a signal has come */
+    int64_t round_ms;           /* the loop goes round so often */
     _Atomic int64_t heartbeat_ms;
     int64_t next_sweep_ms;
     size_t n_held;    /* studies that only a commitment holds back, when last looked */
@@ -339,6 +342,13 @@ static md_status bind_and_drop(daemon_state *now, md_error *err)
     return MD_OK;
 }
 
+/* A report of a destination says that objects have to go there once more. */
+static void send_again(void *context)
+{
+    daemon_state *now = context;
+    md_outbox_wake(now->outbox);
+}
+
 static md_status start(daemon_state *now, const md_analyser *analyser, md_error *err)
 {
     const md_conf *conf = now->conf;
@@ -353,7 +363,11 @@ static md_status start(daemon_state *now, const md_analyser *analyser, md_error 
     MD_TRY(md_notifiers_start(now->first_conf, now->store, NULL, &now->notifiers, err));
     int bound_fd = now->bound_fd;
     now->bound_fd = -1;
-    return md_listener_start(conf, now->store, now->spool, bound_fd, &now->listener, err);
+    now->sink = (md_commitment_sink){now->store, send_again, now};
+    now->services[0] =
+        (md_scp_service){&md_commitment_class, 1, md_commitment_serve, &now->sink};
+    return md_listener_start(conf, now->store, now->spool, bound_fd, now->services,
+                             sizeof now->services / sizeof *now->services, &now->listener, err);
 }
 
 /* In the order in which data moves, so that each stage can still hand on what it holds. */

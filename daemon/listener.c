@@ -24,6 +24,8 @@ enum {
 struct md_listener {
     md_store *store;
     md_spool *spool;
+    const md_scp_service *services;
+    size_t n_services;
     md_scp *scp;
     uint8_t content_key[MD_CONTENT_KEY_BYTES];
     atomic_bool was_low;
@@ -263,6 +265,8 @@ static md_status with_options(md_listener *listener, const md_conf *conf, int bo
         .n_allowed_callers = conf->ae.n_allowed_callers,
         .tls = conf->ae.has_tls ? &tls : NULL,
         .content_key = listener->content_key,
+        .services = listener->services,
+        .n_services = listener->n_services,
         .on_object = take_object,
         .on_event = take_event,
         .context = listener,
@@ -272,6 +276,7 @@ static md_status with_options(md_listener *listener, const md_conf *conf, int bo
 }
 
 md_status md_listener_start(const md_conf *conf, md_store *store, md_spool *spool, int bound_fd,
+                            const md_scp_service *services, size_t n_services,
                             md_listener **ret_listener, md_error *err)
 {
     md_listener *listener = md_calloc(1, sizeof *listener);
@@ -284,6 +289,8 @@ md_status md_listener_start(const md_conf *conf, md_store *store, md_spool *spoo
     pthread_mutex_init(&listener->mutex, NULL);
     listener->store = store;
     listener->spool = spool;
+    listener->services = services;
+    listener->n_services = n_services;
     md_store_content_key(store, listener->content_key);
     md_status status = with_options(listener, conf, bound_fd, err);
     if (status != MD_OK) {

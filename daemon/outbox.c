@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "conf/conf_shared.h"
 #include "daemon/audit/audit.h"
+#include "daemon/commitment.h"
 #include "daemon/destination.h"
 #include "daemon/metrics/figures.h"
 #include "daemon/steady.h"
@@ -17,8 +18,9 @@
 #include <time.h>
 
 enum {
-    MAX_SENDERS = 2 * MD_CONF_MAX_DESTINATIONS, /* those of now, and earlier ones that end */
-    MAX_ROWS = 64,                              /* of one study, in one association */
+    /* two for each destination: those of now, and earlier ones that end */
+    MAX_SENDERS = 4 * MD_CONF_MAX_DESTINATIONS,
+    MAX_ROWS = 64,               /* of one study, in one association */
     LEASE_MS = 24 * 3600 * 1000, /* one sender a destination: see md_store_recover */
     LONGEST_WAIT_MS = 30000,
     AFTER_ERROR_MS = 1000,
@@ -32,6 +34,8 @@ typedef struct sender {
     char name[MD_STORE_NAME_BYTES];
     const md_conf *conf;                    /* held, from one round to the next */
     const md_conf_destination *destination; /* of conf */
+    bool commits;                           /* asks for commitments; else it sends */
+    md_committer committer;
     pthread_t thread;
     bool is_started;
     bool has_ended;        /* under the outbox's mutex: the configuration has it no more */
@@ -227,6 +231,18 @@ static void tell_audit(const sender *to, const char *study_key,
     }
 }
 
+/* Tell those who send, or those who ask for commitments, that there may be something new. */
+static void wake(md_outbox *outbox, bool commits)
+{
+    pthread_mutex_lock(&outbox->mutex);
+    for (unsigned i = 0; i < MAX_SENDERS; i++) {
+        sender *to = &outbox->senders[i];
+        to->is_new = to->is_new || to->commits == commits;
+    }
+    pthread_cond_broadcast(&outbox->changed);
+    pthread_mutex_unlock(&outbox->mutex);
+}
+
 /* Send claimed rows, all of one study, and write down what became of them. */
 static round_result send_rows(sender *to, const md_outbox_row *rows, size_t n)
 {
@@ -266,6 +282,9 @@ static round_result send_rows(sender *to, const md_outbox_row *rows, size_t n)
     md_free(files);
     md_study_state state = MD_STUDY_SENDING;
     write_down(outbox, results, n, now_ms, &state);
+    if (to->destination->commitment == MD_COMMITMENT_REQUIRED) {
+        wake(outbox, true);
+    }
     if (state == MD_STUDY_DONE) {
         measure_notification(outbox->store, rows[0].study);
     }
@@ -333,16 +352,6 @@ static bool wait_for_work(sender *to, int64_t wait_ms, bool down)
     return go_on;
 }
 
-static const md_conf_destination *find_destination(const md_conf *conf, const char *name)
-{
-    for (unsigned i = 0; i < conf->n_destinations; i++) {
-        if (strcmp(conf->destinations[i].name, name) == 0) {
-            return &conf->destinations[i];
-        }
-    }
-    return NULL;
-}
-
 /* Take over a configuration that was read anew. False: the destination is gone. */
 static bool refresh(sender *to)
 {
@@ -350,7 +359,7 @@ static bool refresh(sender *to)
     const md_conf *before = NULL;
     pthread_mutex_lock(&outbox->mutex);
     if (to->conf != outbox->conf) {
-        const md_conf_destination *found = find_destination(outbox->conf, to->name);
+        const md_conf_destination *found = md_destination_find(outbox->conf, to->name);
         if (found != NULL) {
             before = to->conf;
             to->conf = md_conf_hold(outbox->conf);
@@ -364,6 +373,28 @@ static bool refresh(sender *to)
     pthread_mutex_unlock(&outbox->mutex);
     md_conf_drop(before);
     return !has_ended;
+}
+
+/* A report says that something has to be sent again. */
+static void send_again(void *context)
+{
+    wake(context, false);
+}
+
+static void *committer_thread(void *argument)
+{
+    sender *to = argument;
+    md_outbox *outbox = to->outbox;
+    const md_commitment_sink sink = {outbox->store, send_again, outbox};
+    md_commitment_round round = MD_COMMITMENT_IDLE;
+    int64_t wait_ms = 0;
+    do {
+        round = md_commitment_run(&to->committer, to->conf, to->destination, &sink, NULL,
+                                  md_steady_ms());
+        wait_ms = md_commitment_pause_ms(&to->committer, round, to->destination, outbox->store,
+                                         md_steady_ms(), LONGEST_WAIT_MS);
+    } while (wait_for_work(to, wait_ms, round == MD_COMMITMENT_DOWN) && refresh(to));
+    return NULL;
 }
 
 static void *sender_thread(void *argument)
@@ -397,7 +428,7 @@ static void tell_orphans(const md_outbox *outbox, const md_conf *conf)
         }
         for (size_t i = 0; i < n; i++) {
             bool is_known = strcmp(rows[i].destination, last) == 0;
-            is_known = is_known || find_destination(conf, rows[i].destination) != NULL;
+            is_known = is_known || md_destination_find(conf, rows[i].destination) != NULL;
             if (!is_known) {
                 memcpy(last, rows[i].destination, sizeof last);
                 md_log(MD_LOG_WARN, "outbox_without_destination",
@@ -410,7 +441,7 @@ static void tell_orphans(const md_outbox *outbox, const md_conf *conf)
 
 /* A thread for a destination that has none. */
 static md_status add_sender(md_outbox *outbox, const md_conf *conf,
-                            const md_conf_destination *destination, md_error *err)
+                            const md_conf_destination *destination, bool commits, md_error *err)
 {
     sender *to = outbox->senders;
     while (to < outbox->senders + MAX_SENDERS && to->is_started) {
@@ -419,9 +450,13 @@ static md_status add_sender(md_outbox *outbox, const md_conf *conf,
     if (to == outbox->senders + MAX_SENDERS) {
         return md_fail(err, MD_BUSY, "too many earlier destinations still send");
     }
-    *to = (sender){.outbox = outbox, .conf = md_conf_hold(conf), .destination = destination};
+    *to = (sender){.outbox = outbox,
+                   .conf = md_conf_hold(conf),
+                   .destination = destination,
+                   .commits = commits};
     snprintf(to->name, sizeof to->name, "%s", destination->name);
-    int os_errno = pthread_create(&to->thread, NULL, sender_thread, to);
+    int os_errno =
+        pthread_create(&to->thread, NULL, commits ? committer_thread : sender_thread, to);
     if (os_errno != 0) {
         md_conf_drop(to->conf);
         return md_fail_os(err, os_errno, "start a sender");
@@ -441,13 +476,14 @@ static void end_sender(sender *to)
 }
 
 /* Whether a thread serves this name, or will once it has taken the configuration over. */
-static bool has_sender(md_outbox *outbox, const char *name)
+static bool has_sender(md_outbox *outbox, const char *name, bool commits)
 {
     bool found = false;
     pthread_mutex_lock(&outbox->mutex);
     for (unsigned i = 0; i < MAX_SENDERS && !found; i++) {
         const sender *to = &outbox->senders[i];
-        found = to->is_started && !to->has_ended && strcmp(to->name, name) == 0;
+        found = to->is_started && !to->has_ended && to->commits == commits &&
+                strcmp(to->name, name) == 0;
     }
     pthread_mutex_unlock(&outbox->mutex);
     return found;
@@ -457,9 +493,11 @@ static bool has_sender(md_outbox *outbox, const char *name)
 static md_status add_senders(md_outbox *outbox, const md_conf *conf, md_error *err)
 {
     tell_orphans(outbox, conf);
-    for (unsigned i = 0; i < conf->n_destinations; i++) {
-        if (!has_sender(outbox, conf->destinations[i].name)) {
-            MD_TRY(add_sender(outbox, conf, &conf->destinations[i], err));
+    for (unsigned i = 0; i < 2 * conf->n_destinations; i++) {
+        const md_conf_destination *destination = &conf->destinations[i / 2];
+        bool commits = i % 2 == 1;
+        if (!has_sender(outbox, destination->name, commits)) {
+            MD_TRY(add_sender(outbox, conf, destination, commits, err));
         }
     }
     return MD_OK;
@@ -516,12 +554,8 @@ md_status md_outbox_start(const md_conf *conf, md_store *store, md_spool *spool,
 
 void md_outbox_wake(md_outbox *outbox)
 {
-    pthread_mutex_lock(&outbox->mutex);
-    for (unsigned i = 0; i < MAX_SENDERS; i++) {
-        outbox->senders[i].is_new = true;
-    }
-    pthread_cond_broadcast(&outbox->changed);
-    pthread_mutex_unlock(&outbox->mutex);
+    wake(outbox, false);
+    wake(outbox, true);
 }
 
 void md_outbox_stop(md_outbox *outbox)
