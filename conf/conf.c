@@ -161,6 +161,7 @@ static const md_schema_field ae_fields[] = {
     {.key = "port",
      .type = MD_SCHEMA_INT,
      MD_SCHEMA_AT(md_conf, ae.port),
+     .line_offset = offsetof(md_conf, ae.port_line),
      .least = 1,
      .most = 65535,
      .fallback = "11112",
@@ -382,6 +383,7 @@ static const md_schema_field storage_fields[] = {
     {.key = "path",
      .type = MD_SCHEMA_TEXT,
      MD_SCHEMA_AT(md_conf, storage.path),
+     .line_offset = offsetof(md_conf, storage.path_line),
      .least = 1,
      .fallback = "/var/lib/medaid",
      .help = "Where received objects and results wait; a relative path counts from this file's "

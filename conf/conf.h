@@ -149,6 +149,7 @@ typedef struct md_conf {
         char title[17];
         char bind[65];
         uint16_t port;
+        unsigned port_line; /* 0: not in the file; so with the other lines */
         unsigned max_associations;
         unsigned timeout_s;
         unsigned max_pdu_bytes;
@@ -191,6 +192,7 @@ typedef struct md_conf {
     } results;
     struct {
         char path[MD_CONF_TEXT_BYTES];
+        unsigned path_line;
         unsigned min_free_mib; /* below: objects are refused */
         unsigned keep_h;       /* studies that have ended */
         unsigned max_gib;      /* of all studies; 0: no quota */

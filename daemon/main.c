@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "conf/conf.h"
+#include "daemon/check_config.h"
 #include "daemon/daemon.h"
 #include "daemon/destination.h"
 #include "daemon/exit_code.h"
@@ -28,6 +29,7 @@ static const char usage[] =
     "\n"
     "  --config FILE         the configuration (default: built-in values)\n"
     "  --model ID            use this model alone (not with --daemon)\n"
+    "  --echo                with --check-config: ask every destination for a C-ECHO\n"
     "with --oneshot:\n"
     "  --output DIR          folder for the DICOM objects (default: medaid-results)\n"
     "  --overwrite           replace objects that exist there already\n"
@@ -53,7 +55,7 @@ typedef struct arguments {
     bool finished; /* --help or --version: all is said */
     const char *config, *model, *output, *send;
     const char *folder; /* of the model to explain */
-    bool json, overwrite, timing;
+    bool json, overwrite, timing, echo;
 } arguments;
 
 enum {
@@ -61,6 +63,7 @@ enum {
     OPT_JSON,
     OPT_OVERWRITE,
     OPT_TIMING,
+    OPT_ECHO,
     OPT_CONFIG,
     OPT_MODEL,
     OPT_OUTPUT,
@@ -117,6 +120,9 @@ static bool take_option(arguments *args, int option)
     case OPT_OVERWRITE:
         args->overwrite = true;
         return true;
+    case OPT_ECHO:
+        args->echo = true;
+        return true;
     case OPT_TIMING:
         args->timing = true;
         return true;
@@ -149,6 +155,7 @@ static bool parse_arguments(int argc, char **argv, arguments *args)
         {"json", no_argument, NULL, OPT_JSON},
         {"overwrite", no_argument, NULL, OPT_OVERWRITE},
         {"timing", no_argument, NULL, OPT_TIMING},
+        {"echo", no_argument, NULL, OPT_ECHO},
         {"help", no_argument, NULL, OPT_HELP},
         {"version", no_argument, NULL, OPT_VERSION},
         {NULL, 0, NULL, 0},
@@ -170,6 +177,10 @@ static bool options_fit(const arguments *args)
     if (args->mode != MODE_ONESHOT && wants_result) {
         fputs("medaid: --output, --overwrite, --json, --send and --timing are for --oneshot\n",
               stderr);
+        return false;
+    }
+    if (args->mode != MODE_CHECK && args->echo) {
+        fputs("medaid: --echo is for --check-config\n", stderr);
         return false;
     }
     if (args->mode == MODE_DAEMON && args->model != NULL) {
@@ -259,40 +270,8 @@ static void print_model(const md_model_identity *model)
            model->intended_use);
 }
 
-/* Read one set of TLS files; false and a line on standard error when they cannot serve. */
-static bool check_tls(const md_conf_tls *files, bool is_server, const char *whose)
-{
-    md_error err = {0};
-    md_tls *tls = NULL;
-    const md_tls_options options = {
-        .certificate = files->certificate,
-        .private_key = files->private_key,
-        .ca = files->ca,
-        .verify =
-            files->verify == MD_CONF_VERIFY_NONE ? MD_TLS_VERIFY_NONE : MD_TLS_VERIFY_REQUIRED,
-    };
-    md_status status = is_server ? md_tls_create_server(&options, &tls, &err)
-                                 : md_tls_create_client(&options, &tls, &err);
-    md_tls_destroy(tls);
-    if (status != MD_OK) {
-        fprintf(stderr, "medaid: TLS of %s: %s\n", whose, err.msg);
-    }
-    return status == MD_OK;
-}
-
-static unsigned count_bad_tls(const md_conf *conf)
-{
-    unsigned n_bad = conf->ae.has_tls && !check_tls(&conf->ae.tls, true, "ae") ? 1 : 0;
-    for (unsigned i = 0; i < conf->n_destinations; i++) {
-        const md_conf_destination *to = &conf->destinations[i];
-        n_bad += to->has_tls && !check_tls(&to->tls, false, to->name) ? 1 : 0;
-    }
-    return n_bad;
-}
-
-/* Load every model, which runs its self-test; `check` tells whether a refused one is an error.
- */
-static md_exit_code show_models(const arguments *args, const md_conf *conf)
+/* Load every model, which runs its self-test. */
+static md_exit_code list_models(const arguments *args, const md_conf *conf)
 {
     md_error err = {0};
     unsigned n_refused = 0;
@@ -304,20 +283,10 @@ static md_exit_code show_models(const arguments *args, const md_conf *conf)
     if (status != MD_OK) {
         return fail(&err, status == MD_NOT_FOUND ? MD_EXIT_NO_MODEL : MD_EXIT_INTERNAL);
     }
-    size_t n_models = md_host_n_models(host);
-    if (args->mode == MODE_LIST) {
-        for (size_t i = 0; i < n_models; i++) {
-            print_model(md_host_model(host, i));
-        }
-        return MD_EXIT_OK;
+    for (size_t i = 0; i < md_host_n_models(host); i++) {
+        print_model(md_host_model(host, i));
     }
-    unsigned n_bad = n_refused + count_bad_tls(conf);
-    printf("configuration %s: %s, AE title %s on %s port %u, %zu models serve, %u refused, "
-           "%u destinations\n",
-           args->config == NULL ? "(built in)" : args->config, n_bad == 0 ? "good" : "not good",
-           conf->ae.title, conf->ae.bind, conf->ae.port, n_models, n_refused,
-           conf->n_destinations);
-    return n_bad == 0 ? MD_EXIT_OK : MD_EXIT_USAGE;
+    return MD_EXIT_OK;
 }
 
 static md_exit_code run_daemon(const md_conf *conf)
@@ -376,8 +345,10 @@ int main(int argc, char **argv)
         code = run_daemon(&conf);
         break;
     case MODE_CHECK:
+        code = md_check_config(&conf, args.model, args.echo);
+        break;
     case MODE_LIST:
-        code = show_models(&args, &conf);
+        code = list_models(&args, &conf);
         break;
     case MODE_EXPLAIN:
         code = md_explain_model(args.folder, &conf);

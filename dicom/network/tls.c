@@ -402,6 +402,27 @@ md_status md_tls_create_client(const md_tls_options *options, md_tls **ret_tls, 
     return MD_OK;
 }
 
+md_status md_tls_days_left(const char *path, int *ret_days, md_error *err)
+{
+    uint8_t *bytes = NULL;
+    BIO *bio = NULL;
+    int days = 0;
+    int seconds = 0;
+    MD_TRY(read_pem(path, &bytes, &bio, err));
+    X509 *first = PEM_read_bio_X509(bio, NULL, refuse_password, NULL);
+    bool good =
+        first != NULL && ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(first)) == 1;
+    X509_free(first);
+    BIO_free(bio);
+    md_free(bytes);
+    ERR_clear_error();
+    if (!good) {
+        return md_fail(err, MD_FORMAT, "%s: there is no certificate in PEM form in it", path);
+    }
+    *ret_days = days > 0 || seconds >= 0 ? days : days - 1;
+    return MD_OK;
+}
+
 void md_tls_destroy(md_tls *tls)
 {
     if (tls != NULL) {

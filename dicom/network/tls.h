@@ -42,6 +42,10 @@ md_status md_tls_create_server(const md_tls_options *options, md_tls **ret_tls, 
     MD_NOEXCEPT MD_NODISCARD;
 md_status md_tls_create_client(const md_tls_options *options, md_tls **ret_tls, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;
+/* For how many whole days the first certificate of a file is still valid; negative: expired. As
+ * md_tls_create_server for a file that cannot be read or holds none. */
+md_status md_tls_days_left(const char *path, int *ret_days, md_error *err)
+    MD_NOEXCEPT MD_NODISCARD;
 /* Sessions that were made from it may outlive it. NULL is fine. */
 void md_tls_destroy(md_tls *tls) MD_NOEXCEPT;
 

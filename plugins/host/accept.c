@@ -1,5 +1,6 @@
 #include "plugins/host/accept.h"
 
+#include "dicom/network/sop.h"
 #include "dicom/report/result.h"
 
 #include <stdio.h>
@@ -186,6 +187,34 @@ static bool contains(const md_accept_list *list, const char *word, bool any_case
     return false;
 }
 
+/* What may be quoted: defined terms of PS3.3 (C.7.3.1.1.1, C.7.6.3.1.2, C.8.11.5) and PS3.16
+ * annex L that are common. Anything else may be free text, a name or a number. */
+static const char quotable[] =
+    " CR DX CT MR MG US XA RF NM PT OT IO PX SC SR SEG KO PR ES GM SM OP XC"
+    " ABDOMEN ABDOMENPELVIS ANKLE ARM BRAIN BREAST CALCANEUS CAROTID CHEST CHESTABDOMEN"
+    " CHESTABDPELVIS CHESTNECK CLAVICLE COCCYX CSPINE ELBOW EXTREMITY EYE FEMUR FINGER FOOT"
+    " FOREARM HAND HEAD HEADNECK HEART HIP HUMERUS JAW KNEE LEG LIVER LSPINE LUNG NECK ORBIT"
+    " PELVIS RIB SACRUM SCAPULA SHOULDER SKULL SPINE SSPINE STERNUM TSPINE TLSPINE LSSPINE "
+    "THIGH"
+    " THORAX TIBIA TOE WHOLEBODY WRIST"
+    " AP PA LL RL RLD LLD RLO LLO LAO RAO LAT LATERAL"
+    " MONOCHROME1 MONOCHROME2 PALETTE COLOR RGB YBR_FULL YBR_FULL_422 YBR_ICT YBR_RCT "
+    "YBR_PARTIAL_420";
+
+static bool is_quotable(const char *word)
+{
+    size_t n = strlen(word);
+    if (strspn(word, "ABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789 ") != n) {
+        return md_sop_storage_name(word) != NULL;
+    }
+    for (const char *at = strstr(quotable, word); at != NULL; at = strstr(at + 1, word)) {
+        if (at > quotable && at[-1] == ' ' && (at[n] == ' ' || at[n] == '\0')) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* One attribute against its list. `accept_absent`: what an absent one gets. */
 static bool check_word(const char *what, const md_accept_list *list, const char *word,
                        bool any_case, bool accept_absent, char *reason, size_t reason_bytes)
@@ -199,8 +228,9 @@ static bool check_word(const char *what, const md_accept_list *list, const char 
         snprintf(reason, reason_bytes, "%s is absent, expected %s%s", what,
                  list->n > 1 ? "one of " : "", allowed);
     } else {
-        snprintf(reason, reason_bytes, "%s %s is not %s%s", what, word,
-                 list->n > 1 ? "one of " : "", allowed);
+        snprintf(reason, reason_bytes, "%s %s is not %s%s", what,
+                 is_quotable(word) ? word : "(an unknown word)", list->n > 1 ? "one of " : "",
+                 allowed);
     }
     return false;
 }

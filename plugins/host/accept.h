@@ -33,7 +33,8 @@ typedef struct md_accept {
     double min_age_years, max_age_years;
 } md_accept;
 
-/* What an image says about itself. Texts hold printable ASCII only, hostile characters became
+/* What an image says about itself, and a sender may have put anything there: reasons quote none
+ * of it but well-known words. Texts hold printable ASCII only, hostile characters became
  * '?'; "" means absent. */
 typedef struct md_accept_facts {
     char sop_class[MD_UID_BYTES];

@@ -367,11 +367,47 @@ class Oneshot:
         assert ": good" in check(plugins + f"ae: {{{tls}}}\n" + to, 0)
         os.chmod(key, 0o644)
         said = check(plugins + f"ae: {{{tls}}}\n" + to, 2)
-        assert "TLS of ae" in said and "TLS of pacs" in said and "chmod 600" in said, said
+        assert "medaid.yaml:2: key 'ae.tls'" in said and said.count("chmod 600") == 2, said
+        assert "medaid.yaml:3: key 'destinations[0].tls'" in said, said
         os.chmod(key, 0o600)
+        assert "warning: " in check(plugins + f"ae: {{{tls}}}\n", 0)  # two days are left
         with open(certificate, "w", encoding="ascii") as out:
             out.write("nothing")
         assert "certificate.pem" in check(plugins + f"ae: {{{tls}}}\n", 2)
+
+    def test_check_config_finds_all(self):
+        """Every problem of one file in one run, each with its line."""
+        with socket.socket() as taken, socket.socket() as silent:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            silent.bind(("127.0.0.1", 0))  # nobody listens
+            port, closed = taken.getsockname()[1], silent.getsockname()[1]
+            text = f"""plugins: {{paths: [{root / 'plugins'}]}}
+ae:
+  port: {port}
+destinations:
+- {{name: own, ae_title: A, host: 127.0.0.1, port: {port}}}
+- {{name: gone, ae_title: A, host: no-such-host.invalid}}
+- {{name: dead, ae_title: A, host: 127.0.0.1, port: {closed}, timeout_s: 5}}
+- {{name: twin, ae_title: A, host: 127.0.0.1, port: {closed}, timeout_s: 5}}
+storage:
+  path: /dev/null
+audit: {{to: local, socket: /no/such/socket}}
+user: no-such-user
+"""
+            done = subprocess.run([MEDAID, "--check-config", "--echo", "--config",
+                                   self.config(text)], capture_output=True, text=True, check=False)
+        assert done.returncode == 2, done
+        found = re.findall(r"^medaid: (warning: )?\S+/medaid\.yaml:(\d+): key '(\S+)': .+$",
+                           done.stderr, re.MULTILINE)
+        expected = [("", "12", "user"), ("", "3", "ae.port"), ("", "10", "storage.path"),
+                    ("", "5", "destinations[0].host"), ("", "5", "destinations[0]"),
+                    ("", "6", "destinations[1].host"), ("", "7", "destinations[2]"),
+                    ("warning: ", "8", "destinations[3].host"), ("", "8", "destinations[3]"),
+                    ("", "11", "audit.socket")]
+        assert found == expected, (found, done.stderr)
+        assert len(done.stderr.splitlines()) == len(expected), done.stderr
+        assert "9 problems, 1 warnings" in done.stdout, done.stdout
 
     def package(self, change):
         """A copy of the chest package, changed; returns a configuration that uses it alone."""

@@ -444,6 +444,8 @@ static void test_example_is_the_table(void **state)
     memset(conf.path, 0, sizeof conf.path);
     conf.audit.line = 0;
     conf.http.line = 0;
+    conf.ae.port_line = 0;
+    conf.storage.path_line = 0;
     assert_memory_equal(&conf, &defaults, sizeof conf);
 
     char *printed = NULL;
