@@ -6,6 +6,7 @@ FUZZ_SECONDS ?= 3600
 FUZZ_TARGETS ?= dicom j2k rle jpeg jls onnx manifest
 ONNX_TESTDATA ?= /usr/share/libonnx-testdata/data
 SOAK_KILLS ?= 500
+SOAK_SECONDS ?= 1800
 MESON = /usr/bin/meson
 PROGRAMS = daemon/medaid daemon/medaidctl
 
@@ -33,12 +34,19 @@ bench:
 	@sh .ci/onnxruntime >/dev/null
 	@$(MESON) test -C $(BUILD) --benchmark --verbose --num-processes 1
 
-# SIGKILL for the daemon and its workers, SOAK_KILLS times, under load from eight senders.
+# SIGKILL for the daemon and its workers, SOAK_KILLS times, under load from eight senders and on bad
+# disks; then SOAK_SECONDS of everything that goes wrong, with sanitizers. Each prints one line at its end.
+SOAK_TARGETS = $(PROGRAMS) tests/support/medaid-phantom tests/support/libmedaid-faults.so \
+	tests/support/hostile/hostile.so
 soak:
 	@sh .ci/packages build demo check
-	@TARGETS="$(PROGRAMS) tests/support/medaid-phantom tests/support/libmedaid-faults.so" \
-		sh .ci/setup $(BUILD)
+	@TARGETS="$(SOAK_TARGETS)" sh .ci/setup $(BUILD)
+	@TARGETS="$(SOAK_TARGETS)" sh .ci/setup $(ASAN) --werror -Db_sanitize=address,undefined \
+		-Db_lundef=false
 	@MEDAID_BUILD_ROOT=$(BUILD) /usr/bin/python3 tests/soak/crash.py --kills $(SOAK_KILLS)
+	@MEDAID_BUILD_ROOT=$(ASAN) ASAN_OPTIONS=allow_user_segv_handler=0:detect_leaks=1 \
+		UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+		/usr/bin/python3 tests/soak/mixed.py --seconds $(SOAK_SECONDS) --sanitized
 
 # Coverage-guided fuzzing of what reads files from outside, FUZZ_SECONDS for each of FUZZ_TARGETS; a finding
 # is left in build-fuzz/findings.

@@ -39,7 +39,7 @@ DEEDS = ["NONE", "SEGFAULT", "LOOP", "ALLOCATE", "SOCKET", "FORK", "SCORE_NAN", 
          "SLOW", "THREAD_BOMB", "MAP_TOO_LARGE"]
 REPORTS = re.compile(r"==\d+==\s*ERROR|runtime error:|LeakSanitizer|AddressSanitizer|"
                      r"SUMMARY: \w+Sanitizer|assertion .* failed|Assertion", re.IGNORECASE)
-N_SENDERS = 4
+N_SENDERS, N_WARM = 4, 16
 
 
 class Actor(threading.Thread):
@@ -202,7 +202,7 @@ class Soak:
         def speak():
             with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
                 client.sendall(chance.choice(kinds))
-                if chance.random() < 0.5:
+                if chance.random() < 0.3:
                     client.recv(100)
         self.quietly(speak)
 
@@ -247,10 +247,15 @@ class Soak:
         self.faults.set()
 
     def go_away(self, chance):
-        """The moody destination does not answer for a while."""
+        """The moody destination hangs up at once for a while, or its port is closed."""
+        closed = chance.random() < 0.5
+        if closed:
+            self.moody.close()
         self.is_away = True
         self.stop.wait(chance.uniform(1, 8))
         self.is_away = False
+        if closed:
+            self.moody.reopen()
 
     def kill_a_worker(self, chance):
         """SIGKILL, as the kernel's memory killer does."""
@@ -307,14 +312,15 @@ class Soak:
         return counts[0]
 
     def warm_up(self):
-        """One study through each, so that what is opened once is open."""
+        """Some studies through each, so that what is opened once, by each worker too, is open."""
         for medaid, tls, book in ((self.medaid, None, self.ledger),
                                   (self.secure, self.tls, self.secure_ledger)):
-            film, study = self.new_film()
-            with self.associate(film, secure=tls is not None) as link:
-                assert link.store(film) == 0
-            book.acknowledge(study, film.sop_instance)
-            medaid.wait_state(study, "done")
+            films = [self.new_film() for _ in range(N_WARM)]
+            with self.associate(films[0][0], secure=tls is not None) as link:
+                assert [link.store(film) for film, _ in films] == [0] * N_WARM
+            for film, study in films:
+                book.acknowledge(study, film.sop_instance)
+                medaid.wait_state(study, "done")
             medaid.ctl("status")
 
     def load(self, seconds):
@@ -336,7 +342,7 @@ class Soak:
                     raise AssertionError(f"{thread.name} failed") from thread.failure
             self.medaid.alive()
             self.secure.alive()
-            if time.monotonic() - told > 60:
+            if time.monotonic() - told > 60 < end - time.monotonic():
                 told = time.monotonic()
                 print(f"{end - told:.0f} s left, {self.ledger.n_films()} films acknowledged, "
                       f"{self.medaid.descriptors()} descriptors, {rss_mib(self.medaid.pid)} MiB",

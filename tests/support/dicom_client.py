@@ -297,6 +297,10 @@ class Receiver(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), ReceiverThread)
         self.answer, self.stored, self.n_asked = answer, [], 0
         self.lock = threading.Lock()
+        self.serve_in_thread()
+
+    def serve_in_thread(self):
+        """Accept associations until close()."""
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05},
                          daemon=True).start()
 
@@ -329,6 +333,13 @@ class Receiver(socketserver.ThreadingTCPServer):
         """End it and free the port."""
         self.shutdown()
         self.server_close()
+
+    def reopen(self):
+        """After close(): on the same port again, with what it has."""
+        self.socket = socket.socket(self.address_family, self.socket_type)
+        self.server_bind()
+        self.server_activate()
+        self.serve_in_thread()
 
 
 class ReceiverThread(socketserver.BaseRequestHandler):
