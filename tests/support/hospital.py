@@ -404,5 +404,9 @@ class Medaid(Program):
         return found
 
     def descriptors(self):
-        """How many descriptors it has open."""
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
+        """What each of its open descriptors is."""
+        found = []
+        for fd in pathlib.Path(f"/proc/{self.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                found.append(os.readlink(fd))
+        return found
