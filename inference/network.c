@@ -6,6 +6,7 @@
 #include "inference/graph/head.h"
 #include "inference/graph/import.h"
 
+#include <math.h>
 #include <sched.h>
 #include <string.h>
 
@@ -22,6 +23,12 @@ typedef struct network_head {
     md_tensor weights;
 } network_head;
 
+/* A tensor whose range is taken after each run. */
+typedef struct observed {
+    int buffer;
+    size_t n;
+} observed;
+
 struct md_network {
     md_plan plan;
     md_pool pool;
@@ -30,6 +37,10 @@ struct md_network {
     port *inputs, *outputs;
     network_head *heads;
     unsigned n_inputs, n_outputs, n_heads;
+    bool observe;
+    observed *observed; /* with `observe` */
+    md_range *ranges;
+    unsigned n_observed;
 };
 
 static unsigned count_cores(void)
@@ -225,6 +236,76 @@ static void discard_constants(md_graph *graph, const unsigned *last_reader, unsi
     }
 }
 
+/* All values that have a row-major buffer, which lives to the end of the run from now on. */
+static md_status observe_all(md_network *network, const md_graph *graph, md_error *err)
+{
+    md_plan *plan = &network->plan;
+    const size_t n = (size_t)graph->n_values;
+    network->observed = md_pool_alloc(&network->pool, n * sizeof *network->observed);
+    network->ranges = md_pool_alloc(&network->pool, n * sizeof *network->ranges);
+    if (network->observed == NULL || network->ranges == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for the ranges");
+    }
+    for (int i = 0; i < graph->n_values; i++) {
+        const md_value *value = &graph->values[i];
+        const int buffer = plan->plain[i];
+        if (value->constant || buffer == MD_PLAN_NO_BUFFER || value->tensor.dtype != MD_F32 ||
+            value->name[0] == '\0' || plan->buffers[buffer].constant) {
+            continue;
+        }
+        const size_t n_name = strlen(value->name) + 1;
+        char *name = md_pool_alloc(&network->pool, n_name);
+        if (name == NULL) {
+            return md_fail(err, MD_NOMEM, "no memory for a name");
+        }
+        network->ranges[network->n_observed] =
+            (md_range){memcpy(name, value->name, n_name), INFINITY, -INFINITY};
+        network->observed[network->n_observed++] = (observed){buffer, value->tensor.n_elements};
+        md_plan_pin(plan, buffer, false, true);
+    }
+    return MD_OK;
+}
+
+static void take_ranges(md_network *network)
+{
+    for (unsigned i = 0; i < network->n_observed; i++) {
+        const float *x = network->plan.buffers[network->observed[i].buffer].data;
+        md_range *range = &network->ranges[i];
+        for (size_t j = 0; j < network->observed[i].n; j++) {
+            range->low = x[j] < range->low ? x[j] : range->low;
+            range->high = x[j] > range->high ? x[j] : range->high;
+        }
+    }
+}
+
+md_status md_network_ranges(const md_network *network, const md_range **ret_ranges,
+                            unsigned *ret_n, md_error *err)
+{
+    if (network->n_observed == 0 || !(network->ranges[0].low <= network->ranges[0].high)) {
+        return md_fail(err, MD_INVALID_ARG, "the network was not run with `observe`");
+    }
+    *ret_ranges = network->ranges;
+    *ret_n = network->n_observed;
+    return MD_OK;
+}
+
+md_status md_precision_check(md_precision precision, md_error *err)
+{
+#ifdef MEDAID_HAVE_ONEDNN
+    return precision == MD_PRECISION_F32 ? MD_OK : md_onednn_check_precision(precision, err);
+#else
+    return precision == MD_PRECISION_F32
+               ? MD_OK
+               : md_fail(err, MD_UNSUPPORTED, "the oneDNN back end is not built in");
+#endif
+}
+
+const char *md_precision_name(md_precision precision)
+{
+    static const char *const names[] = {"f32", "bf16", "int8"};
+    return names[precision];
+}
+
 static md_status build_plan(md_network *network, md_graph *graph, md_error *err)
 {
     MD_AUTO(md_freep) unsigned *last_reader = last_readers(graph);
@@ -262,6 +343,9 @@ static md_status build_plan(md_network *network, md_graph *graph, md_error *err)
             md_plan_pin(plan, *buffer, false, true);
         }
     }
+    if (network->observe) {
+        MD_TRY(observe_all(network, graph, err));
+    }
     MD_TRY(md_plan_finish_layout(plan, err));
     for (unsigned i = 0; i < network->n_outputs; i++) {
         network->outputs[i].tensor.data = plan->buffers[network->outputs[i].buffer].data;
@@ -282,6 +366,34 @@ static void release_onnx(const onnx_bytes *onnx)
         md_free(*onnx->taken);
         *onnx->taken = NULL;
     }
+}
+
+/* The least of each value, then the largest of each; least above largest: not known. NULL when
+ * there are none. Caller frees. */
+static md_status find_limits(const md_graph *graph, const md_network_options *options,
+                             float **ret_limits, md_error *err)
+{
+    if (options->n_ranges == 0) {
+        return MD_OK;
+    }
+    const size_t n = (size_t)graph->n_values;
+    float *limits = md_malloc(2 * n * sizeof *limits);
+    if (limits == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for the ranges");
+    }
+    for (size_t i = 0; i < n; i++) {
+        limits[i] = 1.0F;
+        limits[n + i] = 0.0F;
+    }
+    for (unsigned i = 0; i < options->n_ranges; i++) {
+        const int value = md_graph_find(graph, options->ranges[i].name);
+        if (value != MD_GRAPH_NO_VALUE) {
+            limits[value] = options->ranges[i].low;
+            limits[n + (size_t)value] = options->ranges[i].high;
+        }
+    }
+    *ret_limits = limits;
+    return MD_OK;
 }
 
 static md_status load_graph(md_network *network, md_graph *graph, const onnx_bytes *onnx,
@@ -311,7 +423,12 @@ static md_status load_graph(md_network *network, md_graph *graph, const onnx_byt
     unsigned n_threads = options->n_threads == 0 ? count_cores() : options->n_threads;
     /* OpenMP ends the process when it cannot start as many threads as it was told to */
     n_threads = n_threads > MD_NETWORK_MAX_THREADS ? MD_NETWORK_MAX_THREADS : n_threads;
-    MD_TRY(network->api->create(n_threads, graph, &network->backend_state, err));
+    MD_AUTO(md_freep) float *limits = NULL;
+    MD_TRY(find_limits(graph, options, &limits, err));
+    const md_backend_options backend = {n_threads, options->precision, limits,
+                                        limits == NULL ? NULL : limits + graph->n_values};
+    MD_TRY(network->api->create(&backend, graph, &network->backend_state, err));
+    network->observe = options->observe;
     return build_plan(network, graph, err);
 }
 
@@ -489,6 +606,7 @@ md_status md_network_run(md_network *network, const md_tensor *inputs, unsigned 
 {
     MD_TRY(begin_run(network, inputs, n_inputs, n_outputs, err));
     MD_TRY(md_plan_run(&network->plan, err));
+    take_ranges(network);
     for (unsigned i = 0; i < n_outputs; i++) {
         outputs[i] = network->outputs[i].tensor;
     }

@@ -35,8 +35,26 @@ typedef struct md_binding {
     const md_tensor *tensor; /* borrowed for the call */
 } md_binding;
 
+/* In what numbers the convolutions compute. Everything else, and what they cannot do so, is
+ * float32 (bfloat16 between layers where the processor has it). */
+typedef enum md_precision {
+    MD_PRECISION_F32,
+    MD_PRECISION_BF16, /* only where the processor has avx512_bf16, MD_UNSUPPORTED elsewhere */
+    MD_PRECISION_INT8, /* only where it has VNNI: without it sums of oneDNN saturate silently */
+} md_precision;
+
+/* The least and largest element that a tensor of the network had on sample inputs. */
+typedef struct md_range {
+    const char *name;
+    float low, high;
+} md_range;
+
 typedef struct md_network_options {
     md_backend backend;
+    md_precision precision; /* the OpenBLAS back end has float32 alone */
+    const md_range *ranges; /* MD_PRECISION_INT8: of md_network_ranges; borrowed */
+    unsigned n_ranges;
+    bool observe; /* md_network_ranges will be asked: no memory is used twice */
     unsigned
         n_threads; /* 0: all cores of the thread's affinity mask; at most
                       MD_NETWORK_MAX_THREADS are used. One thread takes the least CPU time */
@@ -105,6 +123,14 @@ md_status md_network_profile(md_network *network, const md_tensor *inputs, unsig
     MD_NOEXCEPT MD_NODISCARD;
 /* Bytes of the weights as they are packed for the kernels. */
 size_t md_network_weight_bytes(const md_network *network) MD_NOEXCEPT;
+/* The ranges of all float32 tensors that the runs so far have made. Needs options.observe, the
+ * OpenBLAS back end and at least one run (MD_INVALID_ARG). Valid until destroy. */
+md_status md_network_ranges(const md_network *network, const md_range **ret_ranges,
+                            unsigned *ret_n, md_error *err) MD_NOEXCEPT MD_NODISCARD;
+/* MD_UNSUPPORTED with the reason when this processor cannot compute so. */
+md_status md_precision_check(md_precision precision, md_error *err) MD_NOEXCEPT MD_NODISCARD;
+/* "f32", "bf16", "int8". */
+const char *md_precision_name(md_precision precision) MD_NOEXCEPT;
 /* Index of the output of that name, -1 when there is none. */
 int md_network_find_output(const md_network *network, const char *name) MD_NOEXCEPT;
 

@@ -5,16 +5,23 @@
  * not want is run by the reference kernels with its sgemm. One state belongs to one network. */
 
 #include "inference/graph/plan.h"
+#include "inference/network.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
+typedef struct md_backend_options {
+    unsigned n_threads; /* >= 1 */
+    md_precision precision;
+    const float *low, *high; /* for each value of the graph; high < low: not known */
+} md_backend_options;
+
 typedef struct md_backend_api {
     const char *name;
-    /* n_threads >= 1. Caller destroys. */
-    md_status (*create)(unsigned n_threads, const md_graph *graph, void **ret_state,
-                        md_error *err);
+    /* The options are borrowed until the plan is complete. Caller destroys. */
+    md_status (*create)(const md_backend_options *options, const md_graph *graph,
+                        void **ret_state, md_error *err);
     void (*destroy)(void *state); /* NULL is fine; after the plan */
     md_sgemm_fn sgemm;
     /* Before each run, on its thread. */
@@ -32,6 +39,9 @@ md_status md_openblas_api(const md_backend_api **ret_api, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;
 #ifdef MEDAID_HAVE_ONEDNN
 md_status md_onednn_api(const md_backend_api **ret_api, md_error *err) MD_NOEXCEPT MD_NODISCARD;
+/* MD_UNSUPPORTED when the processor, or the limit that DNNL_MAX_CPU_ISA sets, lacks it. */
+md_status md_onednn_check_precision(md_precision precision, md_error *err)
+    MD_NOEXCEPT MD_NODISCARD;
 #endif
 
 #ifdef __cplusplus

@@ -87,6 +87,7 @@ md_status md_dnnl_source(md_dnnl *d, md_plan *plan, const md_graph *graph, int v
                          bool *ret_usable, md_dnnl_layout *ret_layout, md_error *err)
 {
     *ret_usable = true;
+    *ret_layout = (md_dnnl_layout){.scale = 1.0F};
     if (d->layouts[value] != NULL) {
         *ret_layout = *d->layouts[value];
         return MD_OK;
@@ -114,7 +115,8 @@ md_status md_dnnl_result(md_dnnl *d, md_plan *plan, const md_graph *graph, int v
     }
     *made = *layout;
     d->layouts[value] = made;
-    if (md_dnnl_plain(md_graph_tensor(graph, value), &plain) &&
+    if (layout->md.data_type == dnnl_f32 &&
+        md_dnnl_plain(md_graph_tensor(graph, value), &plain) &&
         is_row_major(&layout->md, &plain)) {
         plan->plain[value] = layout->buffer;
     }
@@ -236,14 +238,20 @@ md_status md_dnnl_describe(md_dnnl *d, const_dnnl_op_desc_t desc,
                : md_dnnl_fail(err, status, "describing a primitive");
 }
 
+/* Copies, multiplied by `scale`. */
 static md_status describe_reorder(md_dnnl *d, const dnnl_memory_desc_t *from,
-                                  const dnnl_memory_desc_t *to, dnnl_primitive_desc_t *ret,
-                                  md_error *err)
+                                  const dnnl_memory_desc_t *to, float scale,
+                                  dnnl_primitive_desc_t *ret, md_error *err)
 {
     dnnl_primitive_attr_t attr;
+    dnnl_status_t status = dnnl_success;
     MD_TRY(md_dnnl_attributes(&attr, err));
-    dnnl_status_t status =
-        dnnl_reorder_primitive_desc_create(ret, from, d->engine, to, d->engine, attr);
+    if (scale != 1.0F) {
+        status = dnnl_primitive_attr_set_output_scales(attr, 1, 0, &scale);
+    }
+    if (status == dnnl_success) {
+        status = dnnl_reorder_primitive_desc_create(ret, from, d->engine, to, d->engine, attr);
+    }
     (void)dnnl_primitive_attr_destroy(attr);
     return status == dnnl_success ? MD_OK : md_dnnl_fail(err, status, "describing a reorder");
 }
@@ -252,7 +260,7 @@ md_status md_dnnl_copy(md_dnnl *d, md_plan *plan, const md_node *node,
                        const md_dnnl_layout *from, const md_dnnl_layout *to, md_error *err)
 {
     dnnl_primitive_desc_t pd;
-    MD_TRY(describe_reorder(d, &from->md, &to->md, &pd, err));
+    MD_TRY(describe_reorder(d, &from->md, &to->md, from->scale / to->scale, &pd, err));
     const md_dnnl_arg args[] = {{DNNL_ARG_FROM, from->buffer, &from->md},
                                 {DNNL_ARG_TO, to->buffer, &to->md}};
     md_status status = md_dnnl_add(d, plan, node, pd, args, 2, err);
@@ -264,13 +272,23 @@ md_status md_dnnl_reorder(md_dnnl *d, md_plan *plan, const md_node *node,
                           const dnnl_memory_desc_t *md, bool always_copy,
                           md_dnnl_layout *layout, md_error *err)
 {
-    if (!always_copy && dnnl_memory_desc_equal(&layout->md, md)) {
+    const md_dnnl_layout to = {
+        .md = *md, .scale = md_dnnl_is_narrow_type(md->data_type) ? layout->scale : 1.0F};
+    return md_dnnl_convert(d, plan, node, &to, always_copy, layout, err);
+}
+
+md_status md_dnnl_convert(md_dnnl *d, md_plan *plan, const md_node *node,
+                          const md_dnnl_layout *to, bool always_copy, md_dnnl_layout *layout,
+                          md_error *err)
+{
+    if (!always_copy && dnnl_memory_desc_equal(&layout->md, &to->md) &&
+        layout->scale == to->scale) {
         return MD_OK;
     }
-    md_dnnl_layout to = {.md = *md};
-    MD_TRY(md_dnnl_buffer(plan, md, &to.buffer, err));
-    MD_TRY(md_dnnl_copy(d, plan, node, layout, &to, err));
-    *layout = to;
+    md_dnnl_layout made = {.md = to->md, .scale = to->scale};
+    MD_TRY(md_dnnl_buffer(plan, &made.md, &made.buffer, err));
+    MD_TRY(md_dnnl_copy(d, plan, node, layout, &made, err));
+    *layout = made;
     return MD_OK;
 }
 
@@ -278,17 +296,39 @@ md_status md_dnnl_dense(md_dnnl *d, md_plan *plan, const md_graph *graph, const 
                         int value, md_dnnl_layout *layout, md_error *err)
 {
     dnnl_memory_desc_t md;
-    if (!layout->shared || !md_dnnl_like(&layout->md, layout->md.ndims, layout->md.dims, &md) ||
-        dnnl_memory_desc_equal(&layout->md, &md)) {
+    const bool narrow = md_dnnl_is_narrow_type(layout->md.data_type);
+    if ((!layout->shared && !narrow) ||
+        !md_dnnl_like(&layout->md, layout->md.ndims, layout->md.dims, &md)) {
+        return MD_OK;
+    }
+    md.data_type = narrow ? d->wide : md.data_type;
+    if (dnnl_memory_desc_equal(&layout->md, &md)) {
         return MD_OK;
     }
     MD_TRY(md_dnnl_reorder(d, plan, node, &md, false, layout, err));
     return md_dnnl_result(d, plan, graph, value, layout, err);
 }
 
+/* How to divide by scales; NULL scales: *ret stays NULL. */
+static dnnl_status_t scaling(const float *scales, int64_t n_scales, int mask, float *inverse,
+                             dnnl_primitive_attr_t *ret)
+{
+    if (scales == NULL) {
+        return dnnl_success;
+    }
+    for (int64_t i = 0; i < n_scales; i++) {
+        inverse[i] = 1.0F / scales[i];
+    }
+    dnnl_status_t status = dnnl_primitive_attr_create(ret);
+    return status == dnnl_success
+               ? dnnl_primitive_attr_set_output_scales(*ret, n_scales, mask, inverse)
+               : status;
+}
+
 static md_status make_constant(md_dnnl *d, md_plan *plan, const void *data,
                                const dnnl_memory_desc_t *from, const dnnl_memory_desc_t *to,
-                               int *ret_buffer, md_error *err)
+                               const float *scales, int64_t n_scales, int mask, int *ret_buffer,
+                               md_error *err)
 {
     if (dnnl_memory_desc_equal(from, to)) {
         return md_plan_constant(plan, data, dnnl_memory_desc_get_size(to), ret_buffer, err);
@@ -297,8 +337,19 @@ static md_status make_constant(md_dnnl *d, md_plan *plan, const void *data,
     dnnl_primitive_t reorder = NULL;
     dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, NULL}, {DNNL_ARG_TO, NULL}};
     MD_TRY(md_plan_constant(plan, NULL, dnnl_memory_desc_get_size(to), ret_buffer, err));
-    dnnl_status_t status =
-        dnnl_reorder_primitive_desc_create(&pd, from, d->engine, to, d->engine, NULL);
+    MD_AUTO(md_freep) float *inverse = NULL;
+    dnnl_primitive_attr_t attr = NULL;
+    if (scales != NULL) {
+        inverse = md_malloc((size_t)n_scales * sizeof *inverse);
+        if (inverse == NULL) {
+            return md_fail(err, MD_NOMEM, "no memory for %lld scales", (long long)n_scales);
+        }
+    }
+    dnnl_status_t status = scaling(scales, n_scales, mask, inverse, &attr);
+    if (status == dnnl_success) {
+        status = dnnl_reorder_primitive_desc_create(&pd, from, d->engine, to, d->engine, attr);
+    }
+    (void)dnnl_primitive_attr_destroy(attr);
     if (status != dnnl_success) {
         return md_dnnl_fail(err, status, "describing a reorder of weights");
     }
@@ -327,8 +378,17 @@ md_status md_dnnl_constant(md_dnnl *d, md_plan *plan, const void *data,
                            const dnnl_memory_desc_t *from, const dnnl_memory_desc_t *to,
                            int *ret_buffer, md_error *err)
 {
+    return md_dnnl_constant_scaled(d, plan, data, from, to, NULL, 0, 0, ret_buffer, err);
+}
+
+md_status md_dnnl_constant_scaled(md_dnnl *d, md_plan *plan, const void *data,
+                                  const dnnl_memory_desc_t *from, const dnnl_memory_desc_t *to,
+                                  const float *scales, int64_t n_scales, int mask,
+                                  int *ret_buffer, md_error *err)
+{
     md_dnnl_table.omp_set_num_threads(1);
-    md_status status = make_constant(d, plan, data, from, to, ret_buffer, err);
+    md_status status =
+        make_constant(d, plan, data, from, to, scales, n_scales, mask, ret_buffer, err);
     md_dnnl_table.omp_set_num_threads((int)d->n_threads);
     return status;
 }
@@ -376,6 +436,7 @@ static md_status survey(md_dnnl *d, const md_graph *graph, md_error *err)
     for (size_t i = 0; i < n; i++) {
         d->last_use[i] = graph->values[i].kept ? INT_MAX : d->last_use[i];
     }
+    MD_TRY(md_dnnl_find_narrow(d, graph, err));
     return md_dnnl_find_chains(d, graph, err);
 }
 
@@ -408,14 +469,38 @@ static void begin_run(void *state)
     md_dnnl_table.omp_set_num_threads((int)((const md_dnnl *)state)->n_threads);
 }
 
-static md_status create(unsigned n_threads, const md_graph *graph, void **ret_state,
-                        md_error *err)
+md_status md_onednn_check_precision(md_precision precision, md_error *err)
 {
+    MD_TRY(md_dnnl_load(err));
+    const unsigned isa = (unsigned)dnnl_get_effective_cpu_isa();
+    const unsigned bf16 = dnnl_cpu_isa_avx512_core_bf16, vnni = dnnl_cpu_isa_avx512_core_vnni;
+    if (precision == MD_PRECISION_BF16 && (isa & bf16) != bf16) {
+        return md_fail(err, MD_UNSUPPORTED, "bf16: this processor has no avx512_bf16");
+    }
+    if (precision == MD_PRECISION_INT8 && (isa & vnni) != vnni) {
+        return md_fail(err, MD_UNSUPPORTED,
+                       "int8: this processor has no avx512_vnni, without it sums saturate");
+    }
+    return MD_OK;
+}
+
+static md_status create(const md_backend_options *options, const md_graph *graph,
+                        void **ret_state, md_error *err)
+{
+    MD_TRY(md_onednn_check_precision(options->precision, err));
     md_dnnl *d = md_calloc(1, sizeof *d);
     if (d == NULL) {
         return md_fail(err, MD_NOMEM, "no memory for the back end");
     }
-    d->n_threads = n_threads;
+    d->n_threads = options->n_threads;
+    d->precision = options->precision;
+    d->low = options->low;
+    d->high = options->high;
+    /* between 8-bit layers bfloat16 is exact enough, where there is any */
+    d->wide = options->precision != MD_PRECISION_F32 &&
+                      md_onednn_check_precision(MD_PRECISION_BF16, NULL) == MD_OK
+                  ? dnnl_bf16
+                  : dnnl_f32;
     begin_run(d);
     dnnl_status_t status = dnnl_engine_create(&d->engine, dnnl_cpu, 0);
     if (status == dnnl_success) {

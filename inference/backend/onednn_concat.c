@@ -64,15 +64,18 @@ static bool part_of(const md_dnnl_chain *chain, const int64_t *dims, int64_t fir
 }
 
 /* The buffer in the order that the first operand has. False: its blocks do not allow parts. */
-static md_status begin_chain(md_plan *plan, const md_graph *graph, const md_node *node,
-                             md_dnnl_chain *chain, const dnnl_memory_desc_t *like, bool *ret_ok,
-                             md_error *err)
+static md_status begin_chain(const md_dnnl *d, md_plan *plan, const md_graph *graph,
+                             const md_node *node, md_dnnl_chain *chain,
+                             const dnnl_memory_desc_t *like, bool *ret_ok, md_error *err)
 {
     const md_tensor *out = md_node_out(graph, node, 0);
     int64_t dims[MD_TENSOR_MAX_DIMS];
     memcpy(dims, out->dims, sizeof dims);
     dims[1] = chain->n_channels;
     *ret_ok = md_dnnl_like(like, (int)out->n_dims, dims, &chain->md);
+    if (md_dnnl_is_narrow_type(like->data_type)) {
+        chain->md.data_type = d->wide; /* its parts have scales of their own */
+    }
     return *ret_ok ? md_dnnl_buffer(plan, &chain->md, &chain->buffer, err) : MD_OK;
 }
 
@@ -99,7 +102,7 @@ static md_status place_parts(md_dnnl *d, md_plan *plan, const md_graph *graph,
         const md_tensor *part = md_node_operand(graph, node, i);
         const int64_t end = at + part->dims[1];
         if (end > chain->n_placed) {
-            md_dnnl_layout from, to = {.buffer = chain->buffer};
+            md_dnnl_layout from, to = {.buffer = chain->buffer, .scale = 1.0F};
             bool usable;
             MD_TRY(md_dnnl_source(d, plan, graph, node->inputs[i], &usable, &from, err));
             if (!usable || !part_of(chain, part->dims, at, &to.md)) {
@@ -117,7 +120,7 @@ md_status md_dnnl_emit_concat(md_dnnl *d, md_plan *plan, const md_graph *graph,
                               const md_node *node, bool *ret_done, md_error *err)
 {
     md_dnnl_chain *chain = d->chains[node - graph->nodes];
-    md_dnnl_layout x, y = {.shared = true};
+    md_dnnl_layout x, y = {.shared = true, .scale = 1.0F};
     bool usable = true, blocked = false;
     for (unsigned i = 0; i < node->n_inputs; i++) {
         blocked = blocked || d->layouts[node->inputs[i]] != NULL;
@@ -129,7 +132,7 @@ md_status md_dnnl_emit_concat(md_dnnl *d, md_plan *plan, const md_graph *graph,
     if (chain->n_placed == 0) {
         MD_TRY(md_dnnl_source(d, plan, graph, node->inputs[0], &usable, &x, err));
         if (usable) {
-            MD_TRY(begin_chain(plan, graph, node, chain, &x.md, &usable, err));
+            MD_TRY(begin_chain(d, plan, graph, node, chain, &x.md, &usable, err));
         }
     }
     if (!usable || !fits(graph, node, chain)) {

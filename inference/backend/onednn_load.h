@@ -48,6 +48,8 @@
     X(dnnl_primitive_destroy)                                                                  \
     X(dnnl_primitive_execute)                                                                  \
     X(dnnl_reorder_primitive_desc_create)                                                      \
+    X(dnnl_get_effective_cpu_isa)                                                              \
+    X(dnnl_primitive_attr_set_output_scales)                                                   \
     X(dnnl_sgemm)                                                                              \
     X(dnnl_stream_create)                                                                      \
     X(dnnl_stream_destroy)
@@ -107,6 +109,9 @@ md_status md_dnnl_load(md_error *err) MD_NODISCARD;
 #define dnnl_primitive_destroy md_dnnl_table.call_dnnl_primitive_destroy
 #define dnnl_primitive_execute md_dnnl_table.call_dnnl_primitive_execute
 #define dnnl_reorder_primitive_desc_create md_dnnl_table.call_dnnl_reorder_primitive_desc_create
+#define dnnl_get_effective_cpu_isa md_dnnl_table.call_dnnl_get_effective_cpu_isa
+#define dnnl_primitive_attr_set_output_scales                                                  \
+    md_dnnl_table.call_dnnl_primitive_attr_set_output_scales
 #define dnnl_sgemm md_dnnl_table.call_dnnl_sgemm
 #define dnnl_stream_create md_dnnl_table.call_dnnl_stream_create
 #define dnnl_stream_destroy md_dnnl_table.call_dnnl_stream_destroy

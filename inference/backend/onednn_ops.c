@@ -129,7 +129,7 @@ static md_status add_same(md_dnnl *d, md_plan *plan, const md_graph *graph, cons
     dnnl_primitive_attr_t attr;
     dnnl_primitive_desc_t pd;
     md_dnnl_arg args[8] = {{DNNL_ARG_SRC, x->buffer, &x->md}};
-    md_dnnl_layout y = {.md = x->md};
+    md_dnnl_layout y = {.md = x->md, .scale = 1.0F};
     MD_TRY(md_dnnl_attributes(&attr, err));
     md_status status = md_dnnl_describe(d, desc, attr, &pd, err);
     (void)dnnl_primitive_attr_destroy(attr);
@@ -163,7 +163,8 @@ md_status md_dnnl_emit_unary(md_dnnl *d, md_plan *plan, const md_graph *graph,
     }
     MD_TRY(md_dnnl_dense(d, plan, graph, node, node->inputs[0], &x, err));
     if (!md_dnnl_eltwise_of(&node->p.unary, &eltwise) || eltwise.n != 1) {
-        if (d->layouts[node->inputs[0]] == NULL || is_padded(&x.md)) {
+        if (d->layouts[node->inputs[0]] == NULL || is_padded(&x.md) ||
+            x.md.data_type != dnnl_f32) {
             return MD_OK;
         }
         *ret_done = true;
@@ -279,7 +280,7 @@ md_status md_dnnl_emit_binary(md_dnnl *d, md_plan *plan, const md_graph *graph,
     dnnl_primitive_attr_t attr;
     dnnl_primitive_desc_t pd = NULL;
     dnnl_post_ops_t ops = NULL;
-    md_dnnl_layout y = {.md = x->md};
+    md_dnnl_layout y = {.md = x->md, .scale = 1.0F};
     if (dnnl_binary_desc_init(&desc, algorithm, &x->md, &second->md, &y.md) != dnnl_success) {
         return MD_OK;
     }

@@ -12,6 +12,7 @@ typedef struct md_dnnl_layout {
     int buffer;
     dnnl_memory_desc_t md;
     bool shared; /* others read the buffer too: nobody may write to it */
+    float scale; /* of 8-bit integers: a value is scale times its integer; otherwise 1 */
 } md_dnnl_layout;
 
 /* Concatenations that share one buffer, see onednn_concat.c. */
@@ -28,6 +29,10 @@ typedef struct md_dnnl {
     dnnl_engine_t engine;
     dnnl_stream_t stream;
     unsigned n_threads;
+    md_precision precision;
+    dnnl_data_type_t wide;    /* of values that are no 8-bit integers: f32 or bf16 */
+    const float *low, *high;  /* of each value, see md_backend_options */
+    bool *narrow;             /* for each value: all that read it take 8-bit integers */
     md_dnnl_layout **layouts; /* for each value that this back end made; NULL: none */
     md_dnnl_chain **chains;   /* for each node: the one that it is part of; NULL: none */
     int *last_use;            /* for each value: the last node that reads it; INT_MAX: kept */
@@ -68,13 +73,30 @@ md_status md_dnnl_reorder(md_dnnl *d, md_plan *plan, const md_node *node,
 /* Append a step that copies a value from one place and order to another. */
 md_status md_dnnl_copy(md_dnnl *d, md_plan *plan, const md_node *node,
                        const md_dnnl_layout *from, const md_dnnl_layout *to, md_error *err);
-/* *layout without gaps, by a new step when it has some: a view of a longer row. */
+/* *layout in the order and with the scale of `to` (its buffer is not looked at). */
+md_status md_dnnl_convert(md_dnnl *d, md_plan *plan, const md_node *node,
+                          const md_dnnl_layout *to, bool always_copy, md_dnnl_layout *layout,
+                          md_error *err);
+/* *layout without gaps (a view of a longer row has some) and not in 8-bit integers, by a new
+ * step when it has to change. */
 md_status md_dnnl_dense(md_dnnl *d, md_plan *plan, const md_graph *graph, const md_node *node,
                         int value, md_dnnl_layout *layout, md_error *err);
 /* A constant buffer that holds `data` (of order `from`) in the order `to`. */
 md_status md_dnnl_constant(md_dnnl *d, md_plan *plan, const void *data,
                            const dnnl_memory_desc_t *from, const dnnl_memory_desc_t *to,
                            int *ret_buffer, md_error *err);
+
+/* The same, each element divided by its scale: one for each index of the axes in `mask`, NULL:
+ * all 1. */
+md_status md_dnnl_constant_scaled(md_dnnl *d, md_plan *plan, const void *data,
+                                  const dnnl_memory_desc_t *from, const dnnl_memory_desc_t *to,
+                                  const float *scales, int64_t n_scales, int mask,
+                                  int *ret_buffer, md_error *err);
+
+/* Whether the value may be held in 8-bit integers, in which type and with what scale. */
+bool md_dnnl_is_narrow_type(dnnl_data_type_t type);
+bool md_dnnl_quantization(const md_dnnl *d, int value, dnnl_data_type_t *ret_type,
+                          float *ret_scale);
 
 /* New attributes with scratch memory from the arena. Caller destroys. */
 md_status md_dnnl_attributes(dnnl_primitive_attr_t *ret, md_error *err);
@@ -115,6 +137,10 @@ md_status md_dnnl_emit_concat(md_dnnl *d, md_plan *plan, const md_graph *graph,
 md_status md_dnnl_emit_scale(md_dnnl *d, md_plan *plan, const md_graph *graph,
                              const md_node *node, const md_dnnl_layout *x, bool *ret_done,
                              md_error *err);
+/* Which values may be 8-bit integers: sets d->narrow. */
+md_status md_dnnl_find_narrow(md_dnnl *d, const md_graph *graph, md_error *err);
+/* Whether the convolution computes with them. */
+bool md_dnnl_is_narrow_conv(const md_dnnl *d, const md_graph *graph, const md_node *node);
 /* Which concatenations share a buffer: sets d->chains. */
 md_status md_dnnl_find_chains(md_dnnl *d, const md_graph *graph, md_error *err);
 

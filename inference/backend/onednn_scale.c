@@ -4,33 +4,94 @@
 
 #include "inference/backend/onednn_private.h"
 
+#include <math.h>
+#include <string.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 typedef struct scale_step {
     int buffers[4]; /* x, scale, shift, y */
     size_t n_rows, n_channels, x_stride;
-    bool relu;
-    const float *x, *scale, *shift;
-    float *y;
+    bool relu, x_is_bf16;
+    dnnl_data_type_t y_type; /* f32, bf16, u8 */
+    const void *x;
+    const float *scale, *shift;
+    void *y;
     const md_dnnl *d;
 } scale_step;
 
-/* Rows first..last-1. The three below are this, for different processors. */
-static inline __attribute__((always_inline)) void scale_rows(const scale_step *s, size_t first,
-                                                             size_t last)
+enum {
+    BLOCK = 64 /* channels at a time, so that each of the three loops is simple */
+};
+
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE float from_bf16(uint16_t x)
 {
-    const size_t n = s->n_channels;
-    const float *restrict scale = s->scale, *restrict shift = s->shift;
+    const uint32_t bits = (uint32_t)x << 16;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* To the nearest, half to even; a NaN stays one. */
+INLINE uint16_t to_bf16(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    const uint32_t rounded = (bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16;
+    return (uint16_t)((bits & 0x7fffffffU) > 0x7f800000U ? (bits >> 16) | 0x40U : rounded);
+}
+
+INLINE void scale_block(const scale_step *s, const void *x, size_t at, size_t first, size_t n,
+                        float *restrict values)
+{
+    const float *restrict scale = s->scale + first, *restrict shift = s->shift + first;
+    if (s->x_is_bf16) {
+        const uint16_t *restrict from = (const uint16_t *)x + at;
+        for (size_t c = 0; c < n; c++) {
+            values[c] = from_bf16(from[c]) * scale[c] + shift[c];
+        }
+    } else {
+        const float *restrict from = (const float *)x + at;
+        for (size_t c = 0; c < n; c++) {
+            values[c] = from[c] * scale[c] + shift[c];
+        }
+    }
+    for (size_t c = 0; c < n && s->relu; c++) {
+        values[c] = values[c] < 0.0F ? 0.0F : values[c];
+    }
+}
+
+INLINE void store_block(const scale_step *s, size_t at, size_t n, const float *restrict values)
+{
+    if (s->y_type == dnnl_f32) {
+        memcpy((float *)s->y + at, values, n * sizeof *values);
+    } else if (s->y_type == dnnl_bf16) {
+        uint16_t *restrict to = (uint16_t *)s->y + at;
+        for (size_t c = 0; c < n; c++) {
+            to[c] = to_bf16(values[c]);
+        }
+    } else { /* after ReLU: not negative */
+        uint8_t *restrict to = (uint8_t *)s->y + at;
+        for (size_t c = 0; c < n; c++) {
+            const float limited = values[c] < 255.0F ? values[c] : 255.0F;
+            to[c] = (uint8_t)lrintf(limited);
+        }
+    }
+}
+
+/* Rows first..last-1. The three below are this, for different processors. */
+INLINE void scale_rows(const scale_step *s, size_t first, size_t last)
+{
+    float values[BLOCK];
     for (size_t row = first; row < last; row++) {
-        const float *restrict x = s->x + row * s->x_stride;
-        float *restrict y = s->y + row * n;
-        if (s->relu) {
-            for (size_t c = 0; c < n; c++) {
-                const float value = x[c] * scale[c] + shift[c];
-                y[c] = value < 0.0F ? 0.0F : value;
-            }
-        } else {
-            for (size_t c = 0; c < n; c++) {
-                y[c] = x[c] * scale[c] + shift[c];
-            }
+        for (size_t c = 0; c < s->n_channels; c += BLOCK) {
+            const size_t rest = s->n_channels - c, n = rest < BLOCK ? rest : BLOCK;
+            scale_block(s, s->x, row * s->x_stride + c, c, n, values);
+            store_block(s, row * s->n_channels + c, n, values);
         }
     }
 }
@@ -47,10 +108,49 @@ __attribute__((target("avx2"))) static void rows_avx2(const scale_step *s, size_
     scale_rows(s, first, last);
 }
 
-__attribute__((target("avx512f,prefer-vector-width=512"))) static void
-rows_avx512(const scale_step *s, size_t first, size_t last)
+#define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
+
+AVX512 INLINE __m512 load_16(const scale_step *s, size_t at, __mmask16 mask)
 {
-    scale_rows(s, first, last);
+    if (!s->x_is_bf16) {
+        return _mm512_maskz_loadu_ps(mask, (const float *)s->x + at);
+    }
+    const __m256i halves = _mm256_maskz_loadu_epi16(mask, (const uint16_t *)s->x + at);
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+}
+
+/* As to_bf16, for numbers: a NaN may become infinite, and is no number in either case. */
+AVX512 INLINE __m256i to_bf16_16(__m512 x)
+{
+    const __m512i bits = _mm512_castps_si512(x);
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    const __m512i half = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
+    return _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_add_epi32(bits, half), 16));
+}
+
+/* Rounded once less than scale_rows does (a fused multiply-add), otherwise the same. */
+AVX512 static void rows_avx512(const scale_step *s, size_t first, size_t last)
+{
+    /* max(x, this): the second is taken when one is a NaN */
+    const __m512 least = _mm512_set1_ps(s->relu ? 0.0F : -HUGE_VALF);
+    for (size_t row = first; row < last; row++) {
+        for (size_t c = 0; c < s->n_channels; c += 16) {
+            const size_t rest = s->n_channels - c, at = row * s->n_channels + c;
+            const __mmask16 mask = (__mmask16)(rest >= 16 ? 0xffffU : (1U << rest) - 1U);
+            const __m512 scale = _mm512_maskz_loadu_ps(mask, s->scale + c);
+            const __m512 shift = _mm512_maskz_loadu_ps(mask, s->shift + c);
+            const __m512 x = load_16(s, row * s->x_stride + c, mask);
+            const __m512 y = _mm512_max_ps(least, _mm512_fmadd_ps(x, scale, shift));
+            if (s->y_type == dnnl_f32) {
+                _mm512_mask_storeu_ps((float *)s->y + at, mask, y);
+            } else if (s->y_type == dnnl_bf16) {
+                _mm256_mask_storeu_epi16((uint16_t *)s->y + at, mask, to_bf16_16(y));
+            } else {
+                _mm512_mask_cvtusepi32_storeu_epi8((uint8_t *)s->y + at, mask,
+                                                   _mm512_cvtps_epi32(y));
+            }
+        }
+    }
 }
 #endif
 
@@ -59,7 +159,8 @@ static void run_part(void *data, unsigned part, unsigned n_parts)
     const scale_step *s = data;
     const size_t first = s->n_rows * part / n_parts, last = s->n_rows * (part + 1) / n_parts;
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512f")) {
+    if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512dq")) {
         rows_avx512(s, first, last);
         return;
     }
@@ -118,8 +219,11 @@ md_status md_dnnl_emit_scale(md_dnnl *d, md_plan *plan, const md_graph *graph,
     const md_tensor *scale = md_node_operand(graph, node, 1);
     const md_tensor *shift = md_node_operand(graph, node, 2);
     size_t stride;
-    md_dnnl_layout y = {.buffer = MD_PLAN_NO_BUFFER};
-    if (!is_rows(&x->md, &stride) || !md_dnnl_like(&x->md, x->md.ndims, out->dims, &y.md)) {
+    md_dnnl_layout y = {.buffer = MD_PLAN_NO_BUFFER, .scale = 1.0F};
+    dnnl_data_type_t type;
+    float y_scale;
+    if ((x->md.data_type != dnnl_f32 && x->md.data_type != dnnl_bf16) ||
+        !is_rows(&x->md, &stride) || !md_dnnl_like(&x->md, x->md.ndims, out->dims, &y.md)) {
         return MD_OK;
     }
     scale_step *s = md_pool_alloc(&plan->pool, sizeof *s);
@@ -128,6 +232,13 @@ md_status md_dnnl_emit_scale(md_dnnl *d, md_plan *plan, const md_graph *graph,
     }
     s->d = d;
     s->relu = node->p.norm.activation.function == MD_UNARY_RELU;
+    s->x_is_bf16 = x->md.data_type == dnnl_bf16;
+    if (s->relu && d->narrow[node->outputs[0]] &&
+        md_dnnl_quantization(d, node->outputs[0], &type, &y_scale) && type == dnnl_u8) {
+        y.md.data_type = dnnl_u8;
+        y.scale = y_scale;
+    }
+    s->y_type = y.md.data_type;
     s->x_stride = stride;
     s->n_channels = (size_t)out->dims[1];
     s->n_rows = out->n_elements / s->n_channels;
@@ -136,6 +247,10 @@ md_status md_dnnl_emit_scale(md_dnnl *d, md_plan *plan, const md_graph *graph,
                             err));
     MD_TRY(md_plan_constant(plan, shift->data, s->n_channels * sizeof(float), &s->buffers[2],
                             err));
+    for (size_t c = 0; c < s->n_channels; c++) { /* ReLU of x / s is that of x, over s */
+        ((float *)plan->buffers[s->buffers[1]].data)[c] /= y.scale;
+        ((float *)plan->buffers[s->buffers[2]].data)[c] /= y.scale;
+    }
     MD_TRY(md_dnnl_buffer(plan, &y.md, &y.buffer, err));
     s->buffers[3] = y.buffer;
     const md_plan_step step = {

@@ -66,15 +66,18 @@ typedef struct openblas_state {
     unsigned n_threads;
 } openblas_state;
 
-static md_status create(unsigned n_threads, const md_graph *graph, void **ret_state,
-                        md_error *err)
+static md_status create(const md_backend_options *options, const md_graph *graph,
+                        void **ret_state, md_error *err)
 {
     (void)graph;
+    if (options->precision != MD_PRECISION_F32) {
+        return md_fail(err, MD_UNSUPPORTED, "the OpenBLAS back end has float32 alone");
+    }
     openblas_state *state = md_malloc(sizeof *state);
     if (state == NULL) {
         return md_fail(err, MD_NOMEM, "no memory for the back end");
     }
-    state->n_threads = n_threads;
+    state->n_threads = options->n_threads;
     *ret_state = state;
     return MD_OK;
 }

@@ -1,7 +1,9 @@
 /* One network on one back end, driven by bench.py: reads commands, one a line, and answers with
  * one line each.
  *
- *   bench-network MODEL.onnx THREADS onednn|openblas
+ *   bench-network MODEL.onnx THREADS onednn|openblas [f32|bf16|int8]
+ *
+ * int8 takes its ranges from runs on noise, before the clock starts.
  *
  *   load         "LOADED FIRST BEFORE": microseconds until loaded and until the first result,
  * and the resident KiB before run N        the microseconds of N runs output FILE  write the
@@ -21,6 +23,7 @@ typedef struct bench {
     md_network *network;
     md_tensor in, out[16];
     unsigned n_out;
+    md_network *observed; /* int8: from whose runs the ranges are */
 } bench;
 
 static double now_us(void)
@@ -71,12 +74,30 @@ static md_status run(bench *b, double *ret_us, md_error *err)
     return MD_OK;
 }
 
-static md_status load(bench *b, const char *path, const md_network_options *options,
-                      md_error *err)
+/* The ranges of the tensors when the network runs on the bench's input. */
+static md_status observe(bench *b, const char *path, md_network_options *options, md_error *err)
+{
+    const md_network_options observing = {.backend = MD_BACKEND_OPENBLAS, .observe = true};
+    MD_AUTO(md_freep) uint8_t *onnx = NULL;
+    size_t size_bytes;
+    double us;
+    MD_TRY(md_file_read(path, MD_NETWORK_MAX_ONNX_BYTES, &onnx, &size_bytes, err));
+    MD_TRY(md_network_load(onnx, size_bytes, &observing, &b->network, err));
+    MD_TRY(fill_input(b, err));
+    MD_TRY(run(b, &us, err));
+    md_tensor_finish(&b->in);
+    b->observed = MD_STEAL(b->network);
+    return md_network_ranges(b->observed, &options->ranges, &options->n_ranges, err);
+}
+
+static md_status load(bench *b, const char *path, md_network_options *options, md_error *err)
 {
     MD_AUTO(md_freep) uint8_t *onnx = NULL;
     size_t size_bytes;
     double first;
+    if (options->precision == MD_PRECISION_INT8) {
+        MD_TRY(observe(b, path, options, err));
+    }
     const long before = memory_kib("VmRSS");
     const double start = now_us();
     MD_TRY(md_file_read(path, MD_NETWORK_MAX_ONNX_BYTES, &onnx, &size_bytes, err));
@@ -89,7 +110,7 @@ static md_status load(bench *b, const char *path, const md_network_options *opti
 }
 
 static md_status answer(bench *b, const char *line, const char *path,
-                        const md_network_options *options, md_error *err)
+                        md_network_options *options, md_error *err)
 {
     char command[16] = "", argument[4096] = "";
     (void)sscanf(line, "%15s %4095s", command, argument);
@@ -119,13 +140,19 @@ int main(int argc, char **argv)
     char line[4096];
     md_error err = {0};
     bench b = {0};
-    if (argc != 4) {
-        (void)fprintf(stderr, "usage: bench-network MODEL.onnx THREADS onednn|openblas\n");
+    if (argc < 4 || argc > 5) {
+        (void)fprintf(stderr, "usage: bench-network MODEL.onnx THREADS onednn|openblas "
+                              "[f32|bf16|int8]\n");
         return 2;
     }
-    const md_network_options options = {
+    md_network_options options = {
         .backend = strcmp(argv[3], "openblas") == 0 ? MD_BACKEND_OPENBLAS : MD_BACKEND_ONEDNN,
         .n_threads = (unsigned)strtoul(argv[2], NULL, 10)};
+    for (int i = MD_PRECISION_F32; argc == 5 && i <= MD_PRECISION_INT8; i++) {
+        if (strcmp(argv[4], md_precision_name((md_precision)i)) == 0) {
+            options.precision = (md_precision)i;
+        }
+    }
     md_status status = MD_OK;
     while (status == MD_OK && fgets(line, sizeof line, stdin) != NULL) {
         status = answer(&b, line, argv[1], &options, &err);
@@ -135,6 +162,7 @@ int main(int argc, char **argv)
         (void)fprintf(stderr, "%s\n", err.msg);
     }
     md_network_destroy(b.network);
+    md_network_destroy(b.observed);
     md_tensor_finish(&b.in);
     return status == MD_OK ? 0 : 1;
 }
