@@ -8,6 +8,7 @@
 #include "dicom/network/dimse.h"
 #include "dicom/network/scp.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -42,12 +43,25 @@ static uint16_t dimse_status_of(md_status status)
                : MD_DIMSE_OUT_OF_RESOURCES;
 }
 
+static int make_file(void *context, char *ret_path, size_t path_bytes, uint64_t *ret_number,
+                     int *ret_fd)
+{
+    const md_listener *listener = context;
+    md_error err = {0};
+    if (md_spool_begin(listener->spool, ret_path, path_bytes, ret_number, ret_fd, &err) ==
+        MD_OK) {
+        return 0;
+    }
+    return err.os_errno != 0 ? err.os_errno : ENAMETOOLONG;
+}
+
 static md_status accept_object(md_listener *listener, const md_scp_object *object,
                                md_spool_outcome *ret_outcome, md_error *err)
 {
     md_spool_arrival arrival = {
         .path = object->path,
-        .is_open = true,
+        .is_begun = true,
+        .file = object->file_number,
         .fd = object->fd,
         .dataset_offset_bytes = object->dataset_offset_bytes,
         .content_tag = object->content_tag,
@@ -267,6 +281,7 @@ static md_status with_options(md_listener *listener, const md_conf *conf, int bo
         .content_key = listener->content_key,
         .services = listener->services,
         .n_services = listener->n_services,
+        .make_file = make_file,
         .on_object = take_object,
         .on_event = take_event,
         .context = listener,

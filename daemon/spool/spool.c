@@ -262,8 +262,6 @@ static int tag_file(const md_spool *spool, int fd, uint64_t offset_bytes,
     }
 }
 
-/* How long what arrived is; and start to write it out, so that the disk works while we compute.
- */
 static md_status look_at_arrival(int fd, uint64_t *ret_size_bytes, md_error *err)
 {
     struct stat info;
@@ -273,11 +271,11 @@ static md_status look_at_arrival(int fd, uint64_t *ret_size_bytes, md_error *err
     if (!S_ISREG(info.st_mode)) {
         return md_fail(err, MD_INVALID_ARG, "a received file is no regular file");
     }
-    (void)sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
     *ret_size_bytes = (uint64_t)info.st_size;
     return MD_OK;
 }
 
+/* Open it and start to write it out, so that the disk works while we compute. */
 static md_status open_arrival(const char *path, int *ret_fd, uint64_t *ret_size_bytes,
                               md_error *err)
 {
@@ -286,29 +284,67 @@ static md_status open_arrival(const char *path, int *ret_fd, uint64_t *ret_size_
         return md_fail_os(err, errno, "a received file");
     }
     MD_TRY(look_at_arrival(fd, ret_size_bytes, err));
+    (void)sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
     *ret_fd = fd;
     fd = -1;
     return MD_OK;
 }
 
-/* Move the file to its place and wait until content and name are on disk. On failure it is gone
- * from both places. */
-static int place_file(md_spool *spool, const char *path, int fd, uint64_t file)
+static void make_name(uint64_t file, char ret_name[FILE_NAME_BYTES])
+{
+    snprintf(ret_name, FILE_NAME_BYTES, "%016" PRIx64 ".dcm", file);
+}
+
+md_status md_spool_begin(md_spool *spool, char *ret_path, size_t path_bytes, uint64_t *ret_file,
+                         int *ret_fd, md_error *err)
+{
+    char path[MD_SPOOL_PATH_BYTES];
+    char name[FILE_NAME_BYTES];
+    uint64_t file = atomic_fetch_add(&spool->next_file, 1);
+    MD_TRY(md_spool_path(spool, file, path, err));
+    if (strlen(path) >= path_bytes) {
+        return md_fail(err, MD_LIMIT, "the storage folder's name is too long");
+    }
+    md_spool_shard *shard = NULL;
+    int folder_fd = -1;
+    int os_errno = take_shard(spool, file / MD_SPOOL_FILES_A_FOLDER, &shard, &folder_fd);
+    if (os_errno != 0) {
+        return md_fail_os(err, os_errno, "a folder for received objects");
+    }
+    make_name(file, name);
+    int fd = openat(folder_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    os_errno = errno;
+    give_shard(spool, shard, folder_fd);
+    if (fd < 0) {
+        return md_fail_os(err, os_errno, "a file for a received object");
+    }
+    memcpy(ret_path, path, strlen(path) + 1);
+    *ret_file = file;
+    *ret_fd = fd;
+    return MD_OK;
+}
+
+/* Have the file in its place, to where it is moved unless from_path is NULL, and wait until
+ * content and name are on disk. On failure it is gone from both places. */
+static int place_file(md_spool *spool, const char *from_path, int fd, uint64_t file)
 {
     md_spool_shard *shard = NULL;
     int folder_fd = -1;
     int os_errno = take_shard(spool, file / MD_SPOOL_FILES_A_FOLDER, &shard, &folder_fd);
     if (os_errno != 0) {
-        (void)unlink(path);
+        if (from_path != NULL) {
+            (void)unlink(from_path);
+        }
+        md_spool_remove(spool, &file, 1);
         return os_errno;
     }
     char name[FILE_NAME_BYTES];
-    snprintf(name, sizeof name, "%016" PRIx64 ".dcm", file);
+    make_name(file, name);
     /* The order of rename and sync does not matter for safety, as the row comes after both;
      * this way one flush carries both. */
-    if (renameat(AT_FDCWD, path, folder_fd, name) != 0) {
+    if (from_path != NULL && renameat(AT_FDCWD, from_path, folder_fd, name) != 0) {
         os_errno = errno;
-        (void)unlink(path);
+        (void)unlink(from_path);
     } else {
         os_errno = md_sync_wait(&spool->sync, fd, folder_fd);
         if (os_errno != 0) {
@@ -382,10 +418,10 @@ md_status md_spool_accept(md_spool *spool, const md_spool_arrival *arrival,
         ret_outcome->kind = MD_SPOOL_DISK_LOW;
         return MD_OK;
     }
-    md_status status = arrival->is_open
+    md_status status = arrival->is_begun
                            ? look_at_arrival(arrival->fd, &size_bytes, err)
                            : open_arrival(arrival->path, &own_fd, &size_bytes, err);
-    int fd = arrival->is_open ? arrival->fd : own_fd;
+    int fd = arrival->is_begun ? arrival->fd : own_fd;
     uint8_t tag[MD_CONTENT_TAG_BYTES];
     if (status == MD_OK && arrival->content_tag != NULL) {
         memcpy(tag, arrival->content_tag, sizeof tag);
@@ -397,8 +433,8 @@ md_status md_spool_accept(md_spool *spool, const md_spool_arrival *arrival,
         (void)unlink(arrival->path);
         return status;
     }
-    uint64_t file = atomic_fetch_add(&spool->next_file, 1);
-    int os_errno = place_file(spool, arrival->path, fd, file);
+    uint64_t file = arrival->is_begun ? arrival->file : atomic_fetch_add(&spool->next_file, 1);
+    int os_errno = place_file(spool, arrival->is_begun ? NULL : arrival->path, fd, file);
     if (means_full(os_errno)) {
         ret_outcome->kind = MD_SPOOL_DISK_LOW;
         return MD_OK;

@@ -5,10 +5,18 @@
  * returns only when the bytes, the file's name and the database row are on disk. Concurrent
  * callers share the waiting (see spool_sync.h and the group commit of the store).
  *
- * Names come from a counter alone. A file without a row was never acknowledged and is removed
- * at start; a row without its file puts its study into quarantine.
+ * Names come from a counter alone. A received object is written where it stays: a file without
+ * a row was never acknowledged and is removed at start; a row without its file puts its study
+ * into quarantine.
  *
- *   FOLDER/incoming/   what is still arriving; emptied at start
+ * The order of things, and what a power cut after each step leaves:
+ *   1. md_spool_begin makes the file, its bytes come: a file without a row, removed at start
+ *   2. md_spool_accept waits for bytes and name (syncfs): the same
+ *   3. it commits the row and waits for that: all is there; the sender was told nothing, sends
+ *      again, and the same bytes are known
+ *   4. the sender is told 0x0000: all is there
+ *
+ *   FOLDER/incoming/   what is being written for a moment; emptied at start
  *   FOLDER/data/XXXXXXXXXXXX/NNNNNNNNNNNNNNNN.dcm   4096 files a folder, hexadecimal numbers
  *
  * Any thread may call any function between open and close. Everything is 0600 and 0700. */
@@ -65,9 +73,11 @@ bool md_spool_disk_low(md_spool *spool);
 uint64_t md_spool_free_bytes(md_spool *spool);
 
 typedef struct md_spool_arrival {
-    const char *path; /* a complete file in md_spool_incoming, not synced */
-    bool is_open;     /* fd is open on it, since before it was written; stays the
-                         caller's. Else it is opened here */
+    const char
+        *path;     /* a complete file in md_spool_incoming, or of md_spool_begin; not synced */
+    bool is_begun; /* by md_spool_begin, which gave the number and the descriptor; that stays
+                  the caller's */
+    uint64_t file;
     int fd;
     uint64_t dataset_offset_bytes; /* where the dataset begins: what is before it is our own and
                                       does not count as content */
@@ -91,6 +101,12 @@ typedef struct md_spool_outcome {
     md_spool_kind kind;
     md_instance_outcome instance; /* not for DISK_LOW */
 } md_spool_outcome;
+
+/* Make the file that an object is written to while it arrives, at the place where it stays:
+ * 0600, open for reading and writing. Who gives the object up unlinks the path. MD_IO;
+ * MD_LIMIT: the path is longer than path_bytes. */
+md_status md_spool_begin(md_spool *spool, char *ret_path, size_t path_bytes, uint64_t *ret_file,
+                         int *ret_fd, md_error *err) MD_NODISCARD;
 
 /* Take over a received file, whatever the outcome: it is moved or removed. MD_INVALID_ARG for
  * UIDs of a wrong form, MD_IO when the disk failed: then nothing was acknowledged and nothing

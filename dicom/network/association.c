@@ -92,7 +92,12 @@ static const md_context *find_context(const association *now, uint8_t id)
 static void begin_store(association *now, const md_context *context)
 {
     md_incoming *incoming = &now->incoming;
-    md_incoming_begin(incoming, now->setup->buffers, now->options->spool_folder, &now->command,
+    const md_incoming_place place = {
+        .folder = now->options->spool_folder,
+        .make_file = now->options->make_file,
+        .context = now->options->context,
+    };
+    md_incoming_begin(incoming, now->setup->buffers, &place, &now->command,
                       context->transfer_syntax, now->peer->calling_ae,
                       now->options->content_key, now->options->max_object_bytes);
     now->storing = true;
@@ -123,6 +128,7 @@ static md_status end_store(association *now, const md_context *context, md_error
             .peer_address = now->setup->peer_address,
             .path = now->incoming.path,
             .fd = now->incoming.fd,
+            .file_number = now->incoming.file_number,
             .dataset_offset_bytes = now->incoming.dataset_offset_bytes,
             .content_tag = now->incoming.content_tag,
             .study_instance_uid = identity.study_instance_uid,

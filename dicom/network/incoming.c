@@ -134,10 +134,10 @@ static int create_file(md_incoming *incoming, const char *folder)
     return EEXIST;
 }
 
-void md_incoming_begin(md_incoming *incoming, md_buffers *buffers, const char *folder,
-                       const md_command *command, const char *transfer_syntax_uid,
-                       const char *calling_ae, const uint8_t *content_key,
-                       uint64_t max_object_bytes)
+void md_incoming_begin(md_incoming *incoming, md_buffers *buffers,
+                       const md_incoming_place *place, const md_command *command,
+                       const char *transfer_syntax_uid, const char *calling_ae,
+                       const uint8_t *content_key, uint64_t max_object_bytes)
 {
     memset(incoming, 0, sizeof *incoming);
     incoming->fd = -1;
@@ -156,7 +156,10 @@ void md_incoming_begin(md_incoming *incoming, md_buffers *buffers, const char *f
         md_incoming_refuse(incoming, MD_DIMSE_MISSING_ATTRIBUTE, &why);
         return;
     }
-    int os_errno = create_file(incoming, folder);
+    int os_errno = place->make_file != NULL
+                       ? place->make_file(place->context, incoming->path, sizeof incoming->path,
+                                          &incoming->file_number, &incoming->fd)
+                       : create_file(incoming, place->folder);
     if (os_errno != 0) {
         refuse_os(incoming, os_errno, "create a file for the object");
         return;
@@ -280,6 +283,9 @@ uint16_t md_incoming_finish(md_incoming *incoming, const md_command *command,
 {
     if (incoming->buffer != NULL) {
         write_buffer(incoming);
+    } else if (incoming->fd >= 0) {
+        /* the disk may begin while the headers are looked at */
+        (void)sync_file_range(incoming->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
     }
     if (incoming->fd >= 0) {
         check(incoming, command, ret_identity);

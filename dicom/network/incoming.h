@@ -28,6 +28,7 @@ enum {
 typedef struct md_incoming {
     int fd; /* -1: nothing is open */
     char path[MD_INCOMING_PATH_BYTES];
+    uint64_t file_number;
     char transfer_syntax_uid[MD_UID_BYTES];
     uint64_t max_object_bytes;
     uint64_t dataset_bytes;        /* received so far */
@@ -42,12 +43,21 @@ typedef struct md_incoming {
     md_error why;                              /* when it is not */
 } md_incoming;
 
-/* Make the file "<folder>/<counter>.dcm" with its head. Never fails; see dimse_status.
+/* Where files for objects are made: by make_file, see md_scp_options, or else as
+ * "<folder>/<counter>.dcm". */
+typedef struct md_incoming_place {
+    const char *folder;
+    int (*make_file)(void *context, char *ret_path, size_t path_bytes, uint64_t *ret_number,
+                     int *ret_fd);
+    void *context;
+} md_incoming_place;
+
+/* Make the file with its head. Never fails; see dimse_status.
  * `buffers` is borrowed until the finish or drop, content_key (NULL: no tag) for the call. */
-void md_incoming_begin(md_incoming *incoming, md_buffers *buffers, const char *folder,
-                       const md_command *command, const char *transfer_syntax_uid,
-                       const char *calling_ae, const uint8_t *content_key,
-                       uint64_t max_object_bytes) MD_NOEXCEPT;
+void md_incoming_begin(md_incoming *incoming, md_buffers *buffers,
+                       const md_incoming_place *place, const md_command *command,
+                       const char *transfer_syntax_uid, const char *calling_ae,
+                       const uint8_t *content_key, uint64_t max_object_bytes) MD_NOEXCEPT;
 /* Refuse for a reason found outside. Keeps an earlier one. */
 void md_incoming_refuse(md_incoming *incoming, uint16_t dimse_status, const md_error *why)
     MD_NOEXCEPT;

@@ -31,9 +31,10 @@ typedef struct md_scp_object {
     const char *sop_class_uid, *sop_instance_uid; /* of the command */
     const char *transfer_syntax_uid;
     const char *calling_ae, *called_ae, *peer_address;
-    const char *path; /* a finished Part 10 file in spool_folder: bytes of the dataset as they
-                         came; the callback moves or deletes it */
+    const char *path; /* a finished Part 10 file where objects are written: bytes of the dataset
+                         as they came; the callback moves or deletes it */
     int fd;           /* the same, open for reading and writing; stays the caller's */
+    uint64_t file_number;          /* what make_file said */
     uint64_t dataset_offset_bytes; /* in the file: what is before it is our own */
     const uint8_t *content_tag;    /* of the dataset; without content_key: nothing */
     const char *study_instance_uid, *series_instance_uid;
@@ -48,7 +49,12 @@ typedef struct md_scp_options {
      * on, also when that fails. */
     bool has_bound_fd;
     int bound_fd;
-    const char *spool_folder;  /* where objects are written while they arrive */
+    const char *spool_folder; /* where objects are written while they arrive, unless: */
+    /* Make the file for an object: new, 0600, open for reading and writing, at an absolute path
+     * of less than path_bytes. Returns 0 or an errno. Called on a pool thread, several at once.
+     * NULL: files in spool_folder, with numbers that say nothing. */
+    int (*make_file)(void *context, char *ret_path, size_t path_bytes, uint64_t *ret_number,
+                     int *ret_fd);
     unsigned max_associations; /* beyond: rejected as transient, local limit exceeded */
     /* For the A-ASSOCIATE-RQ, for the pause between two messages, and for each message: there
      * the time is extended while at least 16 KiB/s arrive. 1..3600. */

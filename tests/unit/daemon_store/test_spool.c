@@ -279,6 +279,80 @@ static void test_start_compares_files_and_rows(void **state)
     md_spool_close(spool);
 }
 
+/* An object written at the place where it stays, as far as the listener gets before each step.
+ */
+static md_spool_arrival begin_one(md_spool *spool, const md_instance_new *item,
+                                  unsigned content, char ret_path[PATH_LENGTH])
+{
+    md_spool_arrival arrival = arrival_of(item, ret_path);
+    assert_ok(md_spool_begin(spool, ret_path, PATH_LENGTH, &arrival.file, &arrival.fd, err));
+    arrival.is_begun = true;
+    uint8_t bytes[HEAD_BYTES + BODY_BYTES];
+    memset(bytes, (int)(content & 0xff), sizeof bytes);
+    assert_int_equal(write(arrival.fd, bytes, sizeof bytes), sizeof bytes);
+    return arrival;
+}
+
+/* The program ends between any two steps of md_spool_begin, md_spool_accept and the answer. */
+static void test_an_end_after_each_step(void **state)
+{
+    fixture *f = *state;
+    md_spool *spool = open_spool(f, MD_SPOOL_SYNC_AUTO, NULL);
+    char path[PATH_LENGTH];
+    md_instance_new item = instance_of(1, 1, 0, 1000);
+    md_spool_scan scan;
+
+    /* 1: bytes have come, with and without being on disk: nobody was told, nothing stays */
+    for (int synced = 0; synced < 2; synced++) {
+        md_spool_arrival arrival = begin_one(spool, &item, 7, path);
+        struct stat info;
+        assert_int_equal(fstat(arrival.fd, &info), 0);
+        assert_int_equal(info.st_mode & 0777, 0600);
+        assert_true(synced == 0 || fsync(arrival.fd) == 0);
+        close(arrival.fd);
+        md_spool_close(spool);
+        spool = open_spool(f, MD_SPOOL_SYNC_AUTO, &scan);
+        assert_int_equal(scan.n_removed, 1);
+        assert_int_equal(scan.n_files + scan.n_missing, 0);
+        assert_int_equal(count_data(f), 0);
+    }
+
+    /* 2: the row is there, the answer was not sent: it comes again and is known */
+    md_spool_arrival arrival = begin_one(spool, &item, 7, path);
+    md_spool_outcome outcome;
+    assert_ok(md_spool_accept(spool, &arrival, &outcome, err));
+    assert_int_equal(outcome.kind, MD_SPOOL_STORED);
+    assert_int_equal(fcntl(arrival.fd, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC); /* still open */
+    close(arrival.fd);
+    md_spool_close(spool);
+    spool = open_spool(f, MD_SPOOL_SYNC_AUTO, &scan);
+    assert_int_equal(scan.n_files, 1);
+    assert_int_equal(scan.n_removed + scan.n_missing, 0);
+    assert_int_equal(access(path, F_OK), 0);
+    arrival = begin_one(spool, &item, 7, path);
+    assert_ok(md_spool_accept(spool, &arrival, &outcome, err));
+    assert_int_equal(outcome.kind, MD_SPOOL_SAME);
+    close(arrival.fd);
+    assert_int_equal(access(path, F_OK), -1);
+
+    /* an object that is given up on the way, beside one that is not */
+    md_instance_new other = instance_of(1, 2, 0, 1000);
+    char given_up[PATH_LENGTH];
+    md_spool_arrival lost = begin_one(spool, &item, 9, given_up);
+    arrival = begin_one(spool, &other, 8, path);
+    assert_int_not_equal(lost.file, arrival.file);
+    assert_int_equal(unlink(given_up), 0);
+    close(lost.fd);
+    assert_ok(md_spool_accept(spool, &arrival, &outcome, err));
+    close(arrival.fd);
+    assert_int_equal(count_data(f), 2);
+    char small[8];
+    assert_int_equal(md_spool_begin(spool, small, sizeof small, &lost.file, &lost.fd, NULL),
+                     MD_LIMIT);
+    assert_int_equal(count_data(f), 2);
+    md_spool_close(spool);
+}
+
 typedef struct sender {
     md_spool *spool;
     unsigned number;
@@ -422,6 +496,7 @@ int main(void)
         TEST(test_bad_arrivals),
         TEST(test_the_watermark),
         TEST(test_start_compares_files_and_rows),
+        TEST(test_an_end_after_each_step),
         TEST(test_many_senders),
         TEST(test_a_full_disk),
     };

@@ -42,12 +42,24 @@ static void *run_taker(void *argument)
         snprintf(path, sizeof path, "%s/%u-%u.part", md_spool_incoming(t->spool), t->number, i);
         uint8_t bytes[BYTES];
         memset(bytes, (int)(i & 0xff), sizeof bytes);
-        int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+        /* every second one is written at its place, as the listener does it */
+        bool is_begun = i % 2 == 1;
+        uint64_t file = 0;
+        int fd = -1;
+        if (is_begun) {
+            if (md_spool_begin(t->spool, path, sizeof path, &file, &fd, NULL) != MD_OK) {
+                _exit(3);
+            }
+        } else {
+            fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+        }
         if (fd < 0 || write(fd, bytes, sizeof bytes) != sizeof bytes) {
             _exit(3);
         }
-        close(fd);
         md_spool_arrival arrival = {.path = path,
+                                    .is_begun = is_begun,
+                                    .file = file,
+                                    .fd = fd,
                                     .study_uid = item.study_uid,
                                     .series_uid = item.series_uid,
                                     .sop_instance_uid = item.sop_instance_uid,
@@ -62,6 +74,7 @@ static void *run_taker(void *argument)
             fprintf(stderr, "accept: %d %s\n", (int)outcome.kind, err.msg);
             _exit(4);
         }
+        close(fd);
         acknowledgement told = {study, i % A_STUDY};
         if (write(t->pipe_fd, &told, sizeof told) != sizeof told) {
             _exit(5);

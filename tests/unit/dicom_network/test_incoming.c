@@ -35,7 +35,8 @@ static md_command command_of(const char *instance_uid)
 static void begin(md_incoming *incoming, md_buffers *buffers, const char *folder)
 {
     md_command command = command_of(INSTANCE);
-    md_incoming_begin(incoming, buffers, folder, &command, MD_UID_EXPLICIT_LITTLE, "TESTER",
+    const md_incoming_place place = {.folder = folder};
+    md_incoming_begin(incoming, buffers, &place, &command, MD_UID_EXPLICIT_LITTLE, "TESTER",
                       test_content_key, MAX_OBJECT_BYTES);
     assert_int_equal(incoming->dimse_status, MD_DIMSE_SUCCESS);
 }
