@@ -8,6 +8,7 @@ Parts: throughput, setup, memory; without one: all. The daemon analyses nothing 
 completes (study.quiet_ms is an hour), so that reception alone is measured.
 All that is left in the page cache by one server is written before the next one's turn."""
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -16,6 +17,10 @@ import time
 
 import servers
 
+ROUNDS = 3
+# Objects of a round by the number of associations: enough for half a second of the quickest.
+COUNTS = {("CT", False): {1: 400, 4: 800, 8: 1200, 16: 1600}, ("CT", True): {1: 400, 16: 1600},
+          ("DX", False): {1: 32, 4: 64, 8: 64, 16: 64}, ("DX", True): {1: 24, 4: 48}}
 KINDS = {"CT": (512, 512), "DX": (2500, 2048)}
 TARGETS = [  # (objects, associations, peer, least ratio)
     ("CT", 16, "storescp", 1.2), ("CT", 16, "orthanc", 2.0), ("DX", 4, "storescp", 0.6),
@@ -28,56 +33,54 @@ def settle():
     time.sleep(0.2)
 
 
-def throughput(medaid, sender, folder, quick):
-    """All three servers, all numbers of associations."""
+def rounds_of(kind, medaid, sender, folder, quick):
+    """Objects of one kind to all three servers in turn; {(associations, server): [figures]}."""
+    os.mkdir(folder)
+    template = servers.make_template(folder + f"/{kind}.dcm", kind, *KINDS[kind])
     all_servers = [servers.Storescp(folder), servers.Orthanc(folder),
                    servers.Medaid(folder, *medaid)]
-    rounds = 3
-    counts = {"CT": 320 if quick else 480, "DX": 16 if quick else 32}
-    associations = {"CT": (1, 16) if quick else (1, 4, 8, 16), "DX": (1, 4) if quick else (1, 4, 8, 16)}
-    templates = {kind: servers.make_template(folder + f"/{kind}.dcm", kind, *size)
-                 for kind, size in KINDS.items()}
-    rates, middles, ends = {}, {}, {}
-    run = 0
-    for server in all_servers:
-        server.start()
+    figures, run = {}, 0
     try:
         for server in all_servers:
-            servers.send(sender, server, templates["CT"], "throughput", 2, 20, 9999)
-        for turn in range(rounds):
-            for kind in KINDS:
-                for n in associations[kind]:
-                    order = all_servers[turn % 3:] + all_servers[:turn % 3]
-                    n_objects = counts[kind] // (2 if n == 1 else 1)
-                    for server in order:
-                        run += 1
-                        settle()
-                        figures = servers.send(sender, server, templates[kind], "throughput", n,
-                                               n_objects, run)
-                        key = (kind, n, server.name)
-                        rates.setdefault(key, []).append(figures["per_s"])
-                        middles.setdefault(key, []).append(figures["p50_ms"])
-                        ends.setdefault(key, []).append(figures["p99_ms"])
+            servers.send(sender, server.start(), template, "throughput", 2, 4, 9999)
+        for turn in range(ROUNDS):
+            for n, n_objects in COUNTS[kind, quick].items():
+                for server in all_servers[turn % 3:] + all_servers[:turn % 3]:
+                    run += 1
+                    settle()
+                    figures.setdefault((n, server.name), []).append(
+                        servers.send(sender, server, template, "throughput", n, n_objects, run))
     finally:
         for server in all_servers:
             server.stop()
-    print(f"objects a second, median of {rounds} rounds (p50/p99 ms an object); ratios of medaid")
-    print(f"{'':14}" + "".join(f"{s.name:>24}" for s in all_servers) + "   to storescp  to Orthanc")
+    return figures
+
+
+def throughput(medaid, sender, folder, quick):
+    """All three servers, all numbers of associations."""
+    names = ("storescp", "orthanc", "medaid")
+    print(f"objects a second, median of {ROUNDS} rounds (p50/p99 ms an object); ratios of medaid")
+    print(f"{'':12}" + "".join(f"{name:>24}" for name in names) + "   to storescp  to Orthanc")
+    ratios = {}
     for kind in KINDS:
-        for n in associations[kind]:
-            line, rate = f"{kind} x {n:<8}  ", {}
-            for server in all_servers:
-                key = (kind, n, server.name)
-                rate[server.name] = statistics.median(rates[key])
-                line += (f"{rate[server.name]:>9.0f} ({statistics.median(middles[key]):.1f}"
-                         f"/{statistics.median(ends[key]):.0f})").rjust(24)
-            print(line + f"{rate['medaid'] / rate['storescp']:14.2f}"
-                  f"{rate['medaid'] / rate['orthanc']:12.2f}")
+        figures = rounds_of(kind, medaid, sender, f"{folder}/{kind}", quick)
+        for n in COUNTS[kind, quick]:
+            line, rate = f"{kind} x {n:<6}", {}
+            for name in names:
+                middle = {field: statistics.median(f[field] for f in figures[n, name])
+                          for field in ("per_s", "p50_ms", "p99_ms")}
+                rate[name] = middle["per_s"]
+                line += (f"{middle['per_s']:.0f} ({middle['p50_ms']:.1f}/{middle['p99_ms']:.0f})"
+                         ).rjust(24)
+            for peer in names[:2]:
+                ratios[kind, n, peer] = rate["medaid"] / rate[peer]
+            print(line + f"{ratios[kind, n, 'storescp']:14.2f}{ratios[kind, n, 'orthanc']:12.2f}",
+                  flush=True)
+        shutil.rmtree(f"{folder}/{kind}")
     for kind, n, peer, least in TARGETS:
-        if (kind, n, peer) in rates:
-            ratio = statistics.median(rates[kind, n, "medaid"]) / statistics.median(rates[kind, n, peer])
-            print(f"target {kind} x {n} against {peer}: at least {least}, is {ratio:.2f}: "
-                  f"{'met' if ratio >= least else 'NOT met'}")
+        ratio = ratios[kind, n, peer]
+        print(f"target {kind} x {n} against {peer}: at least {least}, is {ratio:.2f}: "
+              f"{'met' if ratio >= least else 'NOT met'}")
     print(flush=True)
 
 
