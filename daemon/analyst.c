@@ -207,13 +207,19 @@ static md_status hand_on(md_analyst *now, const md_claim *claim, const md_study 
         status = add_originals(now, study->id, MD_ORIGINALS_AFTER, err);
     }
     if (status == MD_OK) {
-        const md_study_outcome outcome = {.objects = r.objects,
-                                          .n_objects = r.n,
-                                          .findings = told.findings,
-                                          .n_findings = told.n_findings,
-                                          .notices = told.notices.items,
-                                          .n_notices = told.notices.n,
-                                          .failed = failed};
+        const md_study_outcome outcome = {
+            .objects = r.objects,
+            .n_objects = r.n,
+            .findings = told.findings,
+            .n_findings = told.n_findings,
+            .notices = told.notices.items,
+            .n_notices = told.notices.n,
+            .view = {.header = told.header,
+                     .image = analysis->view.image,
+                     .overlay = analysis->view.overlay,
+                     .image_bytes = analysis->view.image_bytes,
+                     .overlay_bytes = analysis->view.overlay_bytes},
+            .failed = failed};
         status = md_store_finish(now->store, claim, &outcome, md_steady_ms(), &state, err);
     }
     *ret_ours =

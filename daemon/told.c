@@ -1,6 +1,8 @@
 #include "daemon/told.h"
 
+#include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const md_store_presence presence_of[] = {
@@ -82,11 +84,30 @@ static md_status make_notices(const md_conf *conf, const md_study *study,
     return md_notifiers_make(conf, &notice, &told->notices, err);
 }
 
+/* What the worklist shows of patient and study, to those who may see it. */
+static md_status make_header(const md_study_header *h, md_told *told, md_error *err)
+{
+    json_t *json = json_pack(
+        "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "patient_name", h->patient_name,
+        "patient_id", h->patient_id, "birth_date", h->birth_date, "sex", h->sex,
+        "accession_number", h->accession_number, "study_date", h->study_date, "study_time",
+        h->study_time, "study_description", h->study_description, "modality", h->modality);
+    char *text = json == NULL ? NULL : json_dumps(json, JSON_COMPACT);
+    json_decref(json);
+    told->header = md_strdup(text);
+    free(text);
+    return told->header == NULL ? md_fail(err, MD_NOMEM, "no memory for a worklist entry")
+                                : MD_OK;
+}
+
 md_status md_told_make(const md_conf *conf, const md_study *study, const md_analysis *analysis,
                        const char *failed, int64_t now_ms, md_told *ret_told, md_error *err)
 {
     md_told told = {0};
     md_status status = list_findings(analysis, &told, err);
+    if (status == MD_OK) {
+        status = make_header(&analysis->header, &told, err);
+    }
     if (status == MD_OK && conf->n_notifiers > 0) {
         status = make_notices(conf, study, analysis, failed, now_ms, &told, err);
     }
@@ -102,5 +123,6 @@ void md_told_finish(md_told *told)
 {
     md_free(told->findings);
     md_notice_list_finish(&told->notices);
+    md_free(told->header);
     *told = (md_told){0};
 }

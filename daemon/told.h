@@ -1,8 +1,8 @@
 #ifndef MEDAID_DAEMON_TOLD_H
 #define MEDAID_DAEMON_TOLD_H
 
-/* What is told of an analysis beside its objects: the findings for the database and the texts
- * for the notifiers. Pure; any thread. */
+/* What is told of an analysis beside its objects: findings, patient and study for the database,
+ * texts for the notifiers. Pure; any thread. */
 
 #include "daemon/notifier/notifier.h"
 #include "plugins/host/host.h"
@@ -11,6 +11,7 @@ typedef struct md_told {
     md_store_finding *findings; /* owned; all results in one list */
     size_t n_findings;
     md_notice_list notices;
+    char *header; /* owned; patient and study as JSON */
 } md_told;
 
 /* `failed` NULL: it came to a result. Caller finishes. MD_NOMEM, MD_LIMIT. */

@@ -18,6 +18,7 @@ static md_status load(void *context, const md_conf *conf, md_analyse_options *re
 {
     host_engine *now = context;
     *ret_options = md_analyse_options_from(conf);
+    ret_options->want_view = true; /* for the worklist */
     MD_TRY(md_dicom_init(err));
     return md_host_setup(conf, NULL, NULL, NULL, &now->host, err);
 }

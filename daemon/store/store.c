@@ -571,3 +571,24 @@ md_status md_store_finding_tally(md_store *store, int64_t since_ms, size_t n_max
     }
     return store->backend->finding_tally(store, since_ms, n_max, ret_rows, ret_n, err);
 }
+
+md_status md_store_view(md_store *store, int64_t study, md_view_part part, uint8_t **ret_bytes,
+                        size_t *ret_n, md_error *err)
+{
+    return store->backend->view(store, study, part, ret_bytes, ret_n, err);
+}
+
+md_status md_store_worklist(md_store *store, bool read, size_t n_max, md_study *ret_studies,
+                            size_t *ret_n, md_error *err)
+{
+    if (n_max == 0 || n_max > MD_STORE_MAX_PAGE) {
+        return md_fail(err, MD_INVALID_ARG, "a page of %zu studies, expected 1..%d", n_max,
+                       MD_STORE_MAX_PAGE);
+    }
+    return store->backend->worklist(store, read, n_max, ret_studies, ret_n, err);
+}
+
+uint64_t md_store_version(const md_store *store)
+{
+    return store->backend->version(store);
+}

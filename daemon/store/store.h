@@ -265,6 +265,13 @@ typedef struct md_notice_new {
     const char *body;     /* the text as it goes out */
 } md_notice_new;
 
+/* What the worklist shows of a study beside its findings. */
+typedef struct md_study_view {
+    const char *header;             /* JSON: patient and study; NULL: none */
+    const uint8_t *image, *overlay; /* PNG; NULL: none */
+    size_t image_bytes, overlay_bytes;
+} md_study_view;
+
 /* How an analysis ended. */
 typedef struct md_study_outcome {
     const md_object_new *objects;
@@ -273,6 +280,7 @@ typedef struct md_study_outcome {
     size_t n_findings;
     const md_notice_new *notices;
     size_t n_notices;
+    md_study_view view;
     const char *failed; /* NULL: the analysis came to a result; else the reason why it did not
                            and never will (no model accepts it): the study ends as failed */
 } md_study_outcome;
@@ -394,6 +402,29 @@ md_status md_store_outbox_rows(md_store *store, int64_t study, md_outbox_state s
 /* When the next row of the destination is due; INT64_MAX: none waits. */
 md_status md_store_outbox_next_ms(md_store *store, const char *destination, int64_t *ret_ms,
                                   md_error *err) MD_NODISCARD;
+
+/* ---- worklist ---- */
+
+typedef enum md_view_part {
+    MD_VIEW_HEADER,
+    MD_VIEW_IMAGE,
+    MD_VIEW_OVERLAY
+} md_view_part;
+
+/* One part of what is shown of a study, with a zero byte behind it. Caller frees *ret_bytes
+ * with md_free. MD_NOT_FOUND: there is none. */
+md_status md_store_view(md_store *store, int64_t study, md_view_part part, uint8_t **ret_bytes,
+                        size_t *ret_n, md_error *err) MD_NODISCARD;
+
+/* Studies for reading: those with an urgent finding first, then by priority, then the longest
+ * waiting (by last image received). All states but receiving. `read`: those that were read, the
+ * last read first. n_max <= MD_STORE_MAX_PAGE. */
+md_status md_store_worklist(md_store *store, bool read, size_t n_max, md_study *ret_studies,
+                            size_t *ret_n, md_error *err) MD_NODISCARD;
+
+/* A number that is another one after each change of the database by this process. Any thread.
+ */
+uint64_t md_store_version(const md_store *store);
 
 /* ---- notices ---- */
 

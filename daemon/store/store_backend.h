@@ -31,6 +31,11 @@ typedef struct md_store_backend {
     md_status (*release)(md_store *store, const md_claim *claim, md_error *err);
     md_status (*finish)(md_store *store, const md_claim *claim, const md_study_outcome *outcome,
                         int64_t now_ms, md_study_state *ret_state, md_error *err);
+    md_status (*view)(md_store *store, int64_t study, md_view_part part, uint8_t **ret_bytes,
+                      size_t *ret_n, md_error *err);
+    md_status (*worklist)(md_store *store, bool read, size_t n_max, md_study *ret_studies,
+                          size_t *ret_n, md_error *err);
+    uint64_t (*version)(const md_store *store);
     md_status (*set_read)(md_store *store, const char *study_key, int64_t now_ms,
                           md_error *err);
     md_status (*set_verdict)(md_store *store, const char *study_key, const char *model_id,

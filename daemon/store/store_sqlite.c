@@ -80,6 +80,11 @@ static md_status start(md_sqlite *c, const char *sql, sqlite3_stmt **ret_stateme
                                      SQLITE_STATIC);
         } else if (types[i] == 'r') {
             code = sqlite3_bind_double(statement, i + 1, va_arg(args, double));
+        } else if (types[i] == 'b') {
+            const uint8_t *bytes = va_arg(args, const uint8_t *);
+            size_t n = va_arg(args, size_t);
+            code = n == 0 ? sqlite3_bind_zeroblob(statement, i + 1, 0)
+                          : sqlite3_bind_blob64(statement, i + 1, bytes, n, SQLITE_STATIC);
         } else {
             assert(types[i] == 'h');
             code = sqlite3_bind_blob(statement, i + 1, va_arg(args, const uint8_t *),
@@ -179,6 +184,7 @@ md_status md_sqlite_commit(md_store_sqlite *s, md_status status, md_error *err)
 {
     if (status == MD_OK) {
         status = md_sqlite_run(&s->writer, "COMMIT", err, "");
+        atomic_fetch_add(&s->version, 1);
     }
     /* Some failures have rolled back already. */
     if (status != MD_OK && sqlite3_get_autocommit(s->writer.db) == 0) {
@@ -375,6 +381,9 @@ static const md_store_backend backend = {
     .release = md_sqlite_release,
     .finish = md_sqlite_finish,
     .findings = md_sqlite_findings,
+    .view = md_sqlite_view,
+    .worklist = md_sqlite_worklist,
+    .version = md_sqlite_version,
     .set_read = md_sqlite_set_read,
     .set_verdict = md_sqlite_set_verdict,
     .history = md_sqlite_history,

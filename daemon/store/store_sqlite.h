@@ -57,6 +57,7 @@ typedef struct md_store_sqlite {
     bool add_running;
 
     atomic_bool flags[2];
+    _Atomic uint64_t version; /* one more with each commit */
 } md_store_sqlite;
 
 /* "database: <what>: <SQLite's words>" with the status that fits the code. */
@@ -69,7 +70,8 @@ md_status md_sqlite_migrate(sqlite3 *db, const char *const *steps, int n_steps, 
     MD_NODISCARD;
 
 /* Begin a statement: get it and bind its parameters. types: 'i' int64_t, 'r' double, 't' const
- * char *, 'h' const uint8_t[MD_CONTENT_TAG_BYTES]. After use md_sqlite_end. */
+ * char *, 'h' const uint8_t[MD_CONTENT_TAG_BYTES],
+ * 'b' const uint8_t * and size_t. After use md_sqlite_end. */
 md_status md_sqlite_start(md_sqlite *c, const char *sql, sqlite3_stmt **ret_statement,
                           md_error *err, const char *types, ...) MD_NODISCARD;
 /* *ret_row false: no more rows. On failure the statement is ended. */
@@ -126,10 +128,19 @@ md_status md_sqlite_put_notices(md_sqlite *c, const md_study *study,
                                 const md_notice_new *notices, size_t n, int64_t now_ms,
                                 md_error *err) MD_NODISCARD;
 
+/* What the worklist shows of the study from now on. */
+md_status md_sqlite_put_view(md_sqlite *c, int64_t study, const md_study_view *view,
+                             md_error *err) MD_NODISCARD;
+
 /* Keep the clock of the present generation: the study is about to go, or to begin anew. */
 md_status md_sqlite_keep_history(md_sqlite *c, int64_t study, md_error *err) MD_NODISCARD;
 
 /* The functions of the table, by file. */
+md_status md_sqlite_view(md_store *store, int64_t study, md_view_part part, uint8_t **ret_bytes,
+                         size_t *ret_n, md_error *err);
+md_status md_sqlite_worklist(md_store *store, bool read, size_t n_max, md_study *ret_studies,
+                             size_t *ret_n, md_error *err);
+uint64_t md_sqlite_version(const md_store *store);
 md_status md_sqlite_set_read(md_store *store, const char *study_key, int64_t now_ms,
                              md_error *err);
 md_status md_sqlite_set_verdict(md_store *store, const char *study_key, const char *model_id,

@@ -204,6 +204,14 @@ static const char *const steps[] = {
     " read INTEGER NOT NULL,"
     " PRIMARY KEY (study_key, generation)) WITHOUT ROWID;"
     "CREATE INDEX history_arrived ON history (arrived);",
+
+    /* 8: what the worklist shows of a study: patient and study as JSON, a small picture and its
+     * overlay. Patient data: gone with the study. */
+    "CREATE TABLE view ("
+    " study INTEGER PRIMARY KEY REFERENCES study (id) ON DELETE CASCADE,"
+    " header TEXT NOT NULL,"
+    " image BLOB NOT NULL,"
+    " overlay BLOB NOT NULL);",
 };
 
 const char *const *const md_sqlite_schema = steps;

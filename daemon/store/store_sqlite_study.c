@@ -127,6 +127,51 @@ md_status md_sqlite_studies(md_store *store, const md_study_page *page, size_t n
     return status;
 }
 
+static md_status load_worklist(md_sqlite *c, bool read, size_t n_max, md_study *ret_studies,
+                               size_t *ret_n, md_error *err)
+{
+    sqlite3_stmt *row_of = NULL;
+    bool row = false;
+    size_t n = 0;
+    if (read) {
+        MD_TRY(md_sqlite_start(c, STUDY_COLUMNS "WHERE read > 0 ORDER BY read DESC, id LIMIT ?",
+                               &row_of, err, "i", (int64_t)n_max));
+    } else {
+        MD_TRY(md_sqlite_start(
+            c,
+            STUDY_COLUMNS "WHERE state != 0 AND read = 0 ORDER BY EXISTS"
+                          " (SELECT 1 FROM finding f WHERE f.study_key = study.key AND f.urgent"
+                          "  AND f.generation = (SELECT max(generation) FROM finding"
+                          "   WHERE study_key = study.key)) DESC,"
+                          " priority DESC, last_received, id LIMIT ?",
+            &row_of, err, "i", (int64_t)n_max));
+    }
+    MD_TRY(md_sqlite_step(c, row_of, &row, err));
+    while (row && n < n_max) {
+        read_study(row_of, &ret_studies[n++]);
+        MD_TRY(md_sqlite_step(c, row_of, &row, err));
+    }
+    md_sqlite_end(row_of);
+    *ret_n = n;
+    return MD_OK;
+}
+
+md_status md_sqlite_worklist(md_store *store, bool read, size_t n_max, md_study *ret_studies,
+                             size_t *ret_n, md_error *err)
+{
+    md_store_sqlite *s = (md_store_sqlite *)store;
+    md_sqlite *reader = NULL;
+    MD_TRY(md_sqlite_reader(s, &reader, err));
+    md_status status = load_worklist(reader, read, n_max, ret_studies, ret_n, err);
+    md_sqlite_reader_done(s, reader);
+    return status;
+}
+
+uint64_t md_sqlite_version(const md_store *store)
+{
+    return atomic_load(&((const md_store_sqlite *)store)->version);
+}
+
 md_status md_sqlite_set_state(md_sqlite *c, int64_t study, md_study_state from,
                               md_study_state to, md_error *err)
 {
@@ -423,6 +468,7 @@ static md_status finish(md_store_sqlite *s, const md_claim *claimed,
     MD_TRY(
         md_sqlite_put_findings(c, &study, outcome->findings, outcome->n_findings, now_ms, err));
     MD_TRY(md_sqlite_put_notices(c, &study, outcome->notices, outcome->n_notices, now_ms, err));
+    MD_TRY(md_sqlite_put_view(c, study.id, &outcome->view, err));
     MD_TRY(md_sqlite_set_state(c, study.id, study.state, MD_STUDY_SENDING, err));
     MD_TRY(md_sqlite_run(c,
                          "UPDATE study SET analysis_end = iif(analysis_end = 0, ?, "

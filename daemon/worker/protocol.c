@@ -468,6 +468,12 @@ static void get_header(md_wire_reader *in, md_study_header *h)
     md_wire_get_text(in, h->modality, sizeof h->modality);
 }
 
+static void put_png(md_wire_writer *out, const uint8_t *bytes, size_t n)
+{
+    md_wire_put_u32(out, (uint32_t)n);
+    md_wire_put_bytes(out, bytes, n);
+}
+
 md_status md_worker_encode_analysis(const md_analysis *analysis, uint8_t *block,
                                     size_t capacity_bytes, size_t *ret_size, md_error *err)
 {
@@ -489,6 +495,8 @@ md_status md_worker_encode_analysis(const md_analysis *analysis, uint8_t *block,
         md_wire_put_bytes(&out, object->bytes, object->size_bytes);
     }
     put_header(&out, &analysis->header);
+    put_png(&out, analysis->view.image, analysis->view.image_bytes);
+    put_png(&out, analysis->view.overlay, analysis->view.overlay_bytes);
     if (out.overflow) {
         return md_fail(err, MD_LIMIT, "the analysis does not fit into %zu bytes",
                        capacity_bytes);
@@ -679,6 +687,30 @@ static md_status get_object(md_wire_reader *in, const md_analysis *analysis, md_
     return MD_OK;
 }
 
+/* A picture is only passed on, to browsers that take it for a PNG and nothing else. */
+static md_status get_png(md_wire_reader *in, uint8_t **ret_bytes, size_t *ret_n)
+{
+    static const uint8_t signature[] = {0x89, 'P', 'N', 'G', 0x0d, 0x0a, 0x1a, 0x0a};
+    md_status status = MD_FORMAT;
+    uint32_t n = md_wire_get_u32(in);
+    if (n == 0 || in->bad != NULL) {
+        return MD_OK;
+    }
+    const uint8_t *bytes = n > MD_VIEW_MAX_BYTES ? NULL : md_wire_get_bytes(in, n);
+    if (bytes == NULL || n < sizeof signature ||
+        memcmp(bytes, signature, sizeof signature) != 0) {
+        md_wire_refuse(in, "a small picture that is none");
+        return status;
+    }
+    *ret_bytes = make(in, n, 1, &status);
+    if (*ret_bytes != NULL) {
+        memcpy(*ret_bytes, bytes, n);
+        *ret_n = n;
+        status = MD_OK;
+    }
+    return status;
+}
+
 static size_t get_size(md_wire_reader *in, size_t most)
 {
     uint64_t value = md_wire_get_u64(in);
@@ -716,6 +748,12 @@ static md_status get_analysis(md_wire_reader *in, const md_worker_expectation *e
         status = get_object(in, analysis, &analysis->objects[i]);
     }
     get_header(in, &analysis->header);
+    if (in->bad == NULL) {
+        status = get_png(in, &analysis->view.image, &analysis->view.image_bytes);
+    }
+    if (in->bad == NULL) {
+        status = get_png(in, &analysis->view.overlay, &analysis->view.overlay_bytes);
+    }
     if (in->bad == NULL && in->at != in->size_bytes) {
         md_wire_refuse(in, "bytes after the end");
     }

@@ -84,6 +84,7 @@ void md_analysis_finish(md_analysis *analysis)
     }
     md_free(analysis->results);
     md_free(analysis->objects);
+    md_view_finish(&analysis->view);
     memset(analysis, 0, sizeof *analysis);
 }
 

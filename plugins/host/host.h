@@ -9,6 +9,7 @@
 
 #include "dicom/report/report.h"
 #include "dicom/report/result.h"
+#include "plugins/host/view.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -82,6 +83,7 @@ typedef struct md_predecessor {
 typedef struct md_analyse_options {
     bool want_sr, want_picture;
     bool want_failure_sr; /* an SR also for a FAILED result */
+    bool want_view;       /* the small picture of md_analysis */
     md_report_options report;
     /* Files that cannot be read, frames that no model accepts, failing frames: one call each,
      * the rest goes on. `path` as the caller gave it. May be NULL. */
@@ -123,6 +125,7 @@ typedef struct md_analysis {
     md_result *results; /* owned */
     size_t n_results;
     md_study_header header;
+    md_view view;       /* owned; of the image with the most urgent answer; with want_view */
     md_object *objects; /* owned; SRs and pictures of all results */
     size_t n_objects;
     size_t n_unreadable;   /* files that are no DICOM object, or accepted but not decodable */

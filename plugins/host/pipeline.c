@@ -35,6 +35,7 @@ typedef struct run {
     unit *units;
     size_t n_units;
     size_t kept_bytes;
+    double view_rank; /* of the image that the view shows; below 0: there is none yet */
     tally tallies[MD_REGISTRY_MAX_MODELS];
 } run;
 
@@ -381,6 +382,42 @@ static size_t raster_bytes(const md_raster *raster)
     return (size_t)raster->width * raster->height * raster->n_channels * sizeof(float);
 }
 
+/* How much an image is worth showing: urgent ones first, then what is present. */
+static double rank_of(const md_finding *finding)
+{
+    return finding->score + (finding->presence == MD_PRESENCE_PRESENT ? 1 : 0) +
+           (finding->urgent ? 1 : 0);
+}
+
+/* Show this image when its answer outranks that of the one that is shown. */
+static void consider_view(run *r, const unit *u, const frame *f)
+{
+    const size_t index = (size_t)(u - r->units);
+    const md_finding *best = NULL;
+    for (size_t m = 0; m < r->registry->n; m++) {
+        const md_result *result = r->tallies[m].result;
+        for (size_t i = 0; result != NULL && i < result->n_findings; i++) {
+            const md_finding *finding = &result->findings[i];
+            if (finding->instance_index == index &&
+                (best == NULL || rank_of(finding) > rank_of(best))) {
+                best = finding;
+            }
+        }
+    }
+    const double rank = best == NULL ? 0 : rank_of(best);
+    md_view view = {0};
+    md_error err = {0};
+    if (rank <= r->view_rank ||
+        md_view_make(&f->display, best == NULL ? NULL : &best->saliency,
+                     (double)f->display.width * f->scale, (double)f->display.height * f->scale,
+                     &view, &err) != MD_OK) {
+        return; /* a worklist can do without a picture */
+    }
+    md_view_finish(&r->analysis->view);
+    r->analysis->view = view;
+    r->view_rank = rank;
+}
+
 static void analyse_unit(run *r, unit *u)
 {
     md_error reason = {0};
@@ -394,6 +431,9 @@ static void analyse_unit(run *r, unit *u)
         if (accepted(u->file, m)) {
             try_model(r, m, u, &f);
         }
+    }
+    if (r->options->want_view) {
+        consider_view(r, u, &f);
     }
     size_t size_bytes = raster_bytes(&f.display);
     if (r->options->want_picture && size_bytes <= KEPT_RASTER_BYTES - r->kept_bytes) {
@@ -571,6 +611,7 @@ md_status md_pipeline_analyse(md_registry *registry, const char *const *paths, s
     r->registry = registry;
     r->options = options;
     r->analysis = ret_analysis;
+    r->view_rank = -1;
     md_status status = analyse(r, paths, n_paths, err);
     run_finish(r);
     return status;

@@ -142,14 +142,71 @@ static void test_reopened(void **state)
     md_free(rows);
 }
 
+/* Urgent first, then the highest priority, then the longest waiting; what was read is
+ * elsewhere. */
+static void test_worklist(void **state)
+{
+    fixture *f = *state;
+    md_study routine = done_study(f->store, 1, MD_STORE_ABSENT, MD_STORE_ABSENT, false);
+    md_study high = done_study(f->store, 2, MD_STORE_ABSENT, MD_STORE_ABSENT, false);
+    md_study urgent = done_study(f->store, 3, MD_STORE_PRESENT, MD_STORE_ABSENT, true);
+    md_study read = done_study(f->store, 4, MD_STORE_PRESENT, MD_STORE_ABSENT, true);
+    study_in_state(f->store, 5, MD_STUDY_RECEIVING, NULL);
+    assert_ok(md_store_set_priority(f->store, high.id, 50, err));
+    uint64_t version = md_store_version(f->store);
+    assert_ok(md_store_set_read(f->store, read.key, 9000, err));
+    assert_true(md_store_version(f->store) != version);
+    md_study list[8];
+    size_t n = 0;
+    assert_ok(md_store_worklist(f->store, false, 8, list, &n, err));
+    assert_int_equal(n, 3);
+    assert_int_equal(list[0].id, urgent.id);
+    assert_int_equal(list[1].id, high.id);
+    assert_int_equal(list[2].id, routine.id);
+    assert_ok(md_store_worklist(f->store, true, 8, list, &n, err));
+    assert_int_equal(n, 1);
+    assert_int_equal(list[0].id, read.id);
+    assert_int_equal(md_store_worklist(f->store, true, 0, list, &n, NULL), MD_INVALID_ARG);
+}
+
+static void test_view(void **state)
+{
+    fixture *f = *state;
+    md_claim claim;
+    int64_t id = study_in_state(f->store, 1, MD_STUDY_ANALYSING, &claim);
+    const md_study_outcome outcome = {.view = {.header = "{\"patient_id\":\"P\"}",
+                                               .image = (const uint8_t *)"PNG",
+                                               .image_bytes = 3}};
+    uint8_t *bytes = NULL;
+    size_t n = 0;
+    assert_int_equal(md_store_view(f->store, id, MD_VIEW_IMAGE, &bytes, &n, NULL),
+                     MD_NOT_FOUND);
+    assert_ok(md_store_finish(f->store, &claim, &outcome, 5000, NULL, err));
+    assert_ok(md_store_view(f->store, id, MD_VIEW_IMAGE, &bytes, &n, err));
+    assert_int_equal(n, 3);
+    assert_string_equal((char *)bytes, "PNG");
+    md_free(bytes);
+    assert_ok(md_store_view(f->store, id, MD_VIEW_HEADER, &bytes, &n, err));
+    assert_string_equal((char *)bytes, "{\"patient_id\":\"P\"}");
+    md_free(bytes);
+    assert_int_equal(md_store_view(f->store, id, MD_VIEW_OVERLAY, &bytes, &n, NULL),
+                     MD_NOT_FOUND);
+    const md_retention all = {.ended_before_ms = INT64_MAX};
+    uint64_t *files = NULL;
+    size_t n_files = 0, n_studies = 0;
+    assert_ok(md_store_retire(f->store, &all, 10, &files, &n_files, &n_studies, err));
+    md_free(files);
+    /* patient data go with the study */
+    assert_int_equal(text_number(f->database, "SELECT count(*) FROM view"), 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_verdicts),
-        TEST(test_history),
-        TEST(test_reopened),
+        TEST(test_verdicts), TEST(test_history), TEST(test_reopened),
+        TEST(test_worklist), TEST(test_view),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

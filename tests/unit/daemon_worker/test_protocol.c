@@ -36,6 +36,10 @@ static void test_round_trip(void **state)
     sent.n_unreadable = 2;
     snprintf(sent.header.patient_name, sizeof sent.header.patient_name, "%s",
              "M\xc3\xbcller^A");
+    static const uint8_t png[] = {0x89, 'P', 'N', 'G', 0x0d, 0x0a, 0x1a, 0x0a, 7};
+    sent.view.image = md_malloc(sizeof png);
+    memcpy(sent.view.image, png, sizeof png);
+    sent.view.image_bytes = sizeof png;
     snprintf(sent.header.modality, sizeof sent.header.modality, "%s", "D\x1bX");
     sent.results[0].times.infer_us = 1234;
     snprintf(sent.results[0].failure_text, MD_ERROR_MSG_BYTES, "%s", "caf\xc3\xa9");
@@ -49,6 +53,9 @@ static void test_round_trip(void **state)
     assert_string_equal(got.header.patient_name, sent.header.patient_name);
     assert_string_equal(got.header.modality, "D?X"); /* what is not clean does not pass */
     assert_string_equal(got.header.patient_id, "");
+    assert_int_equal(got.view.image_bytes, sizeof png);
+    assert_memory_equal(got.view.image, png, sizeof png);
+    assert_null(got.view.overlay);
     assert_int_equal(got.n_results, 1);
     const md_result *a = &sent.results[0], *b = &got.results[0];
     assert_string_equal(a->study_instance_uid, b->study_instance_uid);
@@ -185,6 +192,11 @@ static void more_unreadable_than_files(md_analysis *a)
 {
     a->n_unreadable = 4;
 }
+static void picture_is_none(md_analysis *a)
+{
+    a->view.image = md_calloc(1, 64);
+    a->view.image_bytes = 64;
+}
 static void no_instances(md_analysis *a)
 {
     a->results[0].n_instances = 0;
@@ -230,6 +242,7 @@ static void test_rules(void **state)
         {"tiny object", tiny_object, "an object that is no DICOM file"},
         {"counts", more_unreadable_than_files, "more files than the study has"},
         {"no instances", no_instances, "a result without instances"},
+        {"no PNG", picture_is_none, "a small picture that is none"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         md_analysis sent = honest();

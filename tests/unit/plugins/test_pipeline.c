@@ -57,6 +57,7 @@ static void test_known_weights_give_known_findings(void **state)
     md_analyse_options options = all_options(&t);
     md_analysis a;
     md_error err;
+    options.want_view = true;
     if (analyse(host, &path, 1, &options, &a, &err) != MD_OK) {
         fail_msg("%s", err.msg);
     }
@@ -103,6 +104,7 @@ static void test_known_weights_give_known_findings(void **state)
     assert_true(largest == 1.0F);
     assert_string_equal(a.header.patient_id, "P1");
     assert_string_equal(a.header.modality, "DX");
+    assert_true(a.view.image_bytes > 100 && a.view.overlay_bytes > 100);
     assert_true(r->findings[0].saliency.width == 320 && r->findings[0].saliency.height == 256);
     assert_int_equal(r->times.complete_ms, 3000);
     assert_true(r->times.analysis_end_ms >= r->times.analysis_start_ms &&
@@ -125,6 +127,7 @@ static void test_known_weights_give_known_findings(void **state)
     options.want_sr = false;
     assert_int_equal(analyse(host, &path, 1, &options, &a, &err), MD_OK);
     assert_null(a.results[0].findings[0].saliency.values);
+    assert_true(a.view.image != NULL && a.view.overlay == NULL);
     assert_int_equal(a.n_objects, 1);
     md_analysis_finish(&a);
     md_host_destroy(host);
