@@ -539,6 +539,7 @@ static void run_entry(md_worker_slot *slot, md_worker_entry *entry)
             .first_received_ms = job->first_received_ms,
             .last_received_ms = job->last_received_ms,
             .complete_ms = job->complete_ms,
+            .revision = job->revision,
         };
         for (size_t i = 0; i < job->n_predecessors && i < MD_HOST_MAX_PREDECESSORS; i++) {
             request.predecessors[request.n_predecessors++] = job->predecessors[i];
