@@ -519,6 +519,13 @@ const md_schema_field *md_conf_fields(void)
          .help =
              "Audit messages as PS3.15 A.5 defines them, by syslog: start and stop, studies "
              "received and sent, callers and certificates that were refused."},
+        {.key = "ups",
+         .type = MD_SCHEMA_MAP,
+         .fields = md_conf_ups_fields,
+         .line_offset = offsetof(md_conf, ups.line),
+         .help =
+             "The reading worklist by DICOM's Unified Procedure Step service (docs/ups.md): "
+             "medaid keeps a workitem for each analysed study."},
         {.key = "user",
          .type = MD_SCHEMA_TEXT,
          MD_SCHEMA_AT(md_conf, user),
@@ -617,6 +624,11 @@ static md_status check_whole(const char *path, md_conf *conf, md_error *err)
     }
     MD_TRY(check_tls(path, conf, err));
     MD_TRY(md_conf_check_audit(path, conf, err));
+    MD_TRY(md_conf_check_ups(path, conf, err));
+    MD_TRY(resolve_tls(path, "ups.manager.tls", &conf->ups.manager.tls, err));
+    for (unsigned i = 0; i < conf->ups.n_subscribers; i++) {
+        MD_TRY(resolve_tls(path, "ups.subscribers.tls", &conf->ups.subscribers[i].tls, err));
+    }
     MD_TRY(md_conf_check_notifiers(path, conf, err));
     for (unsigned i = 0; i < conf->n_notifiers; i++) {
         MD_TRY(resolve(path, "notifiers.secret_file", conf->notifiers[i].secret_file, err));

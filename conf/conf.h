@@ -21,6 +21,7 @@ enum {
     MD_CONF_MAX_SYNTAXES = 8,
     MD_CONF_UID_BYTES = 65,
     MD_CONF_PATH_BYTES = 1024,
+    MD_CONF_MAX_UPS_SUBSCRIBERS = 8,
 };
 
 typedef enum md_results_kind {
@@ -143,6 +144,17 @@ typedef struct md_conf_notifier {
     unsigned line;
 } md_conf_notifier;
 
+/* Another AE of the UPS service. */
+typedef struct md_conf_ups_peer {
+    char ae_title[17];
+    char host[256];
+    uint16_t port;
+    unsigned timeout_s;
+    bool has_tls;
+    md_conf_tls tls;
+    unsigned line;
+} md_conf_ups_peer;
+
 typedef struct md_conf {
     char path[MD_CONF_PATH_BYTES]; /* the file it was read from; "": the defaults */
     struct {
@@ -217,6 +229,20 @@ typedef struct md_conf {
         md_conf_tls tls;
         unsigned line;
     } audit;
+    struct {
+        bool enabled;
+        char worklist_label[65];
+        char procedure_label[65];
+        char retrieve_ae_title[17]; /* "": that of the first destination */
+        unsigned keep_h;            /* items that have ended */
+        unsigned max_responses;     /* of one C-FIND; 0: no limit */
+        unsigned retry_for_h;       /* reports and the manager */
+        md_conf_ups_peer subscribers[MD_CONF_MAX_UPS_SUBSCRIBERS];
+        unsigned n_subscribers;
+        bool has_manager;
+        md_conf_ups_peer manager;
+        unsigned line;
+    } ups;
     char user[33]; /* whom the daemon becomes when root starts it; "": stays */
     char group[33];
     unsigned user_line;

@@ -38,6 +38,10 @@ extern const md_schema_field md_conf_notifier_fields[];
 md_status md_conf_check_notifiers(const char *path, const md_conf *conf, md_error *err)
     MD_NODISCARD;
 
+/* The keys of `ups`, and what one of them alone cannot show. */
+extern const md_schema_field md_conf_ups_fields[];
+md_status md_conf_check_ups(const char *path, const md_conf *conf, md_error *err) MD_NODISCARD;
+
 /* Each returns NULL or what is expected. */
 const char *md_conf_check_host(const char *text);
 const char *md_conf_check_ae_title(const char *text);

@@ -7,6 +7,7 @@
 #include "daemon/metrics/figures.h"
 #include "daemon/steady.h"
 #include "daemon/told.h"
+#include "daemon/ups/maker.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -25,7 +26,8 @@ enum {
     LEASE_MS = 24 * 3600 * 1000,
     LOOK_EVERY_MS = 500, /* for studies that wait for their next attempt */
     AFTER_ERROR_MS = 1000,
-    MAX_THREADS = 64
+    MAX_THREADS = 64,
+    MAX_DRAFTS = 8
 };
 
 static_assert(sizeof(md_stored_report) == sizeof(md_predecessor) &&
@@ -39,6 +41,7 @@ struct md_analyst {
     md_spool *spool;
     md_outbox *outbox;
     md_notifiers *notifiers;
+    md_couriers *couriers;
     pthread_t threads[MAX_THREADS];
     unsigned n_threads;
     pthread_mutex_t mutex;
@@ -180,6 +183,36 @@ static md_status add_originals(md_analyst *now, int64_t study, md_conf_originals
     return md_store_add_originals(now->store, study, names, n, md_steady_ms(), err);
 }
 
+/* The end of the analysis, with the workitem that it calls for. When somebody changed that item
+ * at the same moment, it is drafted again. */
+static md_status finish_study(md_analyst *now, const md_claim *claim, const md_study *study,
+                              const md_analysis *analysis, md_study_outcome *outcome,
+                              md_study_state *ret_state, md_error *err)
+{
+    const md_ups_result result = {
+        .study = study,
+        .analysis = analysis,
+        .failed = outcome->failed,
+        .priority = md_ups_priority_of(analysis, outcome->failed),
+        .objects = outcome->objects,
+        .n_objects = outcome->n_objects,
+        .now_ms = md_steady_ms(),
+    };
+    md_status status = MD_BUSY;
+    for (int i = 0; i < MAX_DRAFTS && status == MD_BUSY; i++) {
+        md_ups_draft *draft = NULL;
+        MD_TRY(md_ups_make(task_conf, now->store, &result, &draft, err));
+        outcome->workitem = draft != NULL ? &draft->write : NULL;
+        status = md_store_finish(now->store, claim, outcome, md_steady_ms(), ret_state, err);
+        md_ups_made_destroy(draft);
+    }
+    outcome->workitem = NULL;
+    if (status == MD_OK) {
+        md_couriers_wake(now->couriers);
+    }
+    return status;
+}
+
 /* Results on disk, then the study and its outbox in one transaction. A failure of every model
  * is the failure of the study; its report goes out all the same. */
 static md_status hand_on(md_analyst *now, const md_claim *claim, const md_study *study,
@@ -207,20 +240,19 @@ static md_status hand_on(md_analyst *now, const md_claim *claim, const md_study 
         status = add_originals(now, study->id, MD_ORIGINALS_AFTER, err);
     }
     if (status == MD_OK) {
-        const md_study_outcome outcome = {
-            .objects = r.objects,
-            .n_objects = r.n,
-            .findings = told.findings,
-            .n_findings = told.n_findings,
-            .notices = told.notices.items,
-            .n_notices = told.notices.n,
-            .view = {.header = told.header,
-                     .image = analysis->view.image,
-                     .overlay = analysis->view.overlay,
-                     .image_bytes = analysis->view.image_bytes,
-                     .overlay_bytes = analysis->view.overlay_bytes},
-            .failed = failed};
-        status = md_store_finish(now->store, claim, &outcome, md_steady_ms(), &state, err);
+        md_study_outcome outcome = {.objects = r.objects,
+                                    .n_objects = r.n,
+                                    .findings = told.findings,
+                                    .n_findings = told.n_findings,
+                                    .notices = told.notices.items,
+                                    .n_notices = told.notices.n,
+                                    .view = {.header = told.header,
+                                             .image = analysis->view.image,
+                                             .overlay = analysis->view.overlay,
+                                             .image_bytes = analysis->view.image_bytes,
+                                             .overlay_bytes = analysis->view.overlay_bytes},
+                                    .failed = failed};
+        status = finish_study(now, claim, study, analysis, &outcome, &state, err);
     }
     *ret_ours =
         status == MD_IO || status == MD_LIMIT || status == MD_BUSY || status == MD_NOMEM;
@@ -334,29 +366,9 @@ static md_status analyse(md_analyst *now, const md_claim *claim, const md_study_
     return status;
 }
 
-/* Which bytes the instances have, in whatever order they came; not 0. */
-static uint64_t revision_of(const md_instance *instances, size_t n)
-{
-    uint64_t revision = 0;
-    for (size_t i = 0; i < n; i++) {
-        uint8_t text[MD_STORE_UID_BYTES + MD_CONTENT_TAG_BYTES];
-        uint8_t digest[MD_SHA256_BYTES];
-        uint64_t part = 0;
-        memcpy(text, instances[i].sop_instance_uid, MD_STORE_UID_BYTES);
-        memcpy(text + MD_STORE_UID_BYTES, instances[i].content_tag, MD_CONTENT_TAG_BYTES);
-        md_sha256(text, sizeof text, digest);
-        memcpy(&part, digest, sizeof part);
-        revision ^= part;
-    }
-    return revision | 1;
-}
-
-/* Where the files of the study are: one block of text, and pointers into it. And their
- * revision: a film that came again with other pixels makes another report, or the PACS, which
- * has one of this UID, would keep what was said of the first. */
+/* Where the files of the study are: one block of text, and pointers into it. */
 static md_status list_paths(md_analyst *now, const md_study *study, char **ret_text,
-                            const char ***ret_paths, size_t *ret_n, uint64_t *ret_revision,
-                            md_error *err)
+                            const char ***ret_paths, size_t *ret_n, md_error *err)
 {
     md_instance *list = NULL;
     size_t n = 0;
@@ -382,7 +394,6 @@ static md_status list_paths(md_analyst *now, const md_study *study, char **ret_t
     *ret_text = MD_STEAL(text);
     *ret_paths = MD_STEAL(paths);
     *ret_n = n;
-    *ret_revision = study->n_conflicts > 0 ? revision_of(instances, n) : 0;
     return MD_OK;
 }
 
@@ -468,8 +479,7 @@ static void run_study(md_analyst *now, const md_claim *claim, const md_study *st
     md_error err = {0};
     md_error store_err = {0};
     bool ours = true;
-    md_status status =
-        list_paths(now, study, &text, &paths, &task.n_paths, &task.revision, &err);
+    md_status status = list_paths(now, study, &text, &paths, &task.n_paths, &err);
     task.paths = paths;
     if (status == MD_OK) {
         /* usually done when the study was completed; not if the program ended in between */
@@ -531,7 +541,7 @@ static void *analyst_thread(void *argument)
 
 md_status md_analyst_start(const md_analyser *analyser, const md_conf *conf, md_store *store,
                            md_spool *spool, md_outbox *outbox, md_notifiers *notifiers,
-                           md_analyst **ret_analyst, md_error *err)
+                           md_couriers *couriers, md_analyst **ret_analyst, md_error *err)
 {
     md_analyst *now = md_calloc(1, sizeof *now);
     if (now == NULL) {
@@ -547,6 +557,7 @@ md_status md_analyst_start(const md_analyser *analyser, const md_conf *conf, md_
     now->spool = spool;
     now->outbox = outbox;
     now->notifiers = notifiers;
+    now->couriers = couriers;
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);

@@ -8,6 +8,7 @@
 
 #include "daemon/notifier/notifier.h"
 #include "daemon/outbox.h"
+#include "daemon/ups/courier.h"
 
 enum {
     MD_ANALYST_MAX_ATTEMPTS = 3,      /* that failed; then the study goes into quarantine */
@@ -21,7 +22,6 @@ typedef struct md_study_task {
     size_t n_paths;
     const md_predecessor *predecessors; /* as in md_analyse_options */
     size_t n_predecessors;
-    uint64_t revision; /* as in md_result */
 } md_study_task;
 
 /* From a study's files to its results. Called on at most n_parallel threads at a time. */
@@ -47,7 +47,8 @@ typedef struct md_analyst md_analyst;
 /* Everything is borrowed until the stop. */
 md_status md_analyst_start(const md_analyser *analyser, const md_conf *conf, md_store *store,
                            md_spool *spool, md_outbox *outbox, md_notifiers *notifiers,
-                           md_analyst **ret_analyst, md_error *err) MD_NODISCARD;
+                           md_couriers *couriers, md_analyst **ret_analyst, md_error *err)
+    MD_NODISCARD;
 /* Hand the results of studies that are claimed from now on to other destinations. `shared` is
  * from md_conf_share, and is held. Any thread. */
 void md_analyst_reload(md_analyst *analyst, const md_conf *shared);

@@ -11,6 +11,8 @@
 #include "daemon/privileges.h"
 #include "daemon/reload.h"
 #include "daemon/steady.h"
+#include "daemon/ups/courier.h"
+#include "daemon/ups/service.h"
 #include "dicom/network/scp.h"
 
 #include <errno.h>
@@ -42,11 +44,13 @@ typedef struct daemon_state {
     md_spool *spool;
     md_outbox *outbox;
     md_notifiers *notifiers;
+    md_couriers *couriers; /* NULL: no workitems */
+    md_ups ups;
     md_analyst *analyst;
     md_listener *listener;
     md_http *http;
     md_commitment_sink sink;
-    md_scp_service services[1]; /* of the listener, beside storage */
+    md_scp_service services[2]; /* of the listener, beside storage */
     int bound_fd;               /* the port's socket until the listener has it; -1 */
     int signal_fd;              /* an eventfd: a signal has come */
     int64_t round_ms;           /* the loop goes round so often */
@@ -133,6 +137,32 @@ static void tell_held(daemon_state *now, int64_t ended_before_ms)
     now->n_held = n_held;
 }
 
+/* Workitems that ended long ago, and what nobody could be told in all that time: also to AEs
+ * that are no longer configured. */
+static void sweep_workitems(daemon_state *now, int64_t now_ms)
+{
+    size_t n = SWEEP_STUDIES, n_removed = 0, n_dropped = 0;
+    md_error err = {0};
+    md_status status = MD_OK;
+    while (n == SWEEP_STUDIES && status == MD_OK) {
+        status = md_store_ups_retire(
+            now->store, now_ms - (int64_t)now->conf->ups.keep_h * 3600000, n, &n, &err);
+        n_removed += status == MD_OK ? n : 0;
+    }
+    if (status == MD_OK) {
+        status = md_store_ups_expire(now->store,
+                                     now_ms - 2 * (int64_t)now->conf->ups.retry_for_h * 3600000,
+                                     &n_dropped, &err);
+    }
+    if (status != MD_OK) {
+        md_log(MD_LOG_ERROR, "store_failed", MD_LOG_TEXT("reason", err.msg));
+    }
+    if (n_removed > 0 || n_dropped > 0) {
+        md_log(MD_LOG_INFO, "workitems_removed", MD_LOG_INT("count", n_removed),
+               MD_LOG_INT("messages_dropped", n_dropped));
+    }
+}
+
 /* Studies that ended long ago, or that the quota has no room for. */
 static void sweep(daemon_state *now)
 {
@@ -141,6 +171,7 @@ static void sweep(daemon_state *now)
         return;
     }
     now->next_sweep_ms = now_ms + SWEEP_EVERY_MS;
+    sweep_workitems(now, now_ms);
     const md_retention retention = {
         .ended_before_ms = now_ms - (int64_t)now->conf->storage.keep_h * 3600000,
         .max_bytes = (uint64_t)now->conf->storage.max_gib * 1024 * MIB,
@@ -304,6 +335,7 @@ static void look_again(void *context)
     md_analyst_wake(now->analyst);
     md_outbox_wake(now->outbox);
     md_notifiers_wake(now->notifiers);
+    md_couriers_wake(now->couriers);
 }
 
 static md_status start_http(daemon_state *now, md_error *err)
@@ -349,6 +381,11 @@ static void send_again(void *context)
     md_outbox_wake(now->outbox);
 }
 
+static void wake_couriers(void *context)
+{
+    md_couriers_wake(((const daemon_state *)context)->couriers);
+}
+
 static md_status start(daemon_state *now, const md_analyser *analyser, md_error *err)
 {
     const md_conf *conf = now->conf;
@@ -361,13 +398,19 @@ static md_status start(daemon_state *now, const md_analyser *analyser, md_error 
     }
     MD_TRY(md_outbox_start(conf, now->store, now->spool, NULL, &now->outbox, err));
     MD_TRY(md_notifiers_start(now->first_conf, now->store, NULL, &now->notifiers, err));
+    now->ups = (md_ups){now->first_conf, now->store, wake_couriers, now};
+    if (now->first_conf->ups.enabled) {
+        MD_TRY(md_couriers_start(now->first_conf, now->store, &now->couriers, err));
+    }
     int bound_fd = now->bound_fd;
     now->bound_fd = -1;
     now->sink = (md_commitment_sink){now->store, send_again, now};
     now->services[0] =
         (md_scp_service){&md_commitment_class, 1, md_commitment_serve, &now->sink};
-    return md_listener_start(conf, now->store, now->spool, bound_fd, now->services,
-                             sizeof now->services / sizeof *now->services, &now->listener, err);
+    now->services[1] = md_ups_scp_service(&now->ups);
+    size_t n_services = now->first_conf->ups.enabled ? 2 : 1;
+    return md_listener_start(conf, now->store, now->spool, bound_fd, now->services, n_services,
+                             &now->listener, err);
 }
 
 /* In the order in which data moves, so that each stage can still hand on what it holds. */
@@ -378,6 +421,7 @@ static void stop(daemon_state *now)
     md_analyst_stop(now->analyst);
     md_outbox_stop(now->outbox);
     md_notifiers_stop(now->notifiers);
+    md_couriers_stop(now->couriers);
     if (now->has_started) {
         md_audit_application(false);
     }
@@ -422,7 +466,7 @@ static md_status serve(const md_conf *conf, const md_analyser *analyser, int sig
          * those that wait ends the program. */
         log_state(&now, "daemon_started");
         status = md_analyst_start(analyser, now.conf, now.store, now.spool, now.outbox,
-                                  now.notifiers, &now.analyst, err);
+                                  now.notifiers, now.couriers, &now.analyst, err);
     }
     if (status == MD_OK) {
         status = start_http(&now, err);

@@ -38,6 +38,7 @@ static const struct {
     {"storage.max_gib", MD_RELOAD_LIVE},
     {"http", MD_RELOAD_FIXED},
     {"notifiers", MD_RELOAD_FIXED}, /* their threads borrow them */
+    {"ups", MD_RELOAD_FIXED},       /* likewise */
     {"log", MD_RELOAD_LIVE},
     {"audit", MD_RELOAD_LIVE},
     {"user", MD_RELOAD_FIXED},

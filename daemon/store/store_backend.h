@@ -5,6 +5,7 @@
  * promises. store.c checks arguments and calls these; a second database is a second table. */
 
 #include "daemon/store/store.h"
+#include "daemon/store/store_ups.h"
 
 typedef struct md_store_backend {
     const char *name;
@@ -78,6 +79,34 @@ typedef struct md_store_backend {
                              size_t *ret_n, md_error *err);
     md_status (*outbox_next_ms)(md_store *store, const char *destination, int64_t *ret_ms,
                                 md_error *err);
+    md_status (*ups_write)(md_store *store, const md_ups_write *write, int64_t now_ms,
+                           md_error *err);
+    md_status (*ups_find)(md_store *store, const char *uid, md_ups_row *ret_row, md_error *err);
+    md_status (*ups_of_study)(md_store *store, const char *study_key, md_ups_row *ret_row,
+                              size_t *ret_n, md_error *err);
+    md_status (*ups_page)(md_store *store, md_ups_cursor *cursor, size_t n_max,
+                          md_ups_row *ret_rows, size_t *ret_n, md_error *err);
+    md_status (*ups_subscribers)(md_store *store, md_ups_subscriber *ret_list, size_t *ret_n,
+                                 md_error *err);
+    md_status (*ups_subscribe_global)(md_store *store, const char *ae_title, bool locked,
+                                      const uint8_t *filter, size_t n_filter, md_error *err);
+    md_status (*ups_subscribe)(md_store *store, const char *ae_title, bool locked,
+                               const int64_t *ids, const char *const *uids,
+                               const md_ups_sending *reports, size_t n, int64_t now_ms,
+                               md_error *err);
+    md_status (*ups_unsubscribe)(md_store *store, const char *ae_title, int64_t id,
+                                 md_error *err);
+    md_status (*ups_suspend)(md_store *store, const char *ae_title, md_error *err);
+    md_status (*ups_n_watchers)(md_store *store, int64_t id, const char *except_ae,
+                                size_t *ret_n, md_error *err);
+    md_status (*ups_next)(md_store *store, const char *receiver, int64_t now_ms,
+                          md_ups_outgoing *ret_message, int64_t *ret_next_ms, md_error *err);
+    md_status (*ups_told)(md_store *store, int64_t id, md_error *err);
+    md_status (*ups_not_told)(md_store *store, int64_t id, int64_t next_ms, md_error *err);
+    md_status (*ups_expire)(md_store *store, int64_t since_before_ms, size_t *ret_n,
+                            md_error *err);
+    md_status (*ups_retire)(md_store *store, int64_t ended_before_ms, size_t n_max,
+                            size_t *ret_n, md_error *err);
     md_status (*retry)(md_store *store, int64_t study, int64_t now_ms,
                        md_study_state *ret_state, md_error *err);
     md_status (*quarantine)(md_store *store, int64_t study, const char *reason, md_error *err);

@@ -134,6 +134,9 @@ md_status md_sqlite_put_view(md_sqlite *c, int64_t study, const md_study_view *v
 
 /* Keep the clock of the present generation: the study is about to go, or to begin anew. */
 md_status md_sqlite_keep_history(md_sqlite *c, int64_t study, md_error *err) MD_NODISCARD;
+/* A workitem with its messages, inside a transaction. */
+md_status md_sqlite_put_ups(md_sqlite *c, const md_ups_write *write, int64_t now_ms,
+                            md_error *err) MD_NODISCARD;
 
 /* The functions of the table, by file. */
 md_status md_sqlite_view(md_store *store, int64_t study, md_view_part part, uint8_t **ret_bytes,
@@ -244,5 +247,35 @@ md_status md_sqlite_retire(md_store *store, const md_retention *retention, size_
 void md_sqlite_hash(md_store *store, const char *text, char ret_key[MD_STORE_KEY_BYTES]);
 md_status md_sqlite_files(md_store *store, md_store_file **ret_files, size_t *ret_n,
                           md_error *err);
+
+md_status md_sqlite_ups_write(md_store *store, const md_ups_write *write, int64_t now_ms,
+                              md_error *err);
+md_status md_sqlite_ups_find(md_store *store, const char *uid, md_ups_row *ret_row,
+                             md_error *err);
+md_status md_sqlite_ups_of_study(md_store *store, const char *study_key, md_ups_row *ret_row,
+                                 size_t *ret_n, md_error *err);
+md_status md_sqlite_ups_page(md_store *store, md_ups_cursor *cursor, size_t n_max,
+                             md_ups_row *ret_rows, size_t *ret_n, md_error *err);
+md_status md_sqlite_ups_subscribers(md_store *store, md_ups_subscriber *ret_list, size_t *ret_n,
+                                    md_error *err);
+md_status md_sqlite_ups_subscribe_global(md_store *store, const char *ae_title, bool locked,
+                                         const uint8_t *filter, size_t n_filter, md_error *err);
+md_status md_sqlite_ups_subscribe(md_store *store, const char *ae_title, bool locked,
+                                  const int64_t *ids, const char *const *uids,
+                                  const md_ups_sending *reports, size_t n, int64_t now_ms,
+                                  md_error *err);
+md_status md_sqlite_ups_unsubscribe(md_store *store, const char *ae_title, int64_t id,
+                                    md_error *err);
+md_status md_sqlite_ups_suspend(md_store *store, const char *ae_title, md_error *err);
+md_status md_sqlite_ups_n_watchers(md_store *store, int64_t id, const char *except_ae,
+                                   size_t *ret_n, md_error *err);
+md_status md_sqlite_ups_next(md_store *store, const char *receiver, int64_t now_ms,
+                             md_ups_outgoing *ret_message, int64_t *ret_next_ms, md_error *err);
+md_status md_sqlite_ups_told(md_store *store, int64_t id, md_error *err);
+md_status md_sqlite_ups_not_told(md_store *store, int64_t id, int64_t next_ms, md_error *err);
+md_status md_sqlite_ups_expire(md_store *store, int64_t since_before_ms, size_t *ret_n,
+                               md_error *err);
+md_status md_sqlite_ups_retire(md_store *store, int64_t ended_before_ms, size_t n_max,
+                               size_t *ret_n, md_error *err);
 
 #endif

@@ -212,6 +212,48 @@ static const char *const steps[] = {
     " header TEXT NOT NULL,"
     " image BLOB NOT NULL,"
     " overlay BLOB NOT NULL);",
+
+    /* 9: the workitems of the UPS service, who watches them, and what is still to be told. Like
+     * findings they are known by the study's key and outlive it. */
+    "CREATE TABLE ups ("
+    " id INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " uid TEXT NOT NULL UNIQUE,"
+    " study_key TEXT NOT NULL,"
+    " state INTEGER NOT NULL CHECK (state BETWEEN 0 AND 3),"
+    " priority INTEGER NOT NULL CHECK (priority BETWEEN 0 AND 2),"
+    " scheduled INTEGER NOT NULL,"
+    " worklist TEXT NOT NULL,"
+    " patient TEXT NOT NULL,"
+    " study TEXT NOT NULL,"
+    " transaction_uid TEXT NOT NULL,"
+    " revision INTEGER NOT NULL DEFAULT 0,"
+    " ended INTEGER NOT NULL DEFAULT 0,"
+    " dataset BLOB NOT NULL);"
+    "CREATE INDEX ups_open ON ups (priority, scheduled, id) WHERE state < 2;"
+    "CREATE INDEX ups_all ON ups (priority, scheduled, id);"
+    "CREATE INDEX ups_ended ON ups (ended) WHERE ended > 0;"
+    "CREATE INDEX ups_study_key ON ups (study_key, id) WHERE study_key != '';"
+    "CREATE INDEX ups_study ON ups (study);"
+    "CREATE INDEX ups_patient ON ups (patient);"
+    "CREATE TABLE ups_subscription ("
+    " ups INTEGER NOT NULL REFERENCES ups (id) ON DELETE CASCADE,"
+    " ae TEXT NOT NULL,"
+    " locked INTEGER NOT NULL,"
+    " PRIMARY KEY (ups, ae)) WITHOUT ROWID;"
+    "CREATE INDEX ups_subscription_ae ON ups_subscription (ae);"
+    "CREATE TABLE ups_global (ae TEXT PRIMARY KEY, locked INTEGER NOT NULL, filter BLOB)"
+    " WITHOUT ROWID;"
+    "CREATE TABLE ups_queue ("
+    " id INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " receiver TEXT NOT NULL,"
+    " uid TEXT NOT NULL,"
+    " message INTEGER NOT NULL,"
+    " type INTEGER NOT NULL,"
+    " dataset BLOB,"
+    " since INTEGER NOT NULL,"
+    " n_attempts INTEGER NOT NULL DEFAULT 0,"
+    " next_attempt INTEGER NOT NULL);"
+    "CREATE INDEX ups_queue_receiver ON ups_queue (receiver, id);",
 };
 
 const char *const *const md_sqlite_schema = steps;

@@ -469,6 +469,9 @@ static md_status finish(md_store_sqlite *s, const md_claim *claimed,
         md_sqlite_put_findings(c, &study, outcome->findings, outcome->n_findings, now_ms, err));
     MD_TRY(md_sqlite_put_notices(c, &study, outcome->notices, outcome->n_notices, now_ms, err));
     MD_TRY(md_sqlite_put_view(c, study.id, &outcome->view, err));
+    if (outcome->workitem != NULL) {
+        MD_TRY(md_sqlite_put_ups(c, outcome->workitem, now_ms, err));
+    }
     MD_TRY(md_sqlite_set_state(c, study.id, study.state, MD_STUDY_SENDING, err));
     MD_TRY(md_sqlite_run(c,
                          "UPDATE study SET analysis_end = iif(analysis_end = 0, ?, "

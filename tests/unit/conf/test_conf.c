@@ -375,7 +375,15 @@ static void test_example_switched_on(void **state)
                                        "host: ris",
                                        "url: ",
                                        "to: ",
-                                       "secret_file: "};
+                                       "secret_file: ",
+                                       "retrieve_ae_title: ",
+                                       "subscribers:",
+                                       "- ae_title: READER",
+                                       "ae_title: RIS",
+                                       "host: 10.0.0.",
+                                       "port: 104",
+                                       "timeout_s: 30",
+                                       "manager:"};
     (void)state;
     char path[4096], line[256];
     char *text = NULL;
@@ -394,11 +402,12 @@ static void test_example_switched_on(void **state)
                 break;
             }
         }
-        fputs(line, out);
+        /* subscribers and a manager are of no use without */
+        fputs(strcmp(line, "  enabled: false\n") == 0 ? "  enabled: true\n" : line, out);
     }
     fclose(in);
     assert_int_equal(fclose(out), 0);
-    assert_int_equal(n_switched, 28);
+    assert_int_equal(n_switched, 48);
     md_conf conf;
     md_error err = {0};
     if (load_bytes(text, text_bytes, &conf, &err) != MD_OK) {
@@ -409,6 +418,49 @@ static void test_example_switched_on(void **state)
     assert_string_equal(conf.ae.allowed_callers[0].address, "192.0.2.0/24");
     assert_true(conf.ae.has_tls && conf.destinations[0].has_tls && conf.audit.has_tls);
     assert_string_equal(conf.user, "medaid");
+    assert_true(conf.ups.subscribers[0].has_tls && conf.ups.manager.has_tls);
+    assert_string_equal(conf.ups.subscribers[0].ae_title, "READER");
+    assert_string_equal(conf.ups.subscribers[0].host, "10.0.0.7");
+    assert_string_equal(conf.ups.manager.ae_title, "RIS");
+}
+
+/* What one key of `ups` alone cannot show. */
+static void test_ups(void **state)
+{
+    static const struct {
+        const char *text, *says;
+    } rows[] = {
+        {"ups: {subscribers: [{ae_title: A, host: h}]}\n", "key 'ups.enabled'"},
+        {"ups: {manager: {ae_title: A, host: h}}\n", "key 'ups.enabled'"},
+        {"ups: {enabled: true, manager: {host: h}}\n", "ae_title"},
+        {"ups:\n  enabled: true\n  subscribers:\n    - {ae_title: A, host: h}\n"
+         "    - {ae_title: A, host: i}\n",
+         ":5: key 'ups.subscribers': got the AE title 'A' twice"},
+        {"ups: {enabled: true, subscribers: [{ae_title: A, host: h}],"
+         " manager: {ae_title: A, host: h}}\n",
+         "a subscriber too"},
+        {"ups: {worklist_label: 'A\\B'}\n", "without backslash"},
+    };
+    (void)state;
+    md_conf conf;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        md_error err = {0};
+        md_status status = load_bytes(rows[i].text, strlen(rows[i].text), &conf, &err);
+        if (status != MD_FORMAT || strstr(err.msg, rows[i].says) == NULL) {
+            fail_msg("row %zu: %s, \"%s\"", i, md_status_name(status), err.msg);
+        }
+    }
+    static const char good[] = "ups: {enabled: true, subscribers: [{ae_title: A, host: h},"
+                               " {ae_title: B, host: h, port: 11113}]}\n";
+    md_error err = {0};
+    if (load_bytes(good, sizeof good - 1, &conf, &err) != MD_OK) {
+        fail_msg("%s", err.msg);
+    }
+    assert_int_equal(conf.ups.n_subscribers, 2);
+    assert_int_equal(conf.ups.subscribers[0].port, 104);
+    assert_int_equal(conf.ups.subscribers[1].port, 11113);
+    assert_string_equal(conf.ups.worklist_label, "READING");
+    assert_false(conf.ups.has_manager);
 }
 
 static void test_not_there(void **state)
@@ -446,6 +498,7 @@ static void test_example_is_the_table(void **state)
     conf.http.line = 0;
     conf.ae.port_line = 0;
     conf.storage.path_line = 0;
+    conf.ups.line = 0;
     assert_memory_equal(&conf, &defaults, sizeof conf);
 
     char *printed = NULL;
@@ -671,6 +724,7 @@ int main(void)
         cmocka_unit_test(test_hostile_files),
         cmocka_unit_test(test_damaged_files),
         cmocka_unit_test(test_good_files),
+        cmocka_unit_test(test_ups),
         cmocka_unit_test(test_not_there),
         cmocka_unit_test(test_tls_and_callers),
         cmocka_unit_test(test_example_switched_on),
