@@ -48,6 +48,7 @@ static md_status fail_at(reader *r, size_t line, md_status status, const char *f
     va_start(args, format);
     vsnprintf(message, sizeof message, format, args);
     va_end(args);
+    line = line == 0 ? 1 : line; /* an empty file has no line, but the reader needs one */
     if (r->path[0] == '\0') {
         return md_fail(r->err, status, "%s:%zu: %s", r->name, line, message);
     }

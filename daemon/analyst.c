@@ -366,9 +366,29 @@ static md_status analyse(md_analyst *now, const md_claim *claim, const md_study_
     return status;
 }
 
-/* Where the files of the study are: one block of text, and pointers into it. */
+/* Which bytes the instances have, in whatever order they came; not 0. */
+static uint64_t revision_of(const md_instance *instances, size_t n)
+{
+    uint64_t revision = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint8_t text[MD_STORE_UID_BYTES + MD_CONTENT_TAG_BYTES];
+        uint8_t digest[MD_SHA256_BYTES];
+        uint64_t part = 0;
+        memcpy(text, instances[i].sop_instance_uid, MD_STORE_UID_BYTES);
+        memcpy(text + MD_STORE_UID_BYTES, instances[i].content_tag, MD_CONTENT_TAG_BYTES);
+        md_sha256(text, sizeof text, digest);
+        memcpy(&part, digest, sizeof part);
+        revision ^= part;
+    }
+    return revision | 1;
+}
+
+/* Where the files of the study are: one block of text, and pointers into it. And their
+ * revision: a film that came again with other pixels makes another report, or the PACS, which
+ * has one of this UID, would keep what was said of the first. */
 static md_status list_paths(md_analyst *now, const md_study *study, char **ret_text,
-                            const char ***ret_paths, size_t *ret_n, md_error *err)
+                            const char ***ret_paths, size_t *ret_n, uint64_t *ret_revision,
+                            md_error *err)
 {
     md_instance *list = NULL;
     size_t n = 0;
@@ -394,6 +414,7 @@ static md_status list_paths(md_analyst *now, const md_study *study, char **ret_t
     *ret_text = MD_STEAL(text);
     *ret_paths = MD_STEAL(paths);
     *ret_n = n;
+    *ret_revision = study->n_conflicts > 0 ? revision_of(instances, n) : 0;
     return MD_OK;
 }
 
@@ -479,7 +500,8 @@ static void run_study(md_analyst *now, const md_claim *claim, const md_study *st
     md_error err = {0};
     md_error store_err = {0};
     bool ours = true;
-    md_status status = list_paths(now, study, &text, &paths, &task.n_paths, &err);
+    md_status status =
+        list_paths(now, study, &text, &paths, &task.n_paths, &task.revision, &err);
     task.paths = paths;
     if (status == MD_OK) {
         /* usually done when the study was completed; not if the program ended in between */

@@ -22,6 +22,7 @@ typedef struct md_study_task {
     size_t n_paths;
     const md_predecessor *predecessors; /* as in md_analyse_options */
     size_t n_predecessors;
+    uint64_t revision; /* as in md_result */
 } md_study_task;
 
 /* From a study's files to its results. Called on at most n_parallel threads at a time. */

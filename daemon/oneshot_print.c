@@ -1,5 +1,6 @@
 #include "daemon/oneshot_print.h"
 
+#include "dicom/network/sop.h"
 #include "dicom/report/text.h"
 
 #include <string.h>
@@ -34,6 +35,18 @@ static size_t count_analysed(const md_result *result)
     size_t n = 0;
     for (size_t i = 0; i < result->n_instances; i++) {
         n += result->instances[i].analysed ? 1 : 0;
+    }
+    return n;
+}
+
+/* Of a study's objects those that are images: reports and the like are listed with them. */
+static size_t count_images(const md_result *result)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < result->n_instances; i++) {
+        const md_instance_ref *each = &result->instances[i];
+        const char *name = md_sop_storage_name(each->sop_class_uid);
+        n += each->analysed || name == NULL || strstr(name, "Image") != NULL ? 1 : 0;
     }
     return n;
 }
@@ -77,7 +90,7 @@ static void print_result(FILE *out, const md_result *result)
 {
     fprintf(out, "  %s %s: %s, %zu of %zu images analysed\n", result->model.name,
             result->model.version, result_status_name(result->status), count_analysed(result),
-            result->n_instances);
+            count_images(result));
     if (result->status != MD_RESULT_COMPLETE) {
         fprintf(out, "    reason: %s (%s)\n", result->failure_text, result->failure.meaning);
     }

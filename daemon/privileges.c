@@ -4,11 +4,13 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 enum {
@@ -83,6 +85,19 @@ static md_status become(uid_t uid, gid_t gid, md_error *err)
     return MD_OK;
 }
 
+/* What systemd's AmbientCapabilities gave for the port: workers must not inherit it. Of this
+ * thread, and those that it starts from here on. */
+static md_status give_up_capabilities(md_error *err)
+{
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {{0}};
+    if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0 ||
+        syscall(SYS_capset, &head, none) != 0) {
+        return md_fail_os(err, errno, "give up capabilities");
+    }
+    return MD_OK;
+}
+
 md_status md_privileges_drop(const md_conf *conf, bool *ret_is_root, md_error *err)
 {
     unsigned uid = 0;
@@ -101,6 +116,9 @@ md_status md_privileges_drop(const md_conf *conf, bool *ret_is_root, md_error *e
         return md_fail(err, MD_INVALID_ARG,
                        "user: only root can become %s: start as root or as %s", conf->user,
                        conf->user);
+    }
+    if (geteuid() != 0) {
+        MD_TRY(give_up_capabilities(err));
     }
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
         return md_fail_os(err, errno, "give up gaining privileges");

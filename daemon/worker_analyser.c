@@ -44,6 +44,7 @@ static md_status run(md_worker_pool *pool, const md_study_task *task, const char
         .complete_ms = told.clock.complete_ms,
         .predecessors = task->predecessors,
         .n_predecessors = task->n_predecessors,
+        .revision = task->revision,
         .on_problem = reason == NULL ? on_problem : NULL,
         .context = &told,
     };

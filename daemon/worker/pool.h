@@ -62,6 +62,7 @@ typedef struct md_worker_job {
     int64_t first_received_ms, last_received_ms, complete_ms; /* for the clock; 0: unknown */
     const md_predecessor *predecessors;                       /* as in md_analyse_options */
     size_t n_predecessors;
+    uint64_t revision; /* as in md_result */
     /* As md_analyse_options.on_problem. Called by a thread of the pool while the caller waits.
      * At most n_paths + 64 times. May be NULL. */
     void (*on_problem)(void *context, const char *path, const md_error *reason);

@@ -19,7 +19,7 @@ static_assert(sizeof(md_conf) + CONF_OFFSET <= MD_WORKER_PACKET_BYTES,
 static_assert(sizeof(md_model_identity) == 65 + 17 + 65 + 65 + 65 + 257 + 1025, "model");
 static_assert(sizeof(md_instance_ref) == 3 * 65 + 1 + 4 + 4 + sizeof(md_steps), "instance");
 static_assert(sizeof(md_finding) == 728 + sizeof(md_saliency), "finding");
-static_assert(sizeof(md_result) == 2328, "result");
+static_assert(sizeof(md_result) == 2336, "result");
 
 static void put_model(md_wire_writer *out, const md_model_identity *model)
 {
@@ -134,6 +134,7 @@ md_status md_worker_encode(const md_worker_packet *packet, md_worker_buffer *buf
         md_wire_put_u64(&out, (uint64_t)packet->first_received_ms);
         md_wire_put_u64(&out, (uint64_t)packet->last_received_ms);
         md_wire_put_u64(&out, (uint64_t)packet->complete_ms);
+        md_wire_put_u64(&out, packet->revision);
         md_wire_put_text(&out, packet->text);
         put_predecessors(&out, packet);
         break;
@@ -226,6 +227,7 @@ static void get_body(md_wire_reader *in, md_worker_packet *packet)
         packet->first_received_ms = md_wire_get_time(in);
         packet->last_received_ms = md_wire_get_time(in);
         packet->complete_ms = md_wire_get_time(in);
+        packet->revision = md_wire_get_u64(in);
         md_wire_get_text(in, packet->text, sizeof packet->text);
         get_predecessors(in, packet);
         break;
@@ -422,6 +424,7 @@ static void put_result(md_wire_writer *out, const md_result *result)
     md_wire_put_text(out, result->failure_text);
     md_wire_put_text(out, result->predecessor_sop_instance_uid);
     md_wire_put_text(out, result->predecessor_series_instance_uid);
+    md_wire_put_u64(out, result->revision);
     put_times(out, &result->times);
     md_wire_put_u32(out, (uint32_t)result->n_instances);
     for (size_t i = 0; i < result->n_instances; i++) {
@@ -598,6 +601,7 @@ static md_status get_result(md_wire_reader *in, const md_worker_expectation *exp
     md_wire_get_text(in, result->failure_text, sizeof result->failure_text);
     get_uid(in, false, result->predecessor_sop_instance_uid);
     get_uid(in, false, result->predecessor_series_instance_uid);
+    result->revision = md_wire_get_u64(in);
     get_times(in, &result->times);
     uint32_t n = get_count(in, MD_RESULT_MAX_INSTANCES, LEAST_INSTANCE_BYTES);
     if (n == 0) {

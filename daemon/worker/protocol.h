@@ -32,7 +32,7 @@
 enum {
     MD_WORKER_SOCKET_FD = 3, /* in the worker */
     MD_WORKER_SHARED_FD = 4,
-    MD_WORKER_PROTOCOL = 2,
+    MD_WORKER_PROTOCOL = 3,
     MD_WORKER_PACKET_BYTES = 128 * 1024,
     MD_WORKER_MAX_MODELS = 64,
     MD_WORKER_MAX_FILES = 65536, /* of one study */
@@ -70,6 +70,7 @@ typedef struct md_worker_packet {
     int64_t first_received_ms, last_received_ms, complete_ms; /* ANALYSE, FAIL */
     md_predecessor predecessors[MD_HOST_MAX_PREDECESSORS];    /* ANALYSE, FAIL */
     uint32_t n_predecessors;
+    uint64_t revision;       /* ANALYSE, FAIL */
     md_model_identity model; /* MODEL */
     const md_conf *conf;     /* CONFIGURE: borrowed from the packet's bytes or the caller */
     const char *log; /* LOG: the line, log_bytes long, borrowed from the packet's bytes */

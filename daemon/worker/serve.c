@@ -176,6 +176,7 @@ static md_status run_engine(server *s, const md_worker_packet *request, md_analy
     options.complete_ms = request->complete_ms;
     options.predecessors = request->predecessors;
     options.n_predecessors = request->n_predecessors;
+    options.revision = request->revision;
     const md_worker_engine *engine = s->engine;
     return request->kind == MD_WORKER_FAIL
                ? engine->fail(engine->context, s->paths, s->n_paths, request->text, &options,

@@ -369,7 +369,8 @@ static bool start_worker(md_worker_slot *slot)
     }
     if (status != MD_OK) {
         slot->n_failures++;
-        md_log(status == MD_CANCELLED ? MD_LOG_INFO : MD_LOG_ERROR, "worker_start_failed",
+        /* stopped because another worker has failed: that one has said why */
+        md_log(status == MD_CANCELLED ? MD_LOG_DEBUG : MD_LOG_ERROR, "worker_start_failed",
                MD_LOG_INT("worker", slot->index), MD_LOG_TEXT("status", md_status_name(status)),
                MD_LOG_TEXT("reason", err.msg));
         md_worker_pool_report_start(slot->pool, slot, &err);
@@ -539,6 +540,7 @@ static void run_entry(md_worker_slot *slot, md_worker_entry *entry)
             .first_received_ms = job->first_received_ms,
             .last_received_ms = job->last_received_ms,
             .complete_ms = job->complete_ms,
+            .revision = job->revision,
         };
         for (size_t i = 0; i < job->n_predecessors && i < MD_HOST_MAX_PREDECESSORS; i++) {
             request.predecessors[request.n_predecessors++] = job->predecessors[i];

@@ -202,7 +202,7 @@ static md_status read_items(reading *now, cursor *c, place where, unsigned depth
                        MD_COMMIT_MAX_DEPTH);
     }
     while (c->at < c->end) {
-        element e;
+        element e = {0};
         md_commit_reference item = {.failed = where == IN_FAILED};
         MD_TRY(read_header(c, &e, err));
         if (e.tag == TAG_SEQUENCE_END) {
@@ -242,7 +242,7 @@ static md_status read_elements(reading *now, cursor *c, place where, unsigned de
                                md_commit_reference *item, md_error *err)
 {
     while (c->at < c->end) {
-        element e;
+        element e = {0};
         MD_TRY(read_header(c, &e, err));
         if (e.tag == TAG_ITEM_END) {
             return MD_OK;

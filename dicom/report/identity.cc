@@ -50,6 +50,9 @@ std::string md_object_uid(const md_result *result, const char *kind)
     }
     std::sort(inputs.begin(), inputs.end());
     parts.insert(parts.end(), inputs.begin(), inputs.end());
+    if (result->revision != 0) {
+        parts.push_back("revision " + std::to_string(result->revision));
+    }
     return derive(parts);
 }
 

@@ -3,9 +3,9 @@
 
 /* A result becomes DICOM objects: a Comprehensive 3D SR (TID 1500, PS3.16) for machines and a
  * Secondary Capture picture for people. The functions write exactly what the result says. UIDs
- * are derived (md_uid_derive) from study UID, sorted input UIDs, model id, version, hash and
- * the kind of object, so that the same analysis gives the same object. Any thread, one dataset
- * per thread. */
+ * are derived (md_uid_derive) from study UID, sorted input UIDs and their revision, model id,
+ * version, hash and the kind of object, so that the same analysis gives the same object. Any
+ * thread, one dataset per thread. */
 
 #include "base/raster.h"
 #include "dicom/dataset/dataset.h"

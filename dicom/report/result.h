@@ -104,6 +104,9 @@ typedef struct md_result {
                                                         replaces; "" */
     /* Its series; "": that of this report, which is right while the model stays the same. */
     char predecessor_series_instance_uid[MD_UID_BYTES];
+    uint64_t
+        revision; /* of the images' bytes, when other bytes of one of them are known: part of
+                     the objects' UIDs, as they are then not the same analysis; else 0 */
     md_clock_times times;
 } md_result;
 

@@ -90,6 +90,7 @@ void md_analysis_finish(md_analysis *analysis)
 
 void md_host_set_predecessor(const md_analyse_options *options, md_result *result)
 {
+    result->revision = options->revision;
     for (size_t i = 0; i < options->n_predecessors; i++) {
         const md_predecessor *before = &options->predecessors[i];
         /* without its series the reference could only be guessed */

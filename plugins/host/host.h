@@ -92,10 +92,11 @@ typedef struct md_analyse_options {
     int64_t first_received_ms, last_received_ms, complete_ms; /* for the clock; 0: unknown */
     const md_predecessor *predecessors; /* borrowed; at most one of each model */
     size_t n_predecessors;              /* at most MD_HOST_MAX_PREDECESSORS */
+    uint64_t revision;                  /* as in md_result */
 } md_analyse_options;
 
-/* Let the result name the predecessor of its model, if options has one. For whoever makes
- * results without md_host_analyse, which does this itself. */
+/* Let the result name the predecessor of its model, if options has one, and its revision. For
+ * whoever makes results without md_host_analyse, which does this itself. */
 void md_host_set_predecessor(const md_analyse_options *options, md_result *result) MD_NOEXCEPT;
 
 enum {

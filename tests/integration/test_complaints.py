@@ -410,11 +410,15 @@ class Complaints:
         assert read.SOPInstanceUID in named
 
     def test_15_the_same_uid_twice_keeps_both(self):
-        """Same bytes: success, nothing new. Other bytes: a warning, and both are kept."""
+        """Same bytes: success, nothing new. Other bytes: a warning, both are kept, and what is said
+        of the later ones replaces what the PACS has of the first."""
         film, read = self.site.film(150)
         same = dicom_client.Object(film)
         other = dicom_client.Object(film)
         other.data = other.data[:-2] + bytes(b ^ 1 for b in other.data[-2:])
+        assert dicom_client.store_all(self.medaid.port, [same]) == [0]
+        (first,), _ = self.site.results(read.StudyInstanceUID)
+        self.medaid.wait_state(read.StudyInstanceUID, "done")
         statuses = dicom_client.store_all(self.medaid.port, [same, same, other, other])
         assert statuses == [0, 0, 0xb000, 0] or statuses == [0, 0, 0xb000, 0xb000], statuses
         rows = self.medaid.query("SELECT file, current FROM instance WHERE uid = ?",
@@ -422,8 +426,10 @@ class Complaints:
         assert len(rows) == 2 and sum(current for _, current in rows) == 1, rows
         for file, _ in rows:
             assert list((self.medaid.store / "data").rglob(f"{file:016x}.dcm"))
-        self.medaid.wait_state(read.StudyInstanceUID, "done")
-        assert len(self.site.results(read.StudyInstanceUID)[0]) == 1
+        reports, _ = self.site.results(read.StudyInstanceUID, n_reports=2, n_pictures=2)
+        (second,) = [r for r in reports if r.SOPInstanceUID != first.SOPInstanceUID]
+        assert (SR_CLASS, first.SOPInstanceUID) in hospital.references_in(second)
+        assert "PredecessorDocumentsSequence" in second
 
     def test_16_no_character_set_fails_a_store(self):
         """Latin 1, UTF-8, Japanese and nonsense in one study; the report has the patient's name."""

@@ -151,6 +151,15 @@ class Site:
         text = self.log_path().read_text(encoding="utf-8")
         return [fields for fields in map(json.loads, text.splitlines()) if fields["event"] == event]
 
+    def start_as(self, *command):
+        """The same under another program."""
+        self.n_starts += 1
+        with open(self.log_path(), "wb") as log:
+            self.daemon = subprocess.Popen([*command, MEDAID, "--daemon", "--config", self.conf],
+                                           stderr=log)
+        self.children.append(self.daemon)
+        wait_for("daemon_started", lambda: self.alive() and self.lines("daemon_started"))
+
     def reload(self, event="configuration_reloaded"):
         """SIGHUP; the line that it brought."""
         before = len(self.lines(event))
@@ -338,14 +347,7 @@ workers: {{count: 1}}
     site.start()
     pid = site.daemon.pid
     assert not site.lines("running_as_root")
-    for process in [pid, *children(pid)]:
-        for thread in os.listdir(f"/proc/{process}/task"):
-            assert ids(process, thread, "Uid") == [str(user.pw_uid)] * 4
-            assert ids(process, thread, "Gid") == [str(user.pw_gid)] * 4
-            assert ids(process, thread, "Groups") == []
-            for kind in ("CapEff", "CapPrm", "CapInh", "CapAmb"):
-                assert int(ids(process, thread, kind)[0], 16) == 0, (thread, kind)
-        assert ids(process, process, "NoNewPrivs") == ["1"]
+    check_powerless(pid, user)
     film = site.folder / "film-user.dcm"
     run(PHANTOM, "--rows", 400, "--columns", 320, "--seed", 7, "--output", film)
     run("storescu", "-aec", "MEDAID", "127.0.0.1", port, film)
@@ -358,6 +360,27 @@ workers: {{count: 1}}
         assert stat.S_IMODE(info.st_mode) == wanted, (path, oct(info.st_mode))
     site.reload()
     site.stop()
+    # as systemd starts it: never root, with the one capability that the port needs
+    site.write(text.replace("path: state", "path: of-nobody").replace("user: nobody\n", ""))
+    site.start_as("setpriv", "--reuid", "nobody", "--regid", str(user.pw_gid), "--clear-groups",
+                  "--inh-caps", "-all,+net_bind_service", "--ambient-caps",
+                  "-all,+net_bind_service", "--bounding-set", "-all,+net_bind_service")
+    check_powerless(site.daemon.pid, user)
+    site.stop()
+
+
+def check_powerless(pid, user):
+    """Every thread of the daemon and of its workers is the user's, without a capability."""
+    processes = [pid, *children(pid)]
+    assert len(processes) > 1
+    for process in processes:
+        for thread in os.listdir(f"/proc/{process}/task"):
+            assert ids(process, thread, "Uid") == [str(user.pw_uid)] * 4
+            assert ids(process, thread, "Gid") == [str(user.pw_gid)] * 4
+            assert ids(process, thread, "Groups") == []
+            for kind in ("CapEff", "CapPrm", "CapInh", "CapAmb"):
+                assert int(ids(process, thread, kind)[0], 16) == 0, (thread, kind)
+        assert ids(process, process, "NoNewPrivs") == ["1"]
 
 
 def children(pid):

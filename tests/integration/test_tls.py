@@ -72,6 +72,14 @@ class Case:
         self.medaid.wait_line("results_sent")
         assert not self.medaid.lines("send_failed")
 
+    def send_by_name(self):
+        """--oneshot finds the destination with its TLS."""
+        film = make_film(self.folder / "film.dcm", "--opacity", "left", seed=8)
+        before = len(self.orthanc.get("/instances"))
+        run(MEDAID, "--oneshot", "--config", self.medaid.configuration, "--output",
+            self.folder / "out", "--send", "pacs", film)
+        assert len(self.orthanc.get("/instances")) == before + 2
+
     def turn_away(self):
         """Who must not come in."""
         self.client("echoscu")
@@ -105,6 +113,7 @@ class Case:
     def run(self):
         """All of it."""
         self.serve()
+        self.send_by_name()
         self.turn_away()
         assert self.medaid.stop() == 0
         self.refuse_to_start()

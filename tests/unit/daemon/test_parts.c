@@ -213,7 +213,7 @@ static void make_conf(md_conf *conf)
 }
 
 /* A study with a report and a picture for each of the destinations. */
-static int64_t make_results(storage *s, unsigned number)
+static int64_t make_results_at(storage *s, unsigned number, int64_t now_ms)
 {
     static const char *const names[] = {"live", "dead", "picky"};
     int64_t id = receive(s, number, 0, 1000);
@@ -221,7 +221,7 @@ static int64_t make_results(storage *s, unsigned number)
     md_claim claim;
     assert_ok(md_store_study(s->store, id, &study, err));
     assert_ok(md_store_complete(s->store, &study, 2000, err));
-    assert_ok(md_store_claim(s->store, "w", md_steady_ms(), 60000, &claim, &study, err));
+    assert_ok(md_store_claim(s->store, "w", now_ms, 60000, &claim, &study, err));
     md_object_new objects[2] = {0};
     char uids[2][32];
     for (unsigned i = 0; i < 2; i++) {
@@ -237,9 +237,14 @@ static int64_t make_results(storage *s, unsigned number)
         assert_ok(md_spool_keep(s->spool, path, &objects[i].file, &objects[i].size_bytes, err));
     }
     assert_ok(md_store_finish(s->store, &claim,
-                              &(md_study_outcome){.objects = objects, .n_objects = 2},
-                              md_steady_ms(), NULL, err));
+                              &(md_study_outcome){.objects = objects, .n_objects = 2}, now_ms,
+                              NULL, err));
     return id;
+}
+
+static int64_t make_results(storage *s, unsigned number)
+{
+    return make_results_at(s, number, md_steady_ms());
 }
 
 static void wait_for(atomic_uint *counter, unsigned n)
@@ -355,14 +360,108 @@ static void test_refused_for_good(void **state)
     assert_int_equal(state_of(s, id), MD_STUDY_DONE);
 }
 
+/* Complaint 17: of two objects in one association one is refused: that one alone is sent again,
+ * and the study is not done before. */
+static md_status half_send(const md_conf *conf, const md_conf_destination *destination,
+                           const char *work_folder, const char *const *paths, size_t n_paths,
+                           md_send_outcome *outcomes, md_error *err)
+{
+    (void)conf;
+    (void)work_folder;
+    (void)paths;
+    unsigned who = destination->name[0] == 'l' ? LIVE : PICKY;
+    n_asked[who]++;
+    for (size_t i = 0; i < n_paths; i++) {
+        bool refused = who == PICKY && n_paths == 2 && i == 1;
+        outcomes[i] = (md_send_outcome){.status = refused ? MD_NETWORK : MD_OK,
+                                        .dimse_status = refused ? 0xa900 : 0};
+        n_sent[who] += !refused;
+    }
+    return who == PICKY && n_paths == 2 ? md_fail(err, MD_NETWORK, "refused with 0xa900")
+                                        : MD_OK;
+}
+
+static void test_success_only_if_every_response_says_so(void **state)
+{
+    storage *s = *state;
+    md_conf conf;
+    md_outbox *outbox = NULL;
+    make_conf(&conf);
+    /* the second is called by another name, so that its rows wait for nobody */
+    snprintf(conf.destinations[1].name, sizeof conf.destinations[1].name, "lonely");
+    int64_t id = make_results(s, 1);
+    assert_ok(md_outbox_start(&conf, s->store, s->spool, half_send, &outbox, err));
+    wait_for(&n_sent[PICKY], 1);
+    for (int i = 0; i < 6000 && count_rows(s, id, "picky", MD_OUTBOX_SENT) < 1; i++) {
+        usleep(10000);
+    }
+    assert_int_equal(count_rows(s, id, "picky", MD_OUTBOX_SENT) +
+                         count_rows(s, id, "picky", MD_OUTBOX_PENDING),
+                     2);
+    assert_int_equal(state_of(s, id), MD_STUDY_SENDING);
+    wait_for(&n_sent[PICKY], 2);
+    md_outbox_stop(outbox);
+    assert_int_equal(count_rows(s, id, "picky", MD_OUTBOX_SENT), 2);
+    assert_int_equal(n_asked[PICKY], 2);
+    assert_int_equal(state_of(s, id), MD_STUDY_SENDING); /* "dead" has got nothing */
+}
+
+/* Complaint 8: a destination that never answers is tried for retry_for_h, with waits that grow,
+ * then the rows are dead and the study has failed. */
+static void test_bounded_retry_with_dead_letter(void **state)
+{
+    storage *s = *state;
+    md_conf conf;
+    md_outbox *outbox = NULL;
+    md_outbox_row rows[16];
+    size_t n = 0;
+    make_conf(&conf);
+    conf.n_destinations = 1;
+    conf.destinations[0] = conf.destinations[1]; /* "dead" */
+    conf.destinations[0].retry_first_s = 40;
+    conf.destinations[0].retry_max_s = 60;
+    conf.destinations[0].retry_for_h = 2;
+    const int64_t hour_ms = 3600000;
+    int64_t now_ms = md_steady_ms();
+    int64_t older = make_results_at(s, 1, now_ms - 2 * hour_ms);
+    int64_t newer = make_results_at(s, 2, now_ms - hour_ms);
+    assert_ok(md_outbox_start(&conf, s->store, s->spool, fake_send, &outbox, err));
+    for (int i = 0; i < 6000 && count_rows(s, older, "dead", MD_OUTBOX_DEAD) < 2; i++) {
+        usleep(10000);
+    }
+    md_outbox_stop(outbox);
+    assert_int_equal(count_rows(s, older, "dead", MD_OUTBOX_DEAD), 2);
+    assert_int_equal(n_asked[DEAD], 1); /* it does not answer: one study at a time is tried */
+    outbox = NULL;
+    assert_ok(md_outbox_start(&conf, s->store, s->spool, fake_send, &outbox, err));
+    wait_for(&n_asked[DEAD], 2);
+    md_outbox_stop(outbox);
+    assert_ok(md_store_outbox_rows(s->store, newer, MD_OUTBOX_PENDING, 0, 16, rows, &n, err));
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(rows[i].destination, "dead") == 0) {
+            assert_int_equal(rows[i].state, MD_OUTBOX_PENDING);
+            assert_int_equal(rows[i].n_attempts, 1);
+            assert_int_equal(rows[i].last_status, 0xffff);
+            int64_t wait_ms = rows[i].next_attempt_ms - now_ms;
+            assert_true(wait_ms >= 20000); /* half of the first wait, see md_backoff_ms */
+            /* no later than that wait after the attempt, whenever that was */
+            assert_true(rows[i].next_attempt_ms <= md_steady_ms() + 40000);
+        }
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_storage, close_storage)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_quiet_time),          TEST(test_deadline),
-        TEST(test_interleaved_studies), TEST(test_destinations_are_alone),
+        TEST(test_quiet_time),
+        TEST(test_deadline),
+        TEST(test_interleaved_studies),
+        TEST(test_destinations_are_alone),
         TEST(test_refused_for_good),
+        TEST(test_success_only_if_every_response_says_so),
+        TEST(test_bounded_retry_with_dead_letter),
     };
     return cmocka_run_group_tests_name("daemon_parts", tests, NULL, NULL);
 }

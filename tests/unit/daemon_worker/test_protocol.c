@@ -488,7 +488,8 @@ static void test_packets(void **state)
         {.kind = MD_WORKER_FAIL, .job = UINT64_MAX, .n = 2, .text = "why"},
         {.kind = MD_WORKER_ANALYSE,
          .predecessors = {{"a", "2.25.1", "2.25.2"}, {"b", "1.2.03", "4"}},
-         .n_predecessors = 2},
+         .n_predecessors = 2,
+         .revision = UINT64_MAX - 1},
         {.kind = MD_WORKER_PROBLEM, .job = 9, .n = 1, .status = MD_FORMAT, .text = "bad"},
         {.kind = MD_WORKER_REFUSED, .n = 41},
         {.kind = MD_WORKER_RESULT, .job = 9, .bytes = MD_WORKER_SHARED_BYTES},
@@ -510,6 +511,7 @@ static void test_packets(void **state)
         assert_string_equal(got.text, packets[i].text);
         assert_int_equal(got.first_received_ms, packets[i].first_received_ms);
         assert_int_equal(got.n_predecessors, packets[i].n_predecessors);
+        assert_true(got.revision == packets[i].revision);
         assert_memory_equal(got.predecessors, packets[i].predecessors, sizeof got.predecessors);
         if (got.kind == MD_WORKER_CONFIGURE) {
             assert_memory_equal(got.conf, &conf, sizeof conf);

@@ -388,6 +388,36 @@ static void test_a_report_does_not_replace_itself(void **state)
     case_finish(&c);
 }
 
+/* The same images with other bytes: another document in the same series, or a PACS would keep
+ * the first one. */
+static void test_another_revision_is_another_report(void **state)
+{
+    (void)state;
+    test_case c;
+    make(&c, "positive");
+    md_object first = {0};
+    md_object second = {0};
+    md_object picture = {0};
+    md_object other_picture = {0};
+    write_sr(&c, &first);
+    assert_int_equal(md_report_write_picture(&c.result, 0, c.sources[0], &c.display, &c.options,
+                                             &picture, NULL),
+                     MD_OK);
+    c.result.revision = 7;
+    write_sr(&c, &second);
+    assert_int_equal(md_report_write_picture(&c.result, 0, c.sources[0], &c.display, &c.options,
+                                             &other_picture, NULL),
+                     MD_OK);
+    assert_string_not_equal(first.sop_instance_uid, second.sop_instance_uid);
+    assert_string_equal(first.series_instance_uid, second.series_instance_uid);
+    assert_string_not_equal(picture.sop_instance_uid, other_picture.sop_instance_uid);
+    md_object_finish(&first);
+    md_object_finish(&second);
+    md_object_finish(&picture);
+    md_object_finish(&other_picture);
+    case_finish(&c);
+}
+
 /* As much as a result may hold: the longest texts in every finding, all instances. */
 static void test_the_largest_result(void **state)
 {
@@ -644,6 +674,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_identity),
         cmocka_unit_test(test_repetition_gives_the_same_bytes),
         cmocka_unit_test(test_a_report_does_not_replace_itself),
+        cmocka_unit_test(test_another_revision_is_another_report),
         cmocka_unit_test(test_the_largest_result),
         cmocka_unit_test(test_threads_write_side_by_side),
         cmocka_unit_test(test_undecodable_names_stay_as_they_are),
