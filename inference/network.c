@@ -13,7 +13,8 @@
 typedef struct port {
     md_network_port port;
     int buffer;
-    md_tensor tensor; /* outputs: what a run hands out */
+    md_tensor tensor;       /* outputs: what a run hands out */
+    const md_tensor *shape; /* set by each run when the data decides it, else NULL */
 } port;
 
 /* The classifier behind a feature map: one for each output that has one. */
@@ -103,6 +104,11 @@ static md_status make_ports(md_network *network, const md_graph *graph, const md
         ports[i].tensor = *md_graph_tensor(graph, list[i].value);
         ports[i].tensor.owned = false;
         fill_port(&ports[i].port, name, &ports[i].tensor);
+        for (unsigned j = 0; j < ports[i].tensor.n_dims; j++) {
+            if ((graph->values[list[i].value].open_dims >> j & 1U) != 0) {
+                ports[i].port.dims[j] = -1;
+            }
+        }
     }
     *ret_ports = ports;
     return MD_OK;
@@ -339,6 +345,7 @@ static md_status build_plan(md_network *network, md_graph *graph, md_error *err)
         int *buffer = &network->outputs[i].buffer;
         MD_TRY(make_plain(network, graph, &no_node, graph->outputs[i].value, err));
         MD_TRY(md_plan_plain(plan, graph, graph->outputs[i].value, buffer, err));
+        network->outputs[i].shape = plan->shapes[graph->outputs[i].value];
         if (!plan->buffers[*buffer].constant) {
             md_plan_pin(plan, *buffer, false, true);
         }
@@ -608,7 +615,12 @@ md_status md_network_run(md_network *network, const md_tensor *inputs, unsigned 
     MD_TRY(md_plan_run(&network->plan, err));
     take_ranges(network);
     for (unsigned i = 0; i < n_outputs; i++) {
+        const md_tensor *shape = network->outputs[i].shape;
         outputs[i] = network->outputs[i].tensor;
+        if (shape != NULL) {
+            memcpy(outputs[i].dims, shape->dims, sizeof shape->dims);
+            outputs[i].n_elements = shape->n_elements;
+        }
     }
     return MD_OK;
 }

@@ -87,15 +87,16 @@ MD_DEFINE_DESTROYP(md_network, md_network_destroy)
  * thread may read the environment during that call.
  *
  * All shapes are fixed at load time: only the first dimension of a graph input may be symbolic.
- * Opsets 6 to 17 of ai.onnx, and 1 to 5 for operators that did not
- * change since; see graph/ops.c for the list. */
+ * Only outputs of NonZero, Unique, Compress and NonMaxSuppression may have a shape that the
+ * data decide, and only as outputs of the network. Opsets 6 to 21 of ai.onnx, and 1 to 5 for
+ * operators that did not change since; docs/onnx.md lists them. */
 
 /* "onednn" or "openblas". */
 const char *md_network_backend_name(const md_network *network) MD_NOEXCEPT;
 
 /* The graph's inputs and outputs, extra outputs after the graph's own. Names are valid until
- * destroy; dims is NULL-terminated by n_dims, -1 for an unknown dimension. NULL when index is
- * too large. */
+ * destroy; dims is NULL-terminated by n_dims, -1 for a dimension that each run decides. NULL
+ * when index is too large. */
 typedef struct md_network_port {
     const char *name;
     md_dtype dtype;
@@ -136,8 +137,8 @@ int md_network_find_output(const md_network *network, const char *name) MD_NOEXC
 
 /* Run. inputs in the order of md_network_input, shapes equal to the declared ones
  * (MD_INVALID_ARG). outputs (n = md_network_n_outputs) are filled with borrowed tensors in
- * plain [N,C,H,W] order, valid until the next run or destroy. MD_FORMAT when an output holds
- * NaN is NOT checked here. */
+ * plain [N,C,H,W] order, valid until the next run or destroy; their dims are those of this run.
+ * MD_FORMAT when an output holds NaN is NOT checked here. */
 md_status md_network_run(md_network *network, const md_tensor *inputs, unsigned n_inputs,
                          md_tensor *outputs, unsigned n_outputs, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;

@@ -7,10 +7,17 @@ size_t md_dtype_bytes(md_dtype dtype)
     switch (dtype) {
     case MD_F64:
     case MD_I64:
+    case MD_U64:
         return 8;
     case MD_F32:
     case MD_I32:
+    case MD_U32:
         return 4;
+    case MD_F16:
+    case MD_BF16:
+    case MD_I16:
+    case MD_U16:
+        return 2;
     case MD_I8:
     case MD_U8:
     case MD_BOOL:
@@ -21,8 +28,9 @@ size_t md_dtype_bytes(md_dtype dtype)
 
 const char *md_dtype_name(md_dtype dtype)
 {
-    static const char *const names[] = {"float32", "float64", "int64", "int32",
-                                        "int8",    "uint8",   "bool"};
+    static const char *const names[] = {"float32", "float64", "int64",   "int32",    "int8",
+                                        "uint8",   "bool",    "float16", "bfloat16", "int16",
+                                        "uint16",  "uint32",  "uint64"};
     return (unsigned)dtype < sizeof names / sizeof *names ? names[dtype] : "unknown";
 }
 

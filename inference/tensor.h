@@ -23,7 +23,13 @@ typedef enum md_dtype {
     MD_I32,
     MD_I8,
     MD_U8,
-    MD_BOOL
+    MD_BOOL,
+    MD_F16,
+    MD_BF16,
+    MD_I16,
+    MD_U16,
+    MD_U32,
+    MD_U64
 } md_dtype;
 
 typedef struct md_tensor {
@@ -34,6 +40,10 @@ typedef struct md_tensor {
     void *data; /* 64-byte aligned */
     bool owned; /* finish releases data */
 } md_tensor;
+
+enum {
+    MD_DTYPE_COUNT = MD_U64 + 1
+};
 
 size_t md_dtype_bytes(md_dtype dtype) MD_NOEXCEPT;
 const char *md_dtype_name(md_dtype dtype) MD_NOEXCEPT;

@@ -322,6 +322,9 @@ md_status md_dnnl_emit_pool(md_dnnl *d, md_plan *plan, const md_graph *graph,
     dnnl_dims_t strides = {0}, kernel = {0}, dilates = {0}, left = {0}, right = {0};
     md_dnnl_layout x, y;
     bool usable;
+    if (node->n_outputs > 1 || pool->p > 0) {
+        return MD_OK; /* indices of maxima, or an Lp pool */
+    }
     window_dims(w->stride, w->n_spatial, 0, strides);
     window_dims(w->kernel, w->n_spatial, 0, kernel);
     window_dims(w->dilation, w->n_spatial, 1, dilates);

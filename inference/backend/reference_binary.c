@@ -88,11 +88,33 @@ typedef struct row {
             ROW(type, power_##name(x, y));                                                     \
         case MD_BINARY_PRELU:                                                                  \
             ROW(type, x < 0 ? x * y : x);                                                      \
+        case MD_BINARY_FMOD:                                                                   \
+            ROW(type, fmod((double)x, (double)y));                                             \
+        case MD_BINARY_MOD:                                                                    \
+        case MD_BINARY_SHIFT_LEFT:                                                             \
+        case MD_BINARY_SHIFT_RIGHT:                                                            \
+        case MD_BINARY_BIT_AND:                                                                \
+        case MD_BINARY_BIT_OR:                                                                 \
+        case MD_BINARY_BIT_XOR:                                                                \
+            break;                                                                             \
             COMPARISONS                                                                        \
         }                                                                                      \
     }
 
-#define DEFINE_INTEGER(T, U, name)                                                             \
+#define BELOW_0(x) ((x) < 0)
+#define NEVER(x) ((void)(x), false)
+
+/* y is not 0; the smallest by -1 has no remainder, and C leaves it undefined. */
+#define DEFINE_INTEGER(T, U, name, NEGATIVE)                                                   \
+    ALWAYS_INLINE T remainder_##name(T x, T y)                                                 \
+    {                                                                                          \
+        return (T)(NEGATIVE(y) && y == (T)-1 ? 0 : x % y);                                     \
+    }                                                                                          \
+    ALWAYS_INLINE T modulo_##name(T x, T y)                                                    \
+    {                                                                                          \
+        const T r = remainder_##name(x, y);                                                    \
+        return r != 0 && NEGATIVE(r) != NEGATIVE(y) ? (T)(r + y) : r;                          \
+    }                                                                                          \
     ALWAYS_INLINE void name##_row(md_binary function, const row *r, size_t sa, size_t sb)      \
     {                                                                                          \
         typedef T type;                                                                        \
@@ -105,7 +127,7 @@ typedef struct row {
         case MD_BINARY_MUL:                                                                    \
             ROW(type, WRAP(T, U, x, *, y));                                                    \
         case MD_BINARY_DIV: /* of the smallest by -1: wraps as its negation does */            \
-            ROW(type, (T)-1 < 0 && y == (T)-1 ? WRAP(T, U, 0, -, x) : x / y);                  \
+            ROW(type, NEGATIVE(y) && y == (T)-1 ? WRAP(T, U, 0, -, x) : x / y);                \
         case MD_BINARY_MIN:                                                                    \
             ROW(type, x < y ? x : y);                                                          \
         case MD_BINARY_MAX:                                                                    \
@@ -113,7 +135,21 @@ typedef struct row {
         case MD_BINARY_POW:                                                                    \
             ROW(type, power_i64((int64_t)x, (int64_t)y));                                      \
         case MD_BINARY_PRELU:                                                                  \
-            break;                                                                             \
+            ROW(type, NEGATIVE(x) ? WRAP(T, U, x, *, y) : x);                                  \
+        case MD_BINARY_MOD:                                                                    \
+            ROW(type, modulo_##name(x, y));                                                    \
+        case MD_BINARY_FMOD:                                                                   \
+            ROW(type, remainder_##name(x, y));                                                 \
+        case MD_BINARY_SHIFT_LEFT: /* by the width or more: nothing is left */                 \
+            ROW(type, (U)y < 8 * sizeof(T) ? (U)x << (U)y : 0);                                \
+        case MD_BINARY_SHIFT_RIGHT:                                                            \
+            ROW(type, (U)y < 8 * sizeof(T) ? (U)x >> (U)y : 0);                                \
+        case MD_BINARY_BIT_AND:                                                                \
+            ROW(type, (U)x &(U)y);                                                             \
+        case MD_BINARY_BIT_OR:                                                                 \
+            ROW(type, (U)x | (U)y);                                                            \
+        case MD_BINARY_BIT_XOR:                                                                \
+            ROW(type, (U)x ^ (U)y);                                                            \
             COMPARISONS                                                                        \
         }                                                                                      \
     }
@@ -132,20 +168,29 @@ typedef struct row {
 
 DEFINE_REAL(float, f32)
 DEFINE_REAL(double, f64)
-DEFINE_INTEGER(int64_t, uint64_t, i64)
-DEFINE_INTEGER(int32_t, uint32_t, i32)
-DEFINE_INTEGER(int8_t, uint32_t, i8)
-DEFINE_INTEGER(uint8_t, uint32_t, u8)
+DEFINE_INTEGER(int64_t, uint64_t, i64, BELOW_0)
+DEFINE_INTEGER(int32_t, uint32_t, i32, BELOW_0)
+DEFINE_INTEGER(int8_t, uint32_t, i8, BELOW_0)
+DEFINE_INTEGER(uint8_t, uint32_t, u8, NEVER)
+DEFINE_INTEGER(int16_t, uint32_t, i16, BELOW_0)
+DEFINE_INTEGER(uint16_t, uint32_t, u16, NEVER)
+DEFINE_INTEGER(uint32_t, uint32_t, u32, NEVER)
+DEFINE_INTEGER(uint64_t, uint64_t, u64, NEVER)
 DEFINE_ROWS(f32)
 DEFINE_ROWS(f64)
 DEFINE_ROWS(i64)
 DEFINE_ROWS(i32)
 DEFINE_ROWS(i8)
 DEFINE_ROWS(u8)
+DEFINE_ROWS(i16)
+DEFINE_ROWS(u16)
+DEFINE_ROWS(u32)
+DEFINE_ROWS(u64)
 
 static void (*const rows_of[])(md_binary, const row *, int64_t, int64_t) = {
     [MD_F32] = f32_rows, [MD_F64] = f64_rows, [MD_I64] = i64_rows, [MD_I32] = i32_rows,
-    [MD_I8] = i8_rows,   [MD_U8] = u8_rows,   [MD_BOOL] = u8_rows,
+    [MD_I8] = i8_rows,   [MD_U8] = u8_rows,   [MD_BOOL] = u8_rows, [MD_I16] = i16_rows,
+    [MD_U16] = u16_rows, [MD_U32] = u32_rows, [MD_U64] = u64_rows,
 };
 
 static bool has_zero(const md_tensor *tensor)
@@ -168,7 +213,9 @@ md_status md_kernel_binary(const md_call *call)
     if (out->n_elements == 0) {
         return MD_OK;
     }
-    if (function == MD_BINARY_DIV && a->dtype != MD_F32 && a->dtype != MD_F64 && has_zero(b)) {
+    const bool divides =
+        function == MD_BINARY_DIV || function == MD_BINARY_MOD || function == MD_BINARY_FMOD;
+    if (divides && a->dtype != MD_F32 && a->dtype != MD_F64 && has_zero(b)) {
         return md_fail(call->err, MD_FORMAT, "division of an integer by 0");
     }
     md_stride_walk walk = {.n_dims = out->n_dims};

@@ -1,5 +1,6 @@
 /* Convolution by im2col and sgemm, its transpose, and matrix products. */
 
+#include "inference/backend/element.h"
 #include "inference/backend/kernels.h"
 #include "inference/backend/stride.h"
 
@@ -38,7 +39,7 @@ static bool is_depthwise(const md_conv_params *conv, int64_t c_in, int64_t c_out
     return conv->group == c_in && c_out == c_in;
 }
 
-static size_t conv_workspace(const md_conv_params *conv, int64_t c_in, int64_t c_out)
+size_t md_conv_workspace(const md_conv_params *conv, int64_t c_in, int64_t c_out)
 {
     const md_window *w = &conv->window;
     if (is_pointwise(w) || is_depthwise(conv, c_in, c_out)) {
@@ -300,18 +301,46 @@ md_status md_kernel_gemm(const md_call *call)
     return MD_OK;
 }
 
+/* C [m,n] = A [m,k] B [k,n] of other types than float32; integers wrap around. */
+static void typed_product(md_dtype dtype, const void *a, const void *b, void *c, int64_t m,
+                          int64_t n, int64_t k)
+{
+    switch ((int)dtype) {
+#define PRODUCT(dtype, T, U)                                                                   \
+    case dtype: {                                                                              \
+        const T *x = a, *y = b;                                                                \
+        T *z = c;                                                                              \
+        memset(z, 0, (size_t)(m * n) * sizeof *z);                                             \
+        for (int64_t i = 0; i < m; i++) {                                                      \
+            for (int64_t l = 0; l < k; l++) {                                                  \
+                for (int64_t j = 0; j < n; j++) {                                              \
+                    z[i * n + j] = (T)((U)z[i * n + j] + (U)x[i * k + l] * (U)y[l * n + j]);   \
+                }                                                                              \
+            }                                                                                  \
+        }                                                                                      \
+        break;                                                                                 \
+    }
+        MD_FOR_EACH_INTEGER(PRODUCT)
+        MD_FOR_EACH_REAL(PRODUCT)
+#undef PRODUCT
+    default:
+        break;
+    }
+}
+
 /* Y[..., m, n] = A[..., m, k] B[..., k, n], the leading axes broadcast. */
 md_status md_kernel_matmul(const md_call *call)
 {
     const md_tensor *a = call->in[0], *b = call->in[1], *y = call->out[0];
     const int64_t m = y->dims[y->n_dims - 2], n = y->dims[y->n_dims - 1];
     const int64_t k = a->dims[a->n_dims - 1];
-    float *out = y->data;
+    const size_t n_bytes = md_dtype_bytes(y->dtype);
+    uint8_t *out = y->data;
     if (y->n_elements == 0) {
         return MD_OK;
     }
     if (k == 0) {
-        memset(out, 0, y->n_elements * sizeof *out);
+        memset(out, 0, y->n_elements * n_bytes);
         return MD_OK;
     }
     md_tensor a_batch = *a, b_batch = *b;
@@ -322,55 +351,17 @@ md_status md_kernel_matmul(const md_call *call)
     md_stride_walk_broadcast(&walk, &a_batch);
     md_stride_walk_broadcast(&walk, &b_batch);
     do {
-        call->sgemm(false, false, m, n, k, 1.0F,
-                    (const float *)a->data + walk.offset[0] * m * k, k,
-                    (const float *)b->data + walk.offset[1] * k * n, n, 0.0F, out, n);
-        out += m * n;
+        const uint8_t *x =
+            (const uint8_t *)a->data + (size_t)(walk.offset[0] * m * k) * n_bytes;
+        const uint8_t *z =
+            (const uint8_t *)b->data + (size_t)(walk.offset[1] * k * n) * n_bytes;
+        if (y->dtype == MD_F32) {
+            call->sgemm(false, false, m, n, k, 1.0F, (const void *)x, k, (const void *)z, n,
+                        0.0F, (void *)out, n);
+        } else {
+            typed_product(y->dtype, x, z, out, m, n, k);
+        }
+        out += (size_t)(m * n) * n_bytes;
     } while (md_stride_walk_next(&walk, 0));
     return MD_OK;
-}
-
-md_status md_kernel_workspace(const md_graph *graph, const md_node *node, size_t *ret_bytes,
-                              md_error *err)
-{
-    const md_tensor *x = md_node_operand(graph, node, 0);
-    const md_tensor *y = md_node_out(graph, node, 0);
-    size_t n = 0;
-    *ret_bytes = 0;
-    switch ((int)node->op) {
-    case MD_OP_CONV:
-        *ret_bytes = conv_workspace(&node->p.conv, x->dims[1], y->dims[1]);
-        return MD_OK;
-    case MD_OP_CONV_TRANSPOSE: {
-        const md_window *w = &node->p.conv.window;
-        size_t n_rows = (size_t)(y->dims[1] / node->p.conv.group);
-        if (!md_mul(n_rows, (size_t)volume(w->kernel), &n_rows) ||
-            !md_mul(n_rows, (size_t)volume(w->in), &n_rows) ||
-            !md_mul(n_rows, sizeof(float), ret_bytes)) {
-            return md_fail(err, MD_LIMIT, "scratch space overflows");
-        }
-        return MD_OK;
-    }
-    case MD_OP_PAD:
-        for (unsigned i = 0; i < y->n_dims; i++) {
-            n += (size_t)y->dims[i];
-        }
-        *ret_bytes = n * sizeof(int64_t);
-        return MD_OK;
-    case MD_OP_RESIZE: { /* two images that hold any stage, see reference_resize.c */
-        size_t largest = 1;
-        for (unsigned i = 0; i < y->n_dims; i++) {
-            size_t length = (size_t)(y->dims[i] > x->dims[i] ? y->dims[i] : x->dims[i]);
-            if (!md_mul(largest, length, &largest)) {
-                return md_fail(err, MD_LIMIT, "scratch space overflows");
-            }
-        }
-        if (!md_mul(largest, 2 * sizeof(float), ret_bytes)) {
-            return md_fail(err, MD_LIMIT, "scratch space overflows");
-        }
-        return MD_OK;
-    }
-    default:
-        return MD_OK;
-    }
 }

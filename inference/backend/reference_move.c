@@ -1,5 +1,5 @@
 /* Kernels that move elements: strided copies, concatenation, padding, gathering. They see
- * elements only as 1, 4 or 8 bytes. */
+ * elements only as 1, 2, 4 or 8 bytes. */
 
 #include "inference/backend/kernels.h"
 #include "inference/backend/stride.h"
@@ -165,27 +165,12 @@ static int64_t pad_source(md_pad_mode mode, int64_t i, int64_t n)
         return i < 0 ? -i : 2 * (n - 1) - i;
     case MD_PAD_EDGE:
         return i < 0 ? 0 : n - 1;
+    case MD_PAD_WRAP:
+        return (i % n + n) % n;
     case MD_PAD_CONSTANT:
         break;
     }
     return -1;
-}
-
-static void pad_element(md_dtype dtype, double value, uint8_t *ret)
-{
-    const md_op_params none = {.unary = {MD_UNARY_IDENTITY, 0.0F, 0.0F}};
-    md_tensor from = {.dtype = MD_F64, .n_elements = 1, .data = &value};
-    md_tensor to = {.dtype = dtype, .n_elements = 1};
-    union {
-        int64_t widest;
-        uint8_t bytes[8];
-    } element = {0};
-    to.data = &element;
-    const md_tensor *in[] = {&from};
-    md_tensor *out[] = {&to};
-    const md_call call = {.p = &none, .n_in = 1, .n_out = 1, .in = in, .out = out};
-    (void)md_kernel_cast(&call); /* cannot fail */
-    memcpy(ret, element.bytes, sizeof element.bytes);
 }
 
 /* workspace: for each axis the source offset of each output position, or -1. */
@@ -197,8 +182,9 @@ md_status md_kernel_pad(const md_call *call)
     int64_t strides[MD_TENSOR_MAX_DIMS];
     int64_t *maps[MD_TENSOR_MAX_DIMS];
     int64_t *free_map = call->workspace;
-    uint8_t element[8];
-    pad_element(x->dtype, call->p->pad.value, element);
+    uint64_t element = 0;
+    md_tensor one = {.dtype = x->dtype, .n_elements = 1, .data = &element};
+    md_store_real(&one, 0, call->p->pad.value);
     md_strides_of(x, strides);
     if (out->n_elements == 0) {
         return MD_OK;
@@ -218,7 +204,9 @@ md_status md_kernel_pad(const md_call *call)
         for (unsigned i = 0; i < out->n_dims && offset >= 0; i++) {
             offset = maps[i][index[i]] < 0 ? -1 : offset + maps[i][index[i]];
         }
-        memcpy(to, offset < 0 ? element : (const uint8_t *)x->data + (size_t)offset * n_bytes,
+        memcpy(to,
+               offset < 0 ? (const uint8_t *)&element
+                          : (const uint8_t *)x->data + (size_t)offset * n_bytes,
                n_bytes);
         to += n_bytes;
         for (unsigned i = out->n_dims; i-- > 0;) {

@@ -1,8 +1,10 @@
 /* Pooling and normalisation. */
 
+#include "inference/backend/element.h"
 #include "inference/backend/kernels.h"
 
 #include <math.h>
+#include <string.h>
 
 typedef struct span {
     int64_t start;      /* of the window, in the input; may be negative */
@@ -23,22 +25,36 @@ static span window_span(const md_window *w, unsigned axis, int64_t out)
     return s;
 }
 
-static float pool_window(const md_pool_params *pool, const float *x, const span *s)
+typedef struct pooled {
+    double value;
+    int64_t at; /* of a maximum, in its plane */
+} pooled;
+
+/* The maximum, the mean or the p-norm of what the window sees of one plane. */
+static pooled pool_window(const md_pool_params *pool, const md_tensor *x, int64_t plane,
+                          const span *s)
 {
     const md_window *w = &pool->window;
-    float best = -INFINITY;
+    pooled best = {-(double)INFINITY, 0};
     double sum = 0.0;
     for (int64_t z = s[0].first; z < s[0].end; z++) {
         for (int64_t y = s[1].first; y < s[1].end; y++) {
-            const float *line = x + ((s[0].start + z * w->dilation[0]) * w->in[1] + s[1].start +
-                                     y * w->dilation[1]) *
-                                        w->in[2];
+            const int64_t line = ((s[0].start + z * w->dilation[0]) * w->in[1] + s[1].start +
+                                  y * w->dilation[1]) *
+                                     w->in[2] +
+                                 s[2].start;
             for (int64_t i = s[2].first; i < s[2].end; i++) {
-                const float value = line[s[2].start + i * w->dilation[2]];
-                sum += (double)value;
-                best = value > best || value != value ? value : best;
+                const int64_t at = line + i * w->dilation[2];
+                const double value = x->dtype == MD_F32
+                                         ? (double)((const float *)x->data)[plane + at]
+                                         : md_element_real(x, (size_t)(plane + at));
+                sum += pool->p > 0 ? pow(fabs(value), (double)pool->p) : value;
+                best = value > best.value || value != value ? (pooled){value, at} : best;
             }
         }
+    }
+    if (pool->p > 0) {
+        best.value = pow(sum, 1.0 / (double)pool->p);
     }
     if (!pool->average) {
         return best;
@@ -47,17 +63,31 @@ static float pool_window(const md_pool_params *pool, const float *x, const span 
     for (unsigned i = 0; i < 3; i++) {
         n *= pool->count_include_pad ? s[i].n_padded : s[i].end - s[i].first;
     }
-    return (float)(sum / (double)n);
+    return (pooled){sum / (double)n, 0};
 }
 
-/* Maximum or mean of x [N,C,D,H,W] under each window. */
+/* The index of a maximum counts in the whole of x, the last axis fastest or, column-major, the
+ * first of the plane. */
+static int64_t pool_index(const md_pool_params *pool, int64_t plane, int64_t at)
+{
+    const md_window *w = &pool->window;
+    if (!pool->column_major) {
+        return plane + at;
+    }
+    const int64_t column = at % w->in[2], row = at / w->in[2] % w->in[1];
+    const int64_t slice = at / w->in[2] / w->in[1];
+    return plane + (column * w->in[1] + row) * w->in[0] + slice;
+}
+
+/* Maximum, mean or norm of x [N,C,D,H,W] under each window; and where the maxima are. */
 md_status md_kernel_pool(const md_call *call)
 {
     const md_pool_params *pool = &call->p->pool;
     const md_window *w = &pool->window;
-    const int64_t n_planes = call->in[0]->dims[0] * call->in[0]->dims[1];
-    const float *x = call->in[0]->data;
-    float *to = call->out[0]->data;
+    const md_tensor *x = call->in[0];
+    const int64_t n_planes = x->dims[0] * x->dims[1], n_plane = w->in[0] * w->in[1] * w->in[2];
+    int64_t *index = call->n_out > 1 ? call->out[1]->data : NULL;
+    size_t to = 0;
     for (int64_t plane = 0; plane < n_planes; plane++) {
         span s[3];
         for (int64_t oz = 0; oz < w->out[0]; oz++) {
@@ -66,11 +96,44 @@ md_status md_kernel_pool(const md_call *call)
                 s[1] = window_span(w, 1, oy);
                 for (int64_t ox = 0; ox < w->out[2]; ox++) {
                     s[2] = window_span(w, 2, ox);
-                    *to++ = pool_window(pool, x, s);
+                    const pooled p = pool_window(pool, x, plane * n_plane, s);
+                    if (x->dtype == MD_F32) {
+                        ((float *)call->out[0]->data)[to] = (float)p.value;
+                    } else {
+                        md_store_real(call->out[0], to, p.value);
+                    }
+                    if (index != NULL) {
+                        index[to] = pool_index(pool, plane * n_plane, p.at);
+                    }
+                    to++;
                 }
             }
         }
-        x += w->in[0] * w->in[1] * w->in[2];
+    }
+    return MD_OK;
+}
+
+/* y = 0, then y[index] = x. The index counts in a shape that may be another than y's. */
+md_status md_kernel_max_unpool(const md_call *call)
+{
+    const md_tensor *x = call->in[0], *y = call->out[0];
+    const int64_t *counted = call->p->unpool.dims;
+    memset(y->data, 0, y->n_elements * sizeof(float));
+    for (size_t i = 0; i < x->n_elements; i++) {
+        const int64_t given = ((const int64_t *)call->in[1]->data)[i];
+        int64_t rest = given, at = 0, stride = 1;
+        bool inside = given >= 0;
+        for (unsigned j = y->n_dims; j-- > 0 && inside;) {
+            inside = counted[j] > 0 && rest % counted[j] < y->dims[j];
+            at += inside ? rest % counted[j] * stride : 0;
+            rest /= inside ? counted[j] : 1;
+            stride *= y->dims[j];
+        }
+        if (!inside || rest != 0) {
+            return md_fail(call->err, MD_FORMAT, "index %lld lies outside the result",
+                           (long long)given);
+        }
+        ((float *)y->data)[at] = ((const float *)x->data)[i];
     }
     return MD_OK;
 }
@@ -156,6 +219,37 @@ md_status md_kernel_lrn(const md_call *call)
             to[i] = (float)((double)image[(size_t)c * n + i] /
                             pow(base, (double)call->p->lrn.beta));
         }
+    }
+    return MD_OK;
+}
+
+/* Rows of n: y = (x - mean) / sqrt(var + epsilon) * scale + shift, the parameters as long as a
+ * row, or absent. Outputs y, the means, and 1 / sqrt(var + epsilon). */
+md_status md_kernel_layer_norm(const md_call *call)
+{
+    const md_tensor *x = call->in[0];
+    const size_t n = (size_t)call->p->layer_norm.n;
+    const float *scale = call->in[1] == NULL ? NULL : call->in[1]->data;
+    const float *shift = call->in[2] == NULL ? NULL : call->in[2]->data;
+    for (size_t row = 0; row < x->n_elements / n; row++) {
+        const float *from = (const float *)x->data + row * n;
+        float *to = (float *)call->out[0]->data + row * n;
+        double mean = 0.0, spread = 0.0;
+        for (size_t i = 0; i < n; i++) {
+            mean += (double)from[i];
+        }
+        mean /= (double)n;
+        for (size_t i = 0; i < n; i++) {
+            spread += ((double)from[i] - mean) * ((double)from[i] - mean);
+        }
+        const double s = 1.0 / sqrt(spread / (double)n + (double)call->p->layer_norm.epsilon);
+        for (size_t i = 0; i < n; i++) {
+            const float normal = (float)(((double)from[i] - mean) * s);
+            to[i] =
+                normal * (scale == NULL ? 1.0F : scale[i]) + (shift == NULL ? 0.0F : shift[i]);
+        }
+        ((float *)call->out[1]->data)[row] = (float)mean;
+        ((float *)call->out[2]->data)[row] = (float)s;
     }
     return MD_OK;
 }

@@ -34,6 +34,8 @@ static double source_position(const axis *a, int64_t i)
                    ? a->roi_start * (n_in - 1.0) + x * (a->roi_end - a->roi_start) *
                                                        (n_in - 1.0) / ((double)a->n_out - 1.0)
                    : 0.5 * (a->roi_start + a->roi_end) * (n_in - 1.0);
+    case MD_COORD_HALF_PIXEL_SYMMETRIC: /* what the cut of the length lost, on both sides */
+        return n_in / 2.0 * (1.0 - (double)a->n_out / n_out) + (x + 0.5) / a->scale - 0.5;
     }
     return 0.0;
 }
@@ -118,37 +120,94 @@ static taps taps_of(const axis *a, int64_t i)
     return t;
 }
 
-/* x [n_outer, n_in, n_inner] to y [n_outer, n_out, n_inner]. */
+/* The interpolation kernel at distance x: a triangle, or cubic convolution. */
+static double filter(const axis *a, double x)
+{
+    const double d = fabs(x), c = (double)a->p->cubic_a;
+    if (a->p->mode == MD_RESIZE_LINEAR) {
+        return d < 1.0 ? 1.0 - d : 0.0;
+    }
+    return d <= 1.0  ? ((c + 2.0) * d - (c + 3.0)) * d * d + 1.0
+           : d < 2.0 ? ((c * d - 5.0 * c) * d + 8.0 * c) * d - 4.0 * c
+                     : 0.0;
+}
+
+typedef struct reach {
+    int64_t first, last; /* input elements with a weight */
+    bool outside;
+} reach;
+
+/* Antialiasing when the image gets smaller: the kernel is as much wider. weights [n_in]. */
+static reach wide_taps(const axis *a, int64_t i, double *weights)
+{
+    const double x = source_position(a, i), scale = a->scale < 1.0 ? a->scale : 1.0;
+    const double half = (a->p->mode == MD_RESIZE_LINEAR ? 1.0 : 2.0) / scale;
+    const double last = (double)(a->n_in - 1);
+    reach r = {a->n_in, -1, false};
+    double sum = 0.0;
+    if (a->p->coordinate == MD_COORD_TF_CROP_AND_RESIZE && !(x >= 0.0 && x <= last)) {
+        r.outside = true;
+        return r;
+    }
+    memset(weights, 0, (size_t)a->n_in * sizeof *weights);
+    for (double at = ceil(x - half); at <= floor(x + half); at += 1.0) {
+        if (a->p->exclude_outside && (at < 0.0 || at > last)) {
+            continue;
+        }
+        const int64_t k = at < 0.0 ? 0 : at > last ? a->n_in - 1 : (int64_t)at;
+        const double w = filter(a, (at - x) * scale);
+        weights[k] += w;
+        sum += w;
+        r.first = k < r.first ? k : r.first;
+        r.last = k > r.last ? k : r.last;
+    }
+    for (int64_t k = r.first; k <= r.last && sum != 0.0; k++) {
+        weights[k] /= sum;
+    }
+    return r;
+}
+
+/* One output row [n_inner] as a weighted sum of input rows. */
+static void weighted_sum(const float *from, const int64_t *at, const double *weights, int64_t n,
+                         int64_t n_inner, float *to)
+{
+    for (int64_t j = 0; j < n_inner; j++) {
+        double sum = 0.0;
+        for (int64_t k = 0; k < n; k++) {
+            sum += weights[k] * (double)from[(at == NULL ? k : at[k]) * n_inner + j];
+        }
+        to[j] = (float)sum;
+    }
+}
+
+/* x [n_outer, n_in, n_inner] to y [n_outer, n_out, n_inner]; weights: room for n_in. */
 static void resize_axis(const axis *a, const float *x, int64_t n_outer, int64_t n_inner,
-                        float *y)
+                        float *y, double *weights)
 {
     for (int64_t i = 0; i < a->n_out; i++) {
         const taps t = taps_of(a, i);
+        const reach wide = a->p->antialias ? wide_taps(a, i, weights) : (reach){0};
         for (int64_t outer = 0; outer < n_outer; outer++) {
             float *to = y + (outer * a->n_out + i) * n_inner;
             const float *from = x + outer * a->n_in * n_inner;
-            if (t.outside) {
+            if (t.outside || wide.outside) {
                 for (int64_t j = 0; j < n_inner; j++) {
                     to[j] = a->p->extrapolation;
                 }
-                continue;
-            }
-            if (t.n == 1) {
+            } else if (a->p->antialias) {
+                weighted_sum(from + wide.first * n_inner, NULL, weights + wide.first,
+                             wide.last - wide.first + 1, n_inner, to);
+            } else if (t.n == 1) {
                 memcpy(to, from + t.at[0] * n_inner, (size_t)n_inner * sizeof *to);
-                continue;
-            }
-            for (int64_t j = 0; j < n_inner; j++) {
-                double sum = 0.0;
-                for (unsigned k = 0; k < t.n; k++) {
-                    sum += t.weight[k] * (double)from[t.at[k] * n_inner + j];
-                }
-                to[j] = (float)sum;
+            } else {
+                weighted_sum(from, t.at, t.weight, t.n, n_inner, to);
             }
         }
     }
 }
 
-/* workspace: two buffers that alternate, each as large as the largest stage can be. */
+/* workspace: two buffers that alternate, each as large as the largest stage can be; weights of
+ * the longest input axis. */
 md_status md_kernel_resize(const md_call *call)
 {
     const md_resize_params *p = &call->p->resize;
@@ -162,6 +221,7 @@ md_status md_kernel_resize(const md_call *call)
     }
     const float *from = x->data;
     float *spare[2] = {call->workspace, (float *)call->workspace + largest};
+    double *weights = (double *)call->workspace + largest;
     unsigned n_stages = 0;
     for (unsigned i = 0; i < x->n_dims; i++) {
         const axis a = {p, p->scale[i], p->roi_start[i], p->roi_end[i], x->dims[i], y->dims[i]};
@@ -176,7 +236,7 @@ md_status md_kernel_resize(const md_call *call)
             n_inner *= j > i ? dims[j] : 1;
         }
         float *to = spare[n_stages++ % 2];
-        resize_axis(&a, from, n_outer, n_inner, to);
+        resize_axis(&a, from, n_outer, n_inner, to, weights);
         dims[i] = a.n_out;
         from = to;
     }

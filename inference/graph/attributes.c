@@ -20,6 +20,12 @@ static Onnx__AttributeProto__AttributeType type_of(const Onnx__AttributeProto *a
     if (attribute->t != NULL) {
         return ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__TENSOR;
     }
+    if (attribute->g != NULL) {
+        return ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__GRAPH;
+    }
+    if (attribute->n_strings > 0) {
+        return ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRINGS;
+    }
     if (attribute->n_floats > 0) {
         return ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOATS;
     }

@@ -4,6 +4,8 @@
 /* Beyond this many elements a constant result is computed in each run instead: folding is for
  * shapes, scales and small tables, and must not let a small file ask for much work. */
 #define MAX_FOLDED_ELEMENTS ((size_t)1 << 24)
+/* Of all nodes together: an unrolled loop is many nodes. */
+#define MAX_ALL_ELEMENTS ((size_t)1 << 30)
 
 enum {
     MAX_IO = 16
@@ -11,8 +13,16 @@ enum {
 
 static bool worth_folding(const md_graph *graph, const md_node *node)
 {
-    if (md_kernel_needs_sgemm(node->op) || node->op == MD_OP_POOL || node->op == MD_OP_LRN ||
-        node->n_inputs > MAX_IO || node->n_outputs > MAX_IO) {
+    static const md_op heavy[] = {MD_OP_POOL, MD_OP_LRN,         MD_OP_CONV_INTEGER,
+                                  MD_OP_NMS,  MD_OP_GRID_SAMPLE, MD_OP_MATMUL_INTEGER,
+                                  MD_OP_DET,  MD_OP_ROI_ALIGN};
+    for (size_t i = 0; i < sizeof heavy / sizeof *heavy; i++) {
+        if (node->op == heavy[i]) {
+            return false;
+        }
+    }
+    if (md_kernel_needs_sgemm(node->op) || node->n_inputs > MAX_IO ||
+        node->n_outputs > MAX_IO) {
         return false;
     }
     size_t n = 0;
@@ -23,7 +33,7 @@ static bool worth_folding(const md_graph *graph, const md_node *node)
         const md_tensor *tensor = md_node_in(graph, node, i);
         n += tensor == NULL ? 0 : tensor->n_elements;
     }
-    return n <= MAX_FOLDED_ELEMENTS;
+    return n <= MAX_FOLDED_ELEMENTS && n <= MAX_ALL_ELEMENTS - graph->n_folded;
 }
 
 md_status md_graph_fold(md_graph *graph, const md_node *node, bool *ret_done, md_error *err)
@@ -31,6 +41,13 @@ md_status md_graph_fold(md_graph *graph, const md_node *node, bool *ret_done, md
     *ret_done = false;
     if (!worth_folding(graph, node)) {
         return MD_OK;
+    }
+    for (unsigned i = 0; i < node->n_inputs; i++) {
+        const md_tensor *tensor = md_node_in(graph, node, i);
+        graph->n_folded += tensor == NULL ? 0 : tensor->n_elements;
+    }
+    for (unsigned i = 0; i < node->n_outputs; i++) {
+        graph->n_folded += md_node_out(graph, node, i)->n_elements;
     }
     const md_tensor *in[MAX_IO];
     md_tensor *out[MAX_IO];

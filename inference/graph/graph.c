@@ -8,6 +8,7 @@
 typedef struct name_slot {
     const char *name;
     uint32_t hash;
+    unsigned scope;
     int value;
 } name_slot;
 
@@ -17,20 +18,21 @@ struct md_name_table {
 };
 
 /* FNV-1a, 32 bits (Fowler, Noll, Vo). */
-static uint32_t hash_text(const char *text)
+static uint32_t hash_text(const char *text, unsigned scope)
 {
-    uint32_t hash = 2166136261U;
+    uint32_t hash = 2166136261U ^ scope * 2654435761U;
     for (; *text != '\0'; text++) {
         hash = (hash ^ (unsigned char)*text) * 16777619U;
     }
     return hash;
 }
 
-static name_slot *find_slot(name_slot *slots, size_t n_slots, const char *name, uint32_t hash)
+static name_slot *find_slot(name_slot *slots, size_t n_slots, const char *name, unsigned scope,
+                            uint32_t hash)
 {
     size_t i = hash & (n_slots - 1);
-    while (slots[i].name != NULL &&
-           (slots[i].hash != hash || strcmp(slots[i].name, name) != 0)) {
+    while (slots[i].name != NULL && (slots[i].hash != hash || slots[i].scope != scope ||
+                                     strcmp(slots[i].name, name) != 0)) {
         i = (i + 1) & (n_slots - 1);
     }
     return &slots[i];
@@ -56,8 +58,8 @@ static md_status grow_names(md_graph *graph, md_error *err)
     }
     for (size_t i = 0; i < table->n_slots; i++) {
         if (table->slots[i].name != NULL) {
-            *find_slot(slots, n_slots, table->slots[i].name, table->slots[i].hash) =
-                table->slots[i];
+            *find_slot(slots, n_slots, table->slots[i].name, table->slots[i].scope,
+                       table->slots[i].hash) = table->slots[i];
         }
     }
     md_free(table->slots);
@@ -71,9 +73,17 @@ int md_graph_find(const md_graph *graph, const char *name)
     if (graph->names == NULL || graph->names->n_slots == 0) {
         return MD_GRAPH_NO_VALUE;
     }
-    const name_slot *slot =
-        find_slot(graph->names->slots, graph->names->n_slots, name, hash_text(name));
-    return slot->name == NULL ? MD_GRAPH_NO_VALUE : slot->value;
+    for (const md_scope *scope = graph->scope;; scope = scope->outer) {
+        const unsigned id = scope == NULL ? 0 : scope->id;
+        const name_slot *slot = find_slot(graph->names->slots, graph->names->n_slots, name, id,
+                                          hash_text(name, id));
+        if (slot->name != NULL) {
+            return slot->value;
+        }
+        if (scope == NULL) {
+            return MD_GRAPH_NO_VALUE;
+        }
+    }
 }
 
 const char *md_graph_text(md_graph *graph, const char *text)
@@ -86,8 +96,9 @@ const char *md_graph_text(md_graph *graph, const char *text)
 md_status md_graph_add_name(md_graph *graph, const char *name, int value, md_error *err)
 {
     MD_TRY(grow_names(graph, err));
-    uint32_t hash = hash_text(name);
-    name_slot *slot = find_slot(graph->names->slots, graph->names->n_slots, name, hash);
+    const unsigned scope = graph->scope == NULL ? 0 : graph->scope->id;
+    uint32_t hash = hash_text(name, scope);
+    name_slot *slot = find_slot(graph->names->slots, graph->names->n_slots, name, scope, hash);
     if (slot->name != NULL) {
         return md_fail(err, MD_FORMAT, "tensor '%.64s' is defined twice", name);
     }
@@ -95,12 +106,17 @@ md_status md_graph_add_name(md_graph *graph, const char *name, int value, md_err
     if (copy == NULL) {
         return md_fail(err, MD_NOMEM, "no memory for a name");
     }
-    *slot = (name_slot){copy, hash, value};
+    *slot = (name_slot){copy, hash, scope, value};
     graph->names->n_used++;
     if (graph->values[value].name[0] == '\0') {
         graph->values[value].name = copy;
     }
     return MD_OK;
+}
+
+static bool is_name_of(const name_slot *slot, int value)
+{
+    return slot->name != NULL && slot->scope == 0 && slot->value == value;
 }
 
 md_status md_graph_names_of(const md_graph *graph, int value, md_pool *pool,
@@ -109,7 +125,7 @@ md_status md_graph_names_of(const md_graph *graph, int value, md_pool *pool,
     const struct md_name_table *table = graph->names;
     size_t n = 0;
     for (size_t i = 0; i < table->n_slots; i++) {
-        n += table->slots[i].name != NULL && table->slots[i].value == value ? 1 : 0;
+        n += is_name_of(&table->slots[i], value) ? 1 : 0;
     }
     const char **names = md_pool_alloc(pool, (n + 1) * sizeof *names);
     if (names == NULL) {
@@ -117,7 +133,7 @@ md_status md_graph_names_of(const md_graph *graph, int value, md_pool *pool,
     }
     n = 0;
     for (size_t i = 0; i < table->n_slots; i++) {
-        if (table->slots[i].name != NULL && table->slots[i].value == value) {
+        if (is_name_of(&table->slots[i], value)) {
             const size_t n_bytes = strlen(table->slots[i].name) + 1;
             char *copy = md_pool_alloc(pool, n_bytes);
             if (copy == NULL) {

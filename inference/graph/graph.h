@@ -14,10 +14,11 @@ extern "C" {
 
 enum {
     MD_GRAPH_MAX_NODES = 16384,
+    MD_GRAPH_MAX_IMPORTED = 1 << 17, /* with inner graphs as often as they are unrolled */
     MD_GRAPH_MAX_VALUES = 1 << 18,
-    MD_GRAPH_MAX_IO = 1024,  /* inputs or outputs of one node */
-    MD_GRAPH_OPSET_MIN = 1,  /* each operator has its own, see ops.c */
-    MD_GRAPH_OPSET_MAX = 17, /* what onnx 1.12 defines */
+    MD_GRAPH_MAX_IO = 1024, /* inputs or outputs of one node */
+    MD_GRAPH_OPSET_MIN = 1, /* each operator has its own, see ops.c */
+    MD_GRAPH_OPSET_MAX = 21,
     MD_GRAPH_MAX_SPATIAL = 3,
     MD_GRAPH_NO_VALUE = -1, /* an optional input that is absent */
 };
@@ -51,6 +52,34 @@ typedef enum md_op {
     MD_OP_ARG_MAX,
     MD_OP_LRN,
     MD_OP_INSTANCE_NORM,
+    MD_OP_LAYER_NORM,
+    MD_OP_CLASSIFY,
+    MD_OP_CUM_SUM,
+    MD_OP_TOP_K,
+    MD_OP_TRILU,
+    MD_OP_DIAGONAL,
+    MD_OP_GATHER_ELEMENTS,
+    MD_OP_GATHER_ND,
+    MD_OP_SCATTER_ELEMENTS,
+    MD_OP_SCATTER_ND,
+    MD_OP_ONE_HOT,
+    MD_OP_REVERSE_SEQUENCE,
+    MD_OP_COMPRESS,
+    MD_OP_NON_ZERO,
+    MD_OP_UNIQUE,
+    MD_OP_NMS,
+    MD_OP_DET,
+    MD_OP_GRID_SAMPLE,
+    MD_OP_ROI_ALIGN,
+    MD_OP_MAX_UNPOOL,
+    MD_OP_QUANTIZE,
+    MD_OP_DEQUANTIZE,
+    MD_OP_DYNAMIC_QUANTIZE,
+    MD_OP_CONV_INTEGER,
+    MD_OP_MATMUL_INTEGER,
+    MD_OP_REQUANTIZE,
+    MD_OP_RNN,
+    MD_OP_NLL_LOSS,
     MD_OP_COUNT
 } md_op;
 
@@ -84,6 +113,21 @@ typedef enum md_unary {
     MD_UNARY_SIN,
     MD_UNARY_COS,
     MD_UNARY_NOT, /* bool */
+    MD_UNARY_BIT_NOT,
+    MD_UNARY_CELU,      /* x < 0 ? alpha (e^(x / alpha) - 1) : x */
+    MD_UNARY_MISH,      /* x tanh(softplus(x)) */
+    MD_UNARY_GELU,      /* x/2 (1 + erf(x / sqrt(2))) */
+    MD_UNARY_GELU_TANH, /* x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) */
+    MD_UNARY_SHRINK,    /* x < -beta ? x + alpha : x > beta ? x - alpha : 0 */
+    MD_UNARY_TAN,
+    MD_UNARY_ASIN,
+    MD_UNARY_ACOS,
+    MD_UNARY_ATAN,
+    MD_UNARY_SINH,
+    MD_UNARY_COSH,
+    MD_UNARY_ASINH,
+    MD_UNARY_ACOSH,
+    MD_UNARY_ATANH,
 } md_unary;
 
 typedef enum md_binary {
@@ -94,7 +138,14 @@ typedef enum md_binary {
     MD_BINARY_MIN,
     MD_BINARY_MAX,
     MD_BINARY_POW,
-    MD_BINARY_PRELU,   /* a < 0 ? a b : a */
+    MD_BINARY_PRELU,      /* a < 0 ? a b : a */
+    MD_BINARY_MOD,        /* the sign of b; integers */
+    MD_BINARY_FMOD,       /* the sign of a */
+    MD_BINARY_SHIFT_LEFT, /* unsigned integers from here on, or all integers */
+    MD_BINARY_SHIFT_RIGHT,
+    MD_BINARY_BIT_AND,
+    MD_BINARY_BIT_OR,
+    MD_BINARY_BIT_XOR,
     MD_BINARY_GREATER, /* from here on the result is bool */
     MD_BINARY_GREATER_EQUAL,
     MD_BINARY_LESS,
@@ -118,10 +169,17 @@ typedef enum md_reduce {
     MD_REDUCE_LOG_SUM_EXP,
 } md_reduce;
 
+typedef enum md_softmax {
+    MD_SOFTMAX,
+    MD_SOFTMAX_LOG,
+    MD_SOFTMAX_HARD /* 1 at the first maximum, 0 elsewhere */
+} md_softmax;
+
 typedef enum md_pad_mode {
     MD_PAD_CONSTANT,
     MD_PAD_REFLECT,
-    MD_PAD_EDGE
+    MD_PAD_EDGE,
+    MD_PAD_WRAP
 } md_pad_mode;
 
 typedef struct md_activation {
@@ -143,10 +201,60 @@ typedef struct md_conv_params {
     bool has_residual; /* the last input is added before the activation */
 } md_conv_params;
 
+typedef enum md_pooling {
+    MD_POOL_MAX,
+    MD_POOL_AVERAGE,
+    MD_POOL_LP, /* (sum |x|^p)^(1/p) */
+} md_pooling;
+
 typedef struct md_pool_params {
     md_window window;
     bool average, count_include_pad;
+    bool column_major; /* of the indices of a maximum */
+    int64_t p;         /* above 0: of an Lp pool, which has neither maximum nor mean */
 } md_pool_params;
+
+typedef enum md_rnn {
+    MD_RNN_PLAIN,
+    MD_RNN_GRU,
+    MD_RNN_LSTM
+} md_rnn;
+
+enum {
+    MD_RNN_MAX_FUNCTIONS = 6 /* three for each direction */
+};
+
+typedef struct md_rnn_params {
+    md_rnn kind;
+    unsigned n_directions;
+    bool reverse;     /* the only direction goes backwards; of two, the second does */
+    bool batch_first; /* attribute layout = 1 */
+    bool linear_before_reset, input_forget;
+    int64_t n_hidden;
+    float clip; /* of what the activations see; infinity: none */
+    md_activation functions[MD_RNN_MAX_FUNCTIONS];
+} md_rnn_params;
+
+typedef enum md_scatter {
+    MD_SCATTER_SET,
+    MD_SCATTER_ADD,
+    MD_SCATTER_MUL,
+    MD_SCATTER_MAX,
+    MD_SCATTER_MIN
+} md_scatter;
+
+typedef enum md_sample_padding {
+    MD_SAMPLE_ZEROS,
+    MD_SAMPLE_BORDER,
+    MD_SAMPLE_REFLECTION
+} md_sample_padding;
+
+/* How values and integers correspond: x = scale (q - zero point), one scale for all, for each
+ * index of an axis, or for each block along it. */
+typedef struct md_quant_params {
+    unsigned axis;
+    int64_t block; /* along the axis, 0: none */
+} md_quant_params;
 
 typedef enum md_resize_mode {
     MD_RESIZE_NEAREST,
@@ -160,7 +268,8 @@ typedef enum md_coordinate {
     MD_COORD_ALIGN_CORNERS,
     MD_COORD_ASYMMETRIC,
     MD_COORD_TF_HALF_PIXEL_FOR_NN,
-    MD_COORD_TF_CROP_AND_RESIZE
+    MD_COORD_TF_CROP_AND_RESIZE,
+    MD_COORD_HALF_PIXEL_SYMMETRIC
 } md_coordinate;
 
 typedef enum md_nearest {
@@ -174,7 +283,7 @@ typedef struct md_resize_params {
     md_resize_mode mode;
     md_coordinate coordinate;
     md_nearest nearest;
-    bool exclude_outside;
+    bool exclude_outside, antialias;
     float cubic_a, extrapolation;
     double scale[MD_TENSOR_MAX_DIMS]; /* target length over source length, as ONNX means it */
     double roi_start[MD_TENSOR_MAX_DIMS], roi_end[MD_TENSOR_MAX_DIMS];
@@ -206,8 +315,11 @@ typedef union md_op_params {
     } transpose;
     struct {
         int64_t n_outer, n, n_inner;
-        bool log;
+        md_softmax kind;
     } softmax;
+    struct {
+        bool nan, positive, negative; /* NaN, or which infinities */
+    } classify;
     struct {
         int64_t begin[MD_TENSOR_MAX_DIMS]; /* negative: the input is cut */
         md_pad_mode mode;
@@ -225,6 +337,63 @@ typedef union md_op_params {
         bool minimum, last;
     } arg_max;
     struct {
+        unsigned axis;
+        bool exclusive, reverse;
+    } cum_sum;
+    struct {
+        unsigned axis;
+        bool smallest;
+    } top_k;
+    struct {
+        bool upper;
+        int64_t k; /* of the diagonal that is kept */
+    } trilu;
+    struct {
+        unsigned first, second; /* axes of one length; the first remains */
+    } diagonal;
+    struct {
+        unsigned axis; /* or how many leading axes are batches (GatherND) */
+        md_scatter reduction;
+    } index;
+    struct {
+        unsigned batch_axis, time_axis;
+    } reverse;
+    struct {
+        bool flat, sorted;
+        unsigned axis;
+    } select; /* compress, unique */
+    struct {
+        bool center; /* boxes are centre and size, else two corners */
+        int64_t max_per_class;
+        float iou_threshold, score_threshold;
+        bool has_score_threshold;
+    } nms;
+    struct {
+        md_resize_mode mode;
+        md_sample_padding padding;
+        bool align_corners;
+    } grid;
+    struct {
+        bool half_pixel;
+        int64_t sampling_ratio; /* 0: as many as the region has pixels */
+        float scale;
+    } roi;
+    struct {
+        int64_t dims[MD_TENSOR_MAX_DIMS]; /* the shape in which the indices count */
+    } unpool;
+    struct {
+        int64_t n; /* elements that share one mean */
+        float epsilon;
+    } layer_norm;
+    struct {
+        bool log_softmax; /* of the scores first */
+        int reduction;    /* 0 none, 1 mean, 2 sum */
+        bool has_ignore;
+        int64_t ignore;
+    } loss;
+    md_quant_params quant;
+    md_rnn_params rnn;
+    struct {
         float alpha, beta, bias;
         int64_t size;
     } lrn;
@@ -236,6 +405,9 @@ typedef struct md_value {
     bool constant;
     bool kept;  /* an output of the graph or one that the caller asked for */
     bool input; /* given for each run */
+    /* One bit for each dim that is only the most that the data can make of it: such a value is
+     * read by nobody but the caller, who gets the dims with each run */
+    unsigned open_dims;
 } md_value;
 
 typedef struct md_node {
@@ -247,6 +419,12 @@ typedef struct md_node {
     int *inputs, *outputs; /* values, MD_GRAPH_NO_VALUE for an absent one */
     md_op_params p;
 } md_node;
+
+/* Where names are made and looked up: one for each time that an inner graph is imported. */
+typedef struct md_scope {
+    unsigned id; /* the outermost has 0 and no struct */
+    const struct md_scope *outer;
+} md_scope;
 
 typedef struct md_port {
     const char *name;
@@ -263,7 +441,11 @@ typedef struct md_graph {
     md_port *inputs, *outputs;
     unsigned n_inputs, n_outputs;
     size_t constant_bytes; /* made while loading */
-    void *proto;           /* the decoded ONNX message, from which constants are borrowed */
+    size_t n_folded;       /* elements that constant folding has seen */
+    size_t n_imported; /* ONNX nodes, those of inner graphs as often as they were imported */
+    const md_scope *scope; /* while an inner graph is imported */
+    unsigned n_scopes;
+    void *proto; /* the decoded ONNX message, from which constants are borrowed */
     struct md_decode_memory *decode; /* where it is */
 } md_graph;
 
@@ -278,13 +460,15 @@ const char *md_graph_text(md_graph *graph, const char *text) MD_NOEXCEPT;
 md_status md_graph_add_value(md_graph *graph, const char *name, md_dtype dtype, unsigned n_dims,
                              const int64_t *dims, int *ret_value, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;
-/* The value of that name, MD_GRAPH_NO_VALUE when there is none. */
+/* The value of that name in the innermost scope that has one, MD_GRAPH_NO_VALUE when there is
+ * none. */
 int md_graph_find(const md_graph *graph, const char *name) MD_NOEXCEPT;
 /* Let `name` stand for that value too. MD_FORMAT when the name is taken. */
 md_status md_graph_add_name(md_graph *graph, const char *name, int value, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;
 
-/* All names that stand for the value, NULL-terminated, copied into `pool`. */
+/* All names of the outermost scope that stand for the value, NULL-terminated, copied into
+ * `pool`. */
 md_status md_graph_names_of(const md_graph *graph, int value, md_pool *pool,
                             const char *const **ret_names, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;

@@ -180,17 +180,16 @@ static md_status check_node(md_node_import *b, const md_op_entry **ret_entry)
         return md_import_fail(b, MD_LIMIT, "%zu inputs, %zu outputs and %zu attributes",
                               proto->n_input, proto->n_output, proto->n_attribute);
     }
-    for (size_t i = 0; i < proto->n_attribute; i++) {
-        if (proto->attribute[i]->g != NULL || proto->attribute[i]->n_graphs > 0) {
-            return md_import_fail(b, MD_UNSUPPORTED, "subgraphs are not supported");
-        }
-    }
     const md_op_entry *entry = md_op_find(b->node.op_type);
     if (entry == NULL) {
         return md_import_fail(b, MD_UNSUPPORTED, "the operator is not supported");
     }
     if (b->node.opset < entry->since) {
         return md_import_fail(b, MD_UNSUPPORTED, "supported from opset %d on", entry->since);
+    }
+    if (entry->until != 0 && b->node.opset > entry->until) {
+        return md_import_fail(b, MD_UNSUPPORTED, "ONNX has it up to opset %d only",
+                              entry->until);
     }
     if (proto->n_input < entry->min_inputs) {
         return md_import_fail(b, MD_FORMAT, "%zu inputs, at least %u are needed",
@@ -212,6 +211,36 @@ static md_status check_node(md_node_import *b, const md_op_entry **ret_entry)
     return MD_OK;
 }
 
+/* The first operand has a type that the operator takes; 16-bit floats become float32 where it
+ * takes that alone, and b->narrow says what its results are converted to. */
+static md_status check_types(md_node_import *b, const md_op_entry *entry, int *in)
+{
+    b->narrow = MD_F32;
+    for (unsigned i = 0; i < b->n_in; i++) {
+        const md_tensor *x = md_import_in(b, i);
+        if (x == NULL || (x->dtype != MD_F16 && x->dtype != MD_BF16) ||
+            (entry->types >> x->dtype & 1U) != 0) {
+            continue;
+        }
+        if (b->narrow != MD_F32 && b->narrow != x->dtype) {
+            return md_import_fail(b, MD_FORMAT, "operands of both float16 and bfloat16");
+        }
+        const md_dtype narrow = x->dtype;
+        b->narrow = MD_F32;
+        MD_TRY(md_import_emit_like(b, MD_OP_CAST, &in[i], 1, in[i], MD_IMPORT_INNER, MD_F32,
+                                   &in[i]));
+        b->narrow = narrow;
+    }
+    const md_tensor *x = md_import_in(b, 0);
+    if (x != NULL && (entry->types >> x->dtype & 1U) == 0) {
+        char list[160];
+        md_types_text(entry->types, list, sizeof list);
+        return md_import_fail(b, MD_UNSUPPORTED, "input 0 is %s, supported: %s",
+                              md_dtype_name(x->dtype), list);
+    }
+    return MD_OK;
+}
+
 static md_status import_node(md_graph *graph, const Onnx__NodeProto *proto, int opset,
                              md_error *err)
 {
@@ -227,18 +256,39 @@ static md_status import_node(md_graph *graph, const Onnx__NodeProto *proto, int 
     if (b.node.name == NULL || b.node.op_type == NULL) {
         return md_fail(err, MD_NOMEM, "no memory for a node's name");
     }
+    if (++graph->n_imported > MD_GRAPH_MAX_IMPORTED) {
+        return md_import_fail(&b, MD_LIMIT, "more than %d nodes", MD_GRAPH_MAX_IMPORTED);
+    }
     const md_op_entry *entry = NULL;
     MD_TRY(check_node(&b, &entry));
     MD_TRY(resolve_inputs(&b, in));
     b.n_in = (unsigned)proto->n_input;
-    for (unsigned i = 0; i < entry->min_inputs; i++) {
+    /* Loop may leave out both of its first inputs */
+    for (unsigned i = 0; i < entry->min_inputs && entry->import != md_import_loop; i++) {
         if (in[i] == MD_GRAPH_NO_VALUE) {
             return md_import_fail(&b, MD_FORMAT, "input %u is missing", i);
         }
     }
     b.variant = entry->variant;
+    MD_TRY(check_types(&b, entry, in));
     MD_TRY(entry->import(&b));
     return md_attributes_finish(&b);
+}
+
+static md_status import_list(md_graph *graph, const Onnx__GraphProto *proto, int opset,
+                             md_error *err)
+{
+    for (size_t i = 0; i < proto->n_node; i++) {
+        MD_TRY(import_node(graph, proto->node[i], opset, err));
+    }
+    return MD_OK;
+}
+
+md_status md_import_nodes(md_graph *graph, const Onnx__GraphProto *proto, int opset,
+                          md_error *err)
+{
+    MD_TRY(import_initializers(graph, proto, err));
+    return import_list(graph, proto, opset, err);
 }
 
 static md_status import_outputs(md_graph *graph, const Onnx__GraphProto *proto, md_error *err)
@@ -293,8 +343,6 @@ md_status md_graph_import(md_graph *graph, const md_import_options *options, md_
                            options->bindings[i].name);
         }
     }
-    for (size_t i = 0; i < proto->n_node; i++) {
-        MD_TRY(import_node(graph, proto->node[i], opset, err));
-    }
+    MD_TRY(import_list(graph, proto, opset, err));
     return import_outputs(graph, proto, err);
 }

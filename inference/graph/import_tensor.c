@@ -7,46 +7,64 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 
 md_status md_import_dtype(int32_t onnx_type, md_dtype *ret_dtype, md_error *err)
 {
-    switch (onnx_type) {
-    case ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT:
-        *ret_dtype = MD_F32;
-        return MD_OK;
-    case ONNX__TENSOR_PROTO__DATA_TYPE__DOUBLE:
-        *ret_dtype = MD_F64;
-        return MD_OK;
-    case ONNX__TENSOR_PROTO__DATA_TYPE__INT64:
-        *ret_dtype = MD_I64;
-        return MD_OK;
-    case ONNX__TENSOR_PROTO__DATA_TYPE__INT32:
-        *ret_dtype = MD_I32;
-        return MD_OK;
-    case ONNX__TENSOR_PROTO__DATA_TYPE__INT8:
-        *ret_dtype = MD_I8;
-        return MD_OK;
-    case ONNX__TENSOR_PROTO__DATA_TYPE__UINT8:
-        *ret_dtype = MD_U8;
-        return MD_OK;
-    case ONNX__TENSOR_PROTO__DATA_TYPE__BOOL:
-        *ret_dtype = MD_BOOL;
-        return MD_OK;
-    default:
-        return md_fail(err, MD_UNSUPPORTED, "element type %d of ONNX is not supported",
-                       onnx_type);
+    static const struct {
+        int32_t onnx;
+        md_dtype ours;
+    } map[] = {
+        {ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT, MD_F32},
+        {ONNX__TENSOR_PROTO__DATA_TYPE__DOUBLE, MD_F64},
+        {ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT16, MD_F16},
+        {ONNX__TENSOR_PROTO__DATA_TYPE__BFLOAT16, MD_BF16},
+        {ONNX__TENSOR_PROTO__DATA_TYPE__INT64, MD_I64},
+        {ONNX__TENSOR_PROTO__DATA_TYPE__INT32, MD_I32},
+        {ONNX__TENSOR_PROTO__DATA_TYPE__INT16, MD_I16},
+        {ONNX__TENSOR_PROTO__DATA_TYPE__INT8, MD_I8},
+        {ONNX__TENSOR_PROTO__DATA_TYPE__UINT64, MD_U64},
+        {ONNX__TENSOR_PROTO__DATA_TYPE__UINT32, MD_U32},
+        {ONNX__TENSOR_PROTO__DATA_TYPE__UINT16, MD_U16},
+        {ONNX__TENSOR_PROTO__DATA_TYPE__UINT8, MD_U8},
+        {ONNX__TENSOR_PROTO__DATA_TYPE__BOOL, MD_BOOL},
+    };
+    for (size_t i = 0; i < sizeof map / sizeof *map; i++) {
+        if (map[i].onnx == onnx_type) {
+            *ret_dtype = map[i].ours;
+            return MD_OK;
+        }
     }
+    return md_fail(err, MD_UNSUPPORTED, "element type %d of ONNX is not supported", onnx_type);
 }
 
-/* int8, uint8 and bool are stored as one int32 each when they are not raw. */
-static md_status narrow(md_tensor *tensor, const int32_t *values, md_error *err)
+/* Types of one and two bytes are stored as one int32 each, uint32 as uint64, when they are not
+ * raw. 16-bit floats are stored as their bits. */
+static bool is_stored_wide(md_dtype dtype)
 {
-    int32_t low = tensor->dtype == MD_I8 ? -128 : 0;
-    int32_t high = tensor->dtype == MD_I8 ? 127 : tensor->dtype == MD_BOOL ? 1 : 255;
-    uint8_t *bytes = tensor->data;
+    return md_dtype_bytes(dtype) < 4 || dtype == MD_U32;
+}
+
+static md_status narrow(md_tensor *tensor, const void *values, md_error *err)
+{
+    const md_dtype dtype = tensor->dtype;
+    const int64_t high = dtype == MD_I8     ? INT8_MAX
+                         : dtype == MD_U8   ? UINT8_MAX
+                         : dtype == MD_BOOL ? 1
+                         : dtype == MD_I16  ? INT16_MAX
+                         : dtype == MD_U32  ? UINT32_MAX
+                                            : UINT16_MAX;
+    const int64_t low = dtype == MD_I8 || dtype == MD_I16 ? -high - 1 : 0;
     for (size_t i = 0; i < tensor->n_elements; i++) {
-        if (values[i] < low || values[i] > high) {
-            return md_fail(err, MD_FORMAT, "element %zu is %d, out of range for %s", i,
-                           values[i], md_dtype_name(tensor->dtype));
+        const int64_t value = dtype == MD_U32 ? (int64_t)((const uint64_t *)values)[i]
+                                              : ((const int32_t *)values)[i];
+        if (value < low || value > high) {
+            return md_fail(err, MD_FORMAT, "element %zu is %lld, out of range for %s", i,
+                           (long long)value, md_dtype_name(dtype));
         }
-        bytes[i] = (uint8_t)values[i];
+        if (dtype == MD_U32) {
+            ((uint32_t *)tensor->data)[i] = (uint32_t)value;
+        } else if (md_dtype_bytes(dtype) == 2) {
+            ((uint16_t *)tensor->data)[i] = (uint16_t)value;
+        } else {
+            ((uint8_t *)tensor->data)[i] = (uint8_t)value;
+        }
     }
     return MD_OK;
 }
@@ -66,10 +84,17 @@ static payload typed_payload(const Onnx__TensorProto *proto, md_dtype dtype)
         return (payload){proto->n_double_data, proto->double_data};
     case MD_I64:
         return (payload){proto->n_int64_data, proto->int64_data};
+    case MD_U64:
+    case MD_U32:
+        return (payload){proto->n_uint64_data, proto->uint64_data};
     case MD_I32:
+    case MD_I16:
+    case MD_U16:
     case MD_I8:
     case MD_U8:
     case MD_BOOL:
+    case MD_F16:
+    case MD_BF16:
         return (payload){proto->n_int32_data, proto->int32_data};
     }
     return (payload){0, NULL};
@@ -132,7 +157,7 @@ md_status md_import_tensor(md_graph *graph, const Onnx__TensorProto *proto, cons
         return md_fail(err, MD_FORMAT, "%zu elements, its shape needs %zu", typed.n,
                        tensor->n_elements);
     }
-    if (md_dtype_bytes(dtype) == 1) {
+    if (is_stored_wide(dtype)) {
         MD_TRY(md_graph_make_constant(graph, value, err));
         MD_TRY(narrow(md_graph_tensor(graph, value), typed.values, err));
     } else {

@@ -1,5 +1,7 @@
 #include "inference/graph/node_import.h"
 
+#include "inference/backend/element.h"
+
 #include <string.h>
 
 const md_tensor *md_import_in(const md_node_import *b, unsigned i)
@@ -18,8 +20,11 @@ md_status md_import_need(md_node_import *b, unsigned i, md_dtype dtype)
     return MD_OK;
 }
 
-static md_status need_constant(md_node_import *b, unsigned i)
+md_status md_import_need_constant(md_node_import *b, unsigned i)
 {
+    if (md_import_in(b, i) == NULL) {
+        return MD_OK;
+    }
     const md_value *value = &b->graph->values[b->in[i]];
     if (!value->constant) {
         return md_import_fail(b, MD_UNSUPPORTED,
@@ -38,7 +43,7 @@ md_status md_import_ints(md_node_import *b, unsigned i, const int64_t **ret_valu
     if (tensor == NULL) {
         return MD_OK;
     }
-    MD_TRY(need_constant(b, i));
+    MD_TRY(md_import_need_constant(b, i));
     if (tensor->n_dims > 1 || (tensor->dtype != MD_I64 && tensor->dtype != MD_I32)) {
         return md_import_fail(b, MD_FORMAT, "input %u is not a list of integers", i);
     }
@@ -69,31 +74,11 @@ md_status md_import_scalar(md_node_import *b, unsigned i, bool *ret_present, dou
     if (tensor == NULL) {
         return MD_OK;
     }
-    MD_TRY(need_constant(b, i));
+    MD_TRY(md_import_need_constant(b, i));
     if (tensor->n_elements != 1) {
         return md_import_fail(b, MD_FORMAT, "input %u is not a single number", i);
     }
-    switch (tensor->dtype) {
-    case MD_F32:
-        *ret_value = (double)*(const float *)tensor->data;
-        break;
-    case MD_F64:
-        *ret_value = *(const double *)tensor->data;
-        break;
-    case MD_I64:
-        *ret_value = (double)*(const int64_t *)tensor->data;
-        break;
-    case MD_I32:
-        *ret_value = *(const int32_t *)tensor->data;
-        break;
-    case MD_I8:
-        *ret_value = *(const int8_t *)tensor->data;
-        break;
-    case MD_U8:
-    case MD_BOOL:
-        *ret_value = *(const uint8_t *)tensor->data;
-        break;
-    }
+    *ret_value = md_element_real(tensor, 0);
     return MD_OK;
 }
 
@@ -125,36 +110,124 @@ static md_status add_output(md_node_import *b, int output, md_dtype dtype, unsig
                            : md_import_fail(b, status, "output %d: %s", output, inner.msg);
 }
 
-md_status md_import_emit(md_node_import *b, md_op op, const int *inputs, unsigned n_inputs,
-                         int output, md_dtype dtype, unsigned n_dims, const int64_t *dims,
-                         int *ret_value)
+/* Fold the node when all its operands are constant. */
+static md_status fold_if_constant(md_node_import *b, unsigned node_index)
 {
-    int value;
-    md_node *node;
-    b->node.op = op;
-    MD_TRY(add_output(b, output, dtype, n_dims, dims, &value));
-    MD_TRY(md_graph_add_node(b->graph, &b->node, n_inputs, 1, &node, b->err));
-    bool all_constant = n_inputs > 0;
-    for (unsigned i = 0; i < n_inputs; i++) {
-        node->inputs[i] = inputs[i];
-        all_constant = all_constant &&
-                       (inputs[i] == MD_GRAPH_NO_VALUE || b->graph->values[inputs[i]].constant);
+    md_node *node = &b->graph->nodes[node_index];
+    bool all_constant = node->n_inputs > 0, done;
+    for (unsigned i = 0; i < node->n_inputs; i++) {
+        const int value = node->inputs[i];
+        all_constant =
+            all_constant && (value == MD_GRAPH_NO_VALUE || b->graph->values[value].constant);
     }
-    node->outputs[0] = value;
     if (all_constant) {
-        bool done;
         MD_TRY(md_graph_fold(b->graph, node, &done, b->err));
         if (done) {
             node->op = MD_OP_NONE;
         }
     }
-    *ret_value = value;
     return MD_OK;
+}
+
+/* What depends on the data in its shape has no reader in the plan: shapes are fixed there. */
+static md_status need_fixed(md_node_import *b, const int *inputs, unsigned n_inputs)
+{
+    for (unsigned i = 0; i < n_inputs; i++) {
+        if (inputs[i] != MD_GRAPH_NO_VALUE && b->graph->values[inputs[i]].open_dims != 0) {
+            return md_import_fail(b, MD_UNSUPPORTED,
+                                  "the shape of its input '%.64s' depends on the data: such a "
+                                  "tensor can only be an output of the network",
+                                  b->graph->values[inputs[i]].name);
+        }
+    }
+    return MD_OK;
+}
+
+static md_status append(md_node_import *b, md_op op, const int *inputs, unsigned n_inputs,
+                        const int *outputs, unsigned n_outputs)
+{
+    md_node *node;
+    b->node.op = op;
+    MD_TRY(need_fixed(b, inputs, n_inputs));
+    MD_TRY(md_graph_add_node(b->graph, &b->node, n_inputs, n_outputs, &node, b->err));
+    memcpy(node->inputs, inputs, n_inputs * sizeof *inputs);
+    memcpy(node->outputs, outputs, n_outputs * sizeof *outputs);
+    return fold_if_constant(b, b->graph->n_nodes - 1);
+}
+
+/* The ONNX node's output as a 16-bit float, from a float32 one. */
+static md_status narrow(md_node_import *b, int wide, int output)
+{
+    md_node_import cast = *b;
+    md_tensor shape = *md_graph_tensor(b->graph, wide);
+    int value;
+    memset(&cast.node.p, 0, sizeof cast.node.p);
+    MD_TRY(add_output(b, output, b->narrow, shape.n_dims, shape.dims, &value));
+    b->graph->values[value].open_dims = b->graph->values[wide].open_dims;
+    return append(&cast, MD_OP_CAST, &wide, 1, &value, 1);
+}
+
+static bool is_narrowed(const md_node_import *b, int output, md_dtype dtype)
+{
+    return output >= 0 && dtype == MD_F32 && b->narrow != MD_F32;
+}
+
+md_status md_import_emit(md_node_import *b, md_op op, const int *inputs, unsigned n_inputs,
+                         int output, md_dtype dtype, unsigned n_dims, const int64_t *dims,
+                         int *ret_value)
+{
+    int value;
+    const bool narrowed = is_narrowed(b, output, dtype);
+    MD_TRY(add_output(b, narrowed ? MD_IMPORT_INNER : output, dtype, n_dims, dims, &value));
+    MD_TRY(append(b, op, inputs, n_inputs, &value, 1));
+    *ret_value = value;
+    return narrowed ? narrow(b, value, output) : MD_OK;
+}
+
+md_status md_import_emit_all(md_node_import *b, md_op op, const int *inputs, unsigned n_inputs,
+                             const md_tensor *shapes, unsigned n_outputs, int *ret_values)
+{
+    for (unsigned i = 0; i < n_outputs; i++) {
+        const int output = is_narrowed(b, (int)i, shapes[i].dtype) ? MD_IMPORT_INNER : (int)i;
+        MD_TRY(add_output(b, output, shapes[i].dtype, shapes[i].n_dims, shapes[i].dims,
+                          &ret_values[i]));
+    }
+    MD_TRY(append(b, op, inputs, n_inputs, ret_values, n_outputs));
+    for (unsigned i = 0; i < n_outputs; i++) {
+        if (is_narrowed(b, (int)i, shapes[i].dtype) && md_import_output_name(b, i) != NULL) {
+            MD_TRY(narrow(b, ret_values[i], (int)i));
+        }
+    }
+    return MD_OK;
+}
+
+md_status md_import_emit_inner(md_node_import *b, md_op op, const int *inputs,
+                               unsigned n_inputs, const md_tensor *shapes, unsigned n_outputs,
+                               int *ret_values)
+{
+    for (unsigned i = 0; i < n_outputs; i++) {
+        MD_TRY(add_output(b, MD_IMPORT_INNER, shapes[i].dtype, shapes[i].n_dims, shapes[i].dims,
+                          &ret_values[i]));
+    }
+    return append(b, op, inputs, n_inputs, ret_values, n_outputs);
+}
+
+md_status md_import_emit_like(md_node_import *b, md_op op, const int *inputs, unsigned n_inputs,
+                              int like, int output, md_dtype dtype, int *ret_value)
+{
+    const md_tensor shape = *md_graph_tensor(b->graph, like);
+    return md_import_emit(b, op, inputs, n_inputs, output, dtype, shape.n_dims, shape.dims,
+                          ret_value);
 }
 
 md_status md_import_constant(md_node_import *b, int output, md_dtype dtype, unsigned n_dims,
                              const int64_t *dims, int *ret_value)
 {
+    const bool narrowed = is_narrowed(b, output, dtype);
+    if (narrowed) { /* the caller fills it in, so there is nothing to convert yet */
+        return md_import_fail(b, MD_UNSUPPORTED, "operands of type %s are not supported",
+                              md_dtype_name(b->narrow));
+    }
     MD_TRY(add_output(b, output, dtype, n_dims, dims, ret_value));
     md_error inner = {0};
     md_status status = md_graph_make_constant(b->graph, *ret_value, &inner);
@@ -166,6 +239,9 @@ md_status md_import_alias(md_node_import *b, int output, int value)
     const char *name = md_import_output_name(b, (unsigned)output);
     if (name == NULL) {
         return MD_OK;
+    }
+    if (is_narrowed(b, output, md_graph_tensor(b->graph, value)->dtype)) {
+        return narrow(b, value, output);
     }
     md_error inner = {0};
     md_status status = md_graph_add_name(b->graph, name, value, &inner);

@@ -1,22 +1,16 @@
-/* Import of elementwise operators, reductions, softmax and casts. */
+/* Import of elementwise operators and casts. */
 
+#include "inference/backend/kernels.h"
 #include "inference/graph/node_import.h"
 
 #include <math.h>
 #include <string.h>
 
-/* One output of the operand's own shape. */
-static md_status emit_like(md_node_import *b, md_op op, const int *inputs, unsigned n_inputs,
-                           int like, int output, md_dtype dtype, int *ret_value)
-{
-    md_tensor shape = *md_graph_tensor(b->graph, like);
-    return md_import_emit(b, op, inputs, n_inputs, output, dtype, shape.n_dims, shape.dims,
-                          ret_value);
-}
-
 static md_status unary_attributes(md_node_import *b, md_activation *ret)
 {
+    static const char *const gelu_kinds[] = {"none", "tanh", NULL};
     float alpha = 0.0F, beta = 0.0F;
+    int kind;
     switch ((int)ret->function) { /* defaults: ONNX operator reference */
     case MD_UNARY_LEAKY_RELU:
         MD_TRY(md_attribute_float(b, "alpha", 0.01F, &alpha));
@@ -25,6 +19,15 @@ static md_status unary_attributes(md_node_import *b, md_activation *ret)
         MD_TRY(md_attribute_float(b, "alpha", 0.2F, &alpha));
         MD_TRY(md_attribute_float(b, "beta", 0.5F, &beta));
         break;
+    case MD_UNARY_SHRINK:
+        MD_TRY(md_attribute_float(b, "bias", 0.0F, &alpha));
+        MD_TRY(md_attribute_float(b, "lambd", 0.5F, &beta));
+        break;
+    case MD_UNARY_GELU:
+        MD_TRY(md_attribute_choice(b, "approximate", gelu_kinds, 0, &kind));
+        ret->function = kind == 0 ? MD_UNARY_GELU : MD_UNARY_GELU_TANH;
+        break;
+    case MD_UNARY_CELU:
     case MD_UNARY_ELU:
     case MD_UNARY_THRESHOLDED_RELU:
         MD_TRY(md_attribute_float(b, "alpha", 1.0F, &alpha));
@@ -47,15 +50,8 @@ md_status md_import_unary(md_node_import *b)
     const md_tensor *x = md_import_in(b, 0);
     int value;
     unary->function = (md_unary)b->variant;
-    bool integers = unary->function == MD_UNARY_ABS || unary->function == MD_UNARY_NEG ||
-                    unary->function == MD_UNARY_SIGN;
-    if (unary->function == MD_UNARY_NOT) {
-        MD_TRY(md_import_need(b, 0, MD_BOOL));
-    } else if (!integers || (x->dtype != MD_I64 && x->dtype != MD_I32)) {
-        MD_TRY(md_import_need(b, 0, MD_F32));
-    }
     MD_TRY(unary_attributes(b, unary));
-    return emit_like(b, MD_OP_UNARY, b->in, 1, b->in[0], 0, x->dtype, &value);
+    return md_import_emit_like(b, MD_OP_UNARY, b->in, 1, b->in[0], 0, x->dtype, &value);
 }
 
 /* Up to opset 6 the second operand's axes were placed by the attribute `axis`: write them out
@@ -100,16 +96,6 @@ static md_status emit_binary(md_node_import *b, md_binary function, const int *i
         return md_import_fail(b, MD_FORMAT, "operands are %s and %s", md_dtype_name(x->dtype),
                               md_dtype_name(y->dtype));
     }
-    bool logic = function >= MD_BINARY_AND;
-    if (logic != (x->dtype == MD_BOOL) &&
-        !(x->dtype == MD_BOOL && function == MD_BINARY_EQUAL)) {
-        return md_import_fail(b, MD_UNSUPPORTED, "operands of type %s are not supported",
-                              md_dtype_name(x->dtype));
-    }
-    if (function == MD_BINARY_PRELU && x->dtype != MD_F32) {
-        return md_import_fail(b, MD_UNSUPPORTED, "operands of type %s are not supported",
-                              md_dtype_name(x->dtype));
-    }
     MD_TRY(md_import_broadcast(b, x, y, &n_dims, dims));
     memset(&b->node.p, 0, sizeof b->node.p);
     b->node.p.binary.function = function;
@@ -118,24 +104,65 @@ static md_status emit_binary(md_node_import *b, md_binary function, const int *i
                           ret_value);
 }
 
+md_status md_import_mod(md_node_import *b)
+{
+    int64_t fmod;
+    int value;
+    const md_dtype dtype = md_import_in(b, 0)->dtype;
+    MD_TRY(md_attribute_int(b, "fmod", 0, &fmod));
+    if (fmod == 0 && (dtype == MD_F32 || dtype == MD_F64)) {
+        return md_import_fail(b, MD_FORMAT, "operands of type %s need fmod = 1",
+                              md_dtype_name(dtype));
+    }
+    return emit_binary(b, fmod != 0 ? MD_BINARY_FMOD : MD_BINARY_MOD, b->in, 0, &value);
+}
+
+md_status md_import_bit_shift(md_node_import *b)
+{
+    static const char *const directions[] = {"LEFT", "RIGHT", NULL};
+    int direction, value;
+    MD_TRY(md_attribute_choice(b, "direction", directions, -1, &direction));
+    if (direction < 0) {
+        return md_import_fail(b, MD_FORMAT, "attribute 'direction' is missing");
+    }
+    return emit_binary(b, direction == 0 ? MD_BINARY_SHIFT_LEFT : MD_BINARY_SHIFT_RIGHT, b->in,
+                       0, &value);
+}
+
+/* IsNaN (variant 0) and IsInf (1) */
+md_status md_import_classify(md_node_import *b)
+{
+    int64_t positive = 1, negative = 1;
+    int value;
+    if (b->variant != 0) {
+        MD_TRY(md_attribute_int(b, "detect_positive", 1, &positive));
+        MD_TRY(md_attribute_int(b, "detect_negative", 1, &negative));
+    }
+    b->node.p.classify.nan = b->variant == 0;
+    b->node.p.classify.positive = positive != 0;
+    b->node.p.classify.negative = negative != 0;
+    return md_import_emit_like(b, MD_OP_CLASSIFY, b->in, 1, b->in[0], 0, MD_BOOL, &value);
+}
+
 /* Pow alone allows operands of two types; the result has the base's. */
 static md_status import_mixed_pow(md_node_import *b)
 {
     md_dtype base = md_import_in(b, 0)->dtype;
     md_dtype work = base == MD_F32 || base == MD_F64 ? base : MD_F64;
     int in[2], power, value;
-    if (base == MD_BOOL || md_import_in(b, 1)->dtype == MD_BOOL) {
-        return md_import_fail(b, MD_UNSUPPORTED, "operands of type bool are not supported");
+    if (md_import_in(b, 1)->dtype == MD_BOOL) {
+        return md_import_fail(b, MD_UNSUPPORTED, "an exponent of type bool is not supported");
     }
     for (unsigned i = 0; i < 2; i++) {
         memset(&b->node.p, 0, sizeof b->node.p);
-        MD_TRY(emit_like(b, MD_OP_CAST, &b->in[i], 1, b->in[i], MD_IMPORT_INNER, work, &in[i]));
+        MD_TRY(md_import_emit_like(b, MD_OP_CAST, &b->in[i], 1, b->in[i], MD_IMPORT_INNER, work,
+                                   &in[i]));
     }
     if (work == base) {
         return emit_binary(b, MD_BINARY_POW, in, 0, &value);
     }
     MD_TRY(emit_binary(b, MD_BINARY_POW, in, MD_IMPORT_INNER, &power));
-    return emit_like(b, MD_OP_CAST, &power, 1, power, 0, base, &value);
+    return md_import_emit_like(b, MD_OP_CAST, &power, 1, power, 0, base, &value);
 }
 
 md_status md_import_binary(md_node_import *b)
@@ -182,9 +209,9 @@ md_status md_import_variadic(md_node_import *b)
     }
     if (mean) {
         int value;
-        MD_TRY(md_import_need(b, 0, MD_F32));
-        MD_TRY(md_import_constant(b, MD_IMPORT_INNER, MD_F32, 0, NULL, &in[1]));
-        *(float *)md_graph_tensor(b->graph, in[1])->data = (float)b->n_in;
+        const md_dtype dtype = md_graph_tensor(b->graph, in[0])->dtype;
+        MD_TRY(md_import_constant(b, MD_IMPORT_INNER, dtype, 0, NULL, &in[1]));
+        md_store_real(md_graph_tensor(b->graph, in[1]), 0, (double)b->n_in);
         return emit_binary(b, MD_BINARY_DIV, in, 0, &value);
     }
     return MD_OK;
@@ -214,7 +241,10 @@ md_status md_import_clip(md_node_import *b)
         if (b->n_in > 1) {
             return md_import_fail(b, MD_FORMAT, "%u inputs, 1 is expected", b->n_in);
         }
-        MD_TRY(md_import_need(b, 0, MD_F32));
+        if (x->dtype != MD_F32 && x->dtype != MD_F64) {
+            return md_import_fail(b, MD_UNSUPPORTED, "operands of type %s are not supported",
+                                  md_dtype_name(x->dtype));
+        }
         MD_TRY(md_attribute_float(b, "min", low, &low));
         MD_TRY(md_attribute_float(b, "max", high, &high));
     } else {
@@ -236,7 +266,7 @@ md_status md_import_clip(md_node_import *b)
         high = present ? (float)given : high;
     }
     b->node.p.unary = (md_activation){MD_UNARY_CLIP, low, high};
-    return emit_like(b, MD_OP_UNARY, b->in, 1, b->in[0], 0, MD_F32, &value);
+    return md_import_emit_like(b, MD_OP_UNARY, b->in, 1, b->in[0], 0, x->dtype, &value);
 }
 
 md_status md_import_where(md_node_import *b)
@@ -258,156 +288,22 @@ md_status md_import_where(md_node_import *b)
     return md_import_emit(b, MD_OP_WHERE, b->in, 3, 0, x->dtype, n_dims, dims, &value);
 }
 
-/* The mean over all positions of [N,C,...] is a global average pool: back ends have it, in
- * their own layout. */
-static bool is_spatial_mean(const md_node_import *b, const md_tensor *x)
-{
-    const bool *axes = b->node.p.reduce.axes;
-    if ((md_reduce)b->variant != MD_REDUCE_MEAN || x->n_dims < 3 ||
-        x->n_dims > 2 + MD_GRAPH_MAX_SPATIAL || axes[0] || axes[1] || x->n_elements == 0 ||
-        b->graph->values[b->in[0]].constant) {
-        return false;
-    }
-    for (unsigned i = 2; i < x->n_dims; i++) {
-        if (!axes[i]) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static md_status emit_spatial_mean(md_node_import *b, bool keep)
-{
-    const md_tensor x = *md_import_in(b, 0);
-    const int64_t dims[MD_TENSOR_MAX_DIMS] = {x.dims[0], x.dims[1], 1, 1, 1};
-    md_window *w = &b->node.p.pool.window;
-    int value;
-    memset(&b->node.p, 0, sizeof b->node.p);
-    b->node.p.pool.average = true;
-    w->n_spatial = x.n_dims - 2;
-    for (unsigned i = 0; i < 3; i++) {
-        const unsigned first = 3 - w->n_spatial;
-        w->kernel[i] = w->in[i] = i < first ? 1 : x.dims[2 + i - first];
-        w->stride[i] = w->dilation[i] = w->out[i] = 1;
-    }
-    MD_TRY(md_import_emit(b, MD_OP_POOL, b->in, 1, keep ? 0 : MD_IMPORT_INNER, MD_F32, x.n_dims,
-                          dims, &value));
-    return keep ? MD_OK : md_import_emit(b, MD_OP_COPY, &value, 1, 0, MD_F32, 2, dims, &value);
-}
-
-md_status md_import_reduce(md_node_import *b)
-{
-    const md_tensor *x = md_import_in(b, 0);
-    int64_t keep, noop = 0;
-    const int64_t *axes;
-    size_t n_axes;
-    int64_t dims[MD_TENSOR_MAX_DIMS];
-    unsigned n_dims = 0;
-    int value;
-    bool integers =
-        (md_reduce)b->variant == MD_REDUCE_SUM || (md_reduce)b->variant == MD_REDUCE_MAX ||
-        (md_reduce)b->variant == MD_REDUCE_MIN || (md_reduce)b->variant == MD_REDUCE_PROD;
-    if (!integers || (x->dtype != MD_I64 && x->dtype != MD_I32)) {
-        MD_TRY(md_import_need(b, 0, MD_F32));
-    }
-    MD_TRY(md_attribute_int(b, "keepdims", 1, &keep));
-    if ((md_reduce)b->variant == MD_REDUCE_SUM && b->node.opset >= 13) {
-        MD_TRY(md_import_ints(b, 1, &axes, &n_axes));
-        MD_TRY(md_attribute_int(b, "noop_with_empty_axes", 0, &noop));
-    } else {
-        if (b->n_in > 1) {
-            return md_import_fail(b, MD_FORMAT, "%u inputs, 1 is expected", b->n_in);
-        }
-        MD_TRY(md_attribute_ints(b, "axes", &axes, &n_axes));
-    }
-    if (n_axes == 0 && noop != 0) {
-        return md_import_alias(b, 0, b->in[0]);
-    }
-    b->node.p.reduce.function = (md_reduce)b->variant;
-    bool *reduced = b->node.p.reduce.axes;
-    for (unsigned i = 0; i < x->n_dims; i++) {
-        reduced[i] = n_axes == 0;
-    }
-    for (size_t i = 0; i < n_axes; i++) {
-        unsigned axis;
-        MD_TRY(md_import_axis(b, axes[i], x->n_dims, &axis));
-        reduced[axis] = true;
-    }
-    if (is_spatial_mean(b, x)) {
-        return emit_spatial_mean(b, keep != 0);
-    }
-    for (unsigned i = 0; i < x->n_dims; i++) {
-        if (!reduced[i] || keep != 0) {
-            dims[n_dims++] = reduced[i] ? 1 : x->dims[i];
-        }
-    }
-    return md_import_emit(b, MD_OP_REDUCE, b->in, 1, 0, x->dtype, n_dims, dims, &value);
-}
-
-md_status md_import_arg_max(md_node_import *b)
-{
-    const md_tensor *x = md_import_in(b, 0);
-    int64_t axis, keep, last;
-    int64_t dims[MD_TENSOR_MAX_DIMS];
-    unsigned n_dims = 0, made;
-    int value;
-    MD_TRY(md_import_need(b, 0, MD_F32));
-    MD_TRY(md_attribute_int(b, "axis", 0, &axis));
-    MD_TRY(md_attribute_int(b, "keepdims", 1, &keep));
-    MD_TRY(md_attribute_int(b, "select_last_index", 0, &last));
-    MD_TRY(md_import_axis(b, axis, x->n_dims, &made));
-    if (x->dims[made] == 0) {
-        return md_import_fail(b, MD_FORMAT, "axis %u has no element", made);
-    }
-    b->node.p.arg_max.axis = made;
-    b->node.p.arg_max.minimum = b->variant != 0;
-    b->node.p.arg_max.last = last != 0;
-    for (unsigned i = 0; i < x->n_dims; i++) {
-        if (i != made || keep != 0) {
-            dims[n_dims++] = i == made ? 1 : x->dims[i];
-        }
-    }
-    return md_import_emit(b, MD_OP_ARG_MAX, b->in, 1, 0, MD_I64, n_dims, dims, &value);
-}
-
-/* Up to opset 12 all axes from `axis` on are one; from 13 on it is that axis alone. */
-md_status md_import_softmax(md_node_import *b)
-{
-    const md_tensor *x = md_import_in(b, 0);
-    bool old = b->node.opset < 13;
-    int64_t axis;
-    unsigned made;
-    int value;
-    MD_TRY(md_import_need(b, 0, MD_F32));
-    MD_TRY(md_attribute_int(b, "axis", old ? 1 : -1, &axis));
-    if (old && axis == (int64_t)x->n_dims) {
-        return md_import_fail(b, MD_UNSUPPORTED, "axis %lld after the last dimension",
-                              (long long)axis);
-    }
-    MD_TRY(md_import_axis(b, axis, x->n_dims, &made));
-    int64_t n_outer = 1, n = 1, n_inner = 1;
-    for (unsigned i = 0; i < x->n_dims; i++) {
-        if (i < made) {
-            n_outer *= x->dims[i];
-        } else if (i == made || old) {
-            n *= x->dims[i];
-        } else {
-            n_inner *= x->dims[i];
-        }
-    }
-    b->node.p.softmax.n_outer = n_outer;
-    b->node.p.softmax.n = n;
-    b->node.p.softmax.n_inner = n_inner;
-    b->node.p.softmax.log = b->variant != 0;
-    return emit_like(b, MD_OP_SOFTMAX, b->in, 1, b->in[0], 0, MD_F32, &value);
-}
-
+/* Cast (variant 0), and CastLike (1), which takes the type of its second operand. */
 md_status md_import_cast(md_node_import *b)
 {
-    int64_t to;
+    int64_t to, saturate;
     md_dtype dtype;
     md_error inner = {0};
     int value;
+    if (b->node.opset >= 19) { /* of 8-bit floats alone */
+        MD_TRY(md_attribute_int(b, "saturate", 1, &saturate));
+    }
+    if (b->variant != 0) {
+        dtype = md_import_in(b, 1)->dtype;
+        return dtype == md_import_in(b, 0)->dtype
+                   ? md_import_alias(b, 0, b->in[0])
+                   : md_import_emit_like(b, MD_OP_CAST, b->in, 1, b->in[0], 0, dtype, &value);
+    }
     MD_TRY(md_attribute_int(b, "to", 0, &to));
     if (to < 0 || to > INT32_MAX) {
         return md_import_fail(b, MD_FORMAT, "cast to type %lld", (long long)to);
@@ -418,5 +314,5 @@ md_status md_import_cast(md_node_import *b)
     if (dtype == md_import_in(b, 0)->dtype) {
         return md_import_alias(b, 0, b->in[0]);
     }
-    return emit_like(b, MD_OP_CAST, b->in, 1, b->in[0], 0, dtype, &value);
+    return md_import_emit_like(b, MD_OP_CAST, b->in, 1, b->in[0], 0, dtype, &value);
 }

@@ -177,13 +177,17 @@ static md_status check_conv_operands(md_node_import *b)
     return MD_OK;
 }
 
-md_status md_import_conv(md_node_import *b)
+md_status md_import_conv_shape(md_node_import *b, const md_tensor *x, const md_tensor *weights,
+                               int64_t *ret_dims)
 {
-    const md_tensor *x = md_import_in(b, 0);
-    const md_tensor *weights = md_import_in(b, 1);
-    const md_tensor *bias = md_import_in(b, 2);
     md_conv_params *conv = &b->node.p.conv;
-    MD_TRY(check_conv_operands(b));
+    if (x->n_dims < 3 || weights->n_dims != x->n_dims) {
+        return md_import_fail(b, MD_FORMAT, "input of %u and weights of %u dimensions",
+                              x->n_dims, weights->n_dims);
+    }
+    if (x->n_elements == 0 || weights->n_elements == 0) {
+        return md_import_fail(b, MD_FORMAT, "input or weights without elements");
+    }
     MD_TRY(md_attribute_int(b, "group", 1, &conv->group));
     int64_t n_out = weights->dims[0];
     if (conv->group < 1 || conv->group > x->dims[1] || x->dims[1] % conv->group != 0 ||
@@ -193,12 +197,29 @@ md_status md_import_conv(md_node_import *b)
                               (long long)x->dims[1], (long long)conv->group, (long long)n_out,
                               (long long)weights->dims[1]);
     }
-    if (bias != NULL && (bias->n_dims != 1 || bias->dims[0] != n_out)) {
-        return md_import_fail(b, MD_FORMAT, "bias of %zu elements for %lld channels",
-                              bias->n_elements, (long long)n_out);
-    }
     MD_TRY(read_window(b, x, weights->dims + 2, true, false, &conv->window));
-    return emit_window(b, MD_OP_CONV, bias != NULL ? 3 : 2, &conv->window, n_out);
+    ret_dims[0] = x->dims[0];
+    ret_dims[1] = n_out;
+    for (unsigned i = 2; i < x->n_dims && i < 5; i++) {
+        ret_dims[i] = conv->window.out[3 - conv->window.n_spatial + i - 2];
+    }
+    return MD_OK;
+}
+
+md_status md_import_conv(md_node_import *b)
+{
+    const md_tensor x = *md_import_in(b, 0);
+    const md_tensor *bias = md_import_in(b, 2);
+    int64_t dims[MD_TENSOR_MAX_DIMS];
+    int value;
+    MD_TRY(check_conv_operands(b));
+    MD_TRY(md_import_conv_shape(b, &x, md_import_in(b, 1), dims));
+    if (bias != NULL && (bias->n_dims != 1 || bias->dims[0] != dims[1])) {
+        return md_import_fail(b, MD_FORMAT, "bias of %zu elements for %lld channels",
+                              bias->n_elements, (long long)dims[1]);
+    }
+    return md_import_emit(b, MD_OP_CONV, b->in, bias != NULL ? 3 : 2, 0, MD_F32, x.n_dims, dims,
+                          &value);
 }
 
 /* out = stride (in - 1) + output_padding + extent - pads; with output_shape the pads follow
@@ -262,23 +283,42 @@ md_status md_import_conv_transpose(md_node_import *b)
     return emit_window(b, MD_OP_CONV_TRANSPOSE, bias != NULL ? 3 : 2, w, n_out);
 }
 
+/* Attributes that only some pools of some opsets have. */
+static md_status pool_attributes(md_node_import *b, md_pool_params *pool, bool *ret_ceil_mode,
+                                 bool *ret_dilation)
+{
+    int64_t ceil_mode = 0, count_pad = 0, storage_order = 0;
+    const int opset = b->node.opset;
+    *ret_dilation = b->variant == MD_POOL_MAX || opset >= (b->variant == MD_POOL_LP ? 18 : 19);
+    if (b->variant != MD_POOL_LP || opset >= 18) {
+        MD_TRY(md_attribute_int(b, "ceil_mode", 0, &ceil_mode));
+    }
+    if (b->variant == MD_POOL_AVERAGE) {
+        MD_TRY(md_attribute_int(b, "count_include_pad", 0, &count_pad));
+    } else if (b->variant == MD_POOL_MAX) {
+        MD_TRY(md_attribute_int(b, "storage_order", 0, &storage_order));
+    } else {
+        MD_TRY(md_attribute_int(b, "p", 2, &pool->p));
+        if (pool->p < 1 || pool->p > MAX_WINDOW) {
+            return md_import_fail(b, MD_FORMAT, "p = %lld", (long long)pool->p);
+        }
+    }
+    pool->average = b->variant == MD_POOL_AVERAGE;
+    pool->count_include_pad = count_pad != 0;
+    pool->column_major = storage_order != 0;
+    *ret_ceil_mode = ceil_mode != 0;
+    return MD_OK;
+}
+
 md_status md_import_pool(md_node_import *b)
 {
-    const md_tensor *x = md_import_in(b, 0);
+    const md_tensor x = *md_import_in(b, 0);
     md_pool_params *pool = &b->node.p.pool;
-    int64_t ceil_mode, count_pad = 0, storage_order;
-    pool->average = b->variant != 0;
-    MD_TRY(md_import_need(b, 0, MD_F32));
-    MD_TRY(md_attribute_int(b, "ceil_mode", 0, &ceil_mode));
-    if (pool->average) {
-        MD_TRY(md_attribute_int(b, "count_include_pad", 0, &count_pad));
-    } else {
-        MD_TRY(md_attribute_int(b, "storage_order", 0, &storage_order)); /* of Indices only */
-    }
-    pool->count_include_pad = count_pad != 0;
-    MD_TRY(read_window(b, x, NULL, !pool->average, ceil_mode != 0, &pool->window));
+    const md_window *w = &pool->window;
+    bool ceil_mode = false, has_dilation = false;
+    MD_TRY(pool_attributes(b, pool, &ceil_mode, &has_dilation));
+    MD_TRY(read_window(b, &x, NULL, has_dilation, ceil_mode, &pool->window));
     for (unsigned i = 0; i < 3; i++) {
-        const md_window *w = &pool->window;
         /* a window inside the padding alone would have no maximum and no mean */
         int64_t extent = (w->kernel[i] - 1) * w->dilation[i] + 1;
         if (w->pad_begin[i] >= extent || w->pad_end[i] >= extent) {
@@ -287,7 +327,53 @@ md_status md_import_pool(md_node_import *b)
                                   (long long)extent);
         }
     }
-    return emit_window(b, MD_OP_POOL, 1, &pool->window, x->dims[1]);
+    if (x.dtype == MD_F32 && md_import_output_name(b, 1) == NULL) {
+        return emit_window(b, MD_OP_POOL, 1, w, x.dims[1]);
+    }
+    md_tensor shapes[2] = {x, x};
+    int values[2];
+    for (unsigned i = 0; i < w->n_spatial; i++) {
+        shapes[0].dims[2 + i] = shapes[1].dims[2 + i] = w->out[3 - w->n_spatial + i];
+    }
+    shapes[1].dtype = MD_I64;
+    return md_import_emit_all(b, MD_OP_POOL, b->in, 1, shapes, 2, values);
+}
+
+/* The reverse of MaxPool: each value at the position that Indices gives, 0 elsewhere. */
+md_status md_import_max_unpool(md_node_import *b)
+{
+    const md_tensor *x = md_import_in(b, 0), *index = md_import_in(b, 1);
+    const int64_t *wanted;
+    size_t n_wanted;
+    int64_t kernel[3], stride[3], pads[6], dims[MD_TENSOR_MAX_DIMS];
+    int value;
+    if (x->n_dims < 3 || x->n_dims > 2 + MD_GRAPH_MAX_SPATIAL || index->dtype != MD_I64 ||
+        index->n_dims != x->n_dims ||
+        memcmp(index->dims, x->dims, x->n_dims * sizeof *x->dims) != 0) {
+        return md_import_fail(b, MD_FORMAT, "values and indices do not fit");
+    }
+    const unsigned n = x->n_dims - 2;
+    MD_TRY(window_list(b, "kernel_shape", n, 0, 1, kernel));
+    MD_TRY(window_list(b, "strides", n, 1, 1, stride));
+    MD_TRY(window_list(b, "pads", 2 * n, 0, 0, pads));
+    MD_TRY(md_import_ints(b, 2, &wanted, &n_wanted));
+    memcpy(dims, x->dims, sizeof dims);
+    for (unsigned i = 0; i < n; i++) {
+        dims[2 + i] = (x->dims[2 + i] - 1) * stride[i] - pads[i] - pads[n + i] + kernel[i];
+    }
+    md_tensor counted;
+    md_error inner = {0};
+    if (md_tensor_shape(&counted, MD_F32, x->n_dims, dims, &inner) != MD_OK) {
+        return md_import_fail(b, MD_FORMAT, "%s", inner.msg);
+    }
+    memcpy(b->node.p.unpool.dims, dims, sizeof dims);
+    if (wanted != NULL) {
+        if (n_wanted != x->n_dims || wanted[0] != dims[0] || wanted[1] != dims[1]) {
+            return md_import_fail(b, MD_FORMAT, "output_shape has %zu values", n_wanted);
+        }
+        memcpy(dims + 2, wanted + 2, n * sizeof *dims);
+    }
+    return md_import_emit(b, MD_OP_MAX_UNPOOL, b->in, 2, 0, MD_F32, x->n_dims, dims, &value);
 }
 
 md_status md_import_global_pool(md_node_import *b)
@@ -295,7 +381,12 @@ md_status md_import_global_pool(md_node_import *b)
     const md_tensor *x = md_import_in(b, 0);
     md_pool_params *pool = &b->node.p.pool;
     md_window w = {0};
-    MD_TRY(md_import_need(b, 0, MD_F32));
+    if (b->variant == MD_POOL_LP) {
+        MD_TRY(md_attribute_int(b, "p", 2, &pool->p));
+        if (pool->p < 1 || pool->p > MAX_WINDOW) {
+            return md_import_fail(b, MD_FORMAT, "p = %lld", (long long)pool->p);
+        }
+    }
     if (x->n_dims < 3 || x->n_dims > 2 + MD_GRAPH_MAX_SPATIAL) {
         return md_import_fail(b, MD_UNSUPPORTED, "input of %u dimensions, supported are 3..5",
                               x->n_dims);
@@ -310,7 +401,7 @@ md_status md_import_global_pool(md_node_import *b)
         }
     }
     pool->window = w;
-    pool->average = b->variant != 0;
+    pool->average = b->variant == MD_POOL_AVERAGE;
     return emit_window(b, MD_OP_POOL, 1, &w, x->dims[1]);
 }
 
@@ -471,21 +562,31 @@ md_status md_import_gemm(md_node_import *b)
     return md_import_emit(b, MD_OP_GEMM, b->in, c != NULL ? 3 : 2, 0, MD_F32, 2, dims, &value);
 }
 
+/* As numpy's matmul: a vector is a row on the left, a column on the right, and its axis is
+ * gone from the result. */
 md_status md_import_matmul(md_node_import *b)
 {
-    md_tensor x = *md_import_in(b, 0);
-    md_tensor y = *md_import_in(b, 1);
+    md_tensor in[2] = {*md_import_in(b, 0), *md_import_in(b, 1)}, x, y;
+    int operands[2] = {b->in[0], b->in[1]}, value;
     int64_t dims[MD_TENSOR_MAX_DIMS];
     unsigned n_dims;
-    int value;
+    if (in[0].dtype != in[1].dtype || in[0].n_dims < 1 || in[1].n_dims < 1) {
+        return md_import_fail(b, MD_FORMAT, "operands of %u and %u dimensions, %s and %s",
+                              in[0].n_dims, in[1].n_dims, md_dtype_name(in[0].dtype),
+                              md_dtype_name(in[1].dtype));
+    }
     for (unsigned i = 0; i < 2; i++) {
-        MD_TRY(md_import_need(b, i, MD_F32));
         MD_TRY(check_finite(b, i));
+        if (in[i].n_dims == 1) {
+            in[i].n_dims = 2;
+            in[i].dims[1 - i] = in[i].dims[0];
+            in[i].dims[i] = 1;
+            MD_TRY(md_import_emit(b, MD_OP_COPY, &b->in[i], 1, MD_IMPORT_INNER, in[i].dtype, 2,
+                                  in[i].dims, &operands[i]));
+        }
     }
-    if (x.n_dims < 2 || y.n_dims < 2) {
-        return md_import_fail(b, MD_UNSUPPORTED, "operands of %u and %u dimensions", x.n_dims,
-                              y.n_dims);
-    }
+    x = in[0];
+    y = in[1];
     int64_t m = x.dims[x.n_dims - 2], k = x.dims[x.n_dims - 1];
     int64_t n = y.dims[y.n_dims - 1];
     if (k != y.dims[y.n_dims - 2]) {
@@ -497,7 +598,17 @@ md_status md_import_matmul(md_node_import *b)
     MD_TRY(md_import_broadcast(b, &x, &y, &n_dims, dims));
     dims[n_dims++] = m;
     dims[n_dims++] = n;
-    return md_import_emit(b, MD_OP_MATMUL, b->in, 2, 0, MD_F32, n_dims, dims, &value);
+    const bool row = md_import_in(b, 0)->n_dims == 1, column = md_import_in(b, 1)->n_dims == 1;
+    MD_TRY(md_import_emit(b, MD_OP_MATMUL, operands, 2, row || column ? MD_IMPORT_INNER : 0,
+                          x.dtype, n_dims, dims, &value));
+    if (!row && !column) {
+        return MD_OK;
+    }
+    if (row && !column) {
+        dims[n_dims - 2] = n;
+    }
+    n_dims -= (row ? 1U : 0U) + (column ? 1U : 0U);
+    return md_import_emit(b, MD_OP_COPY, &value, 1, 0, x.dtype, n_dims, dims, &value);
 }
 
 /* At inference the output is the input, and nothing was dropped. */

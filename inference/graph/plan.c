@@ -12,7 +12,8 @@ enum {
 md_status md_plan_init(md_plan *plan, const md_graph *graph, md_error *err)
 {
     plan->plain = md_pool_alloc(&plan->pool, (size_t)graph->n_values * sizeof *plan->plain);
-    if (plan->plain == NULL) {
+    plan->shapes = md_pool_alloc(&plan->pool, (size_t)graph->n_values * sizeof *plan->shapes);
+    if (plan->plain == NULL || plan->shapes == NULL) {
         return md_fail(err, MD_NOMEM, "no memory for a plan of %d tensors", graph->n_values);
     }
     for (int i = 0; i < graph->n_values; i++) {
@@ -258,6 +259,9 @@ md_status md_plan_add_reference(md_plan *plan, const md_graph *graph, const md_n
             s->in[i] = value == MD_GRAPH_NO_VALUE ? NULL : &s->tensors[i];
         } else {
             s->out[i - node->n_inputs] = &s->tensors[i];
+            if (graph->values[value].open_dims != 0) {
+                plan->shapes[value] = &s->tensors[i];
+            }
         }
     }
     MD_TRY(md_kernel_workspace(graph, node, &workspace_bytes, err));

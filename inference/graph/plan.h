@@ -49,6 +49,8 @@ typedef struct md_plan {
     md_plan_step *steps;
     unsigned n_buffers, n_steps, capacity_buffers, capacity_steps;
     int *plain; /* for each value of the graph: its buffer in row-major order, or none */
+    /* for each value with open dims: the tensor in which a run leaves its shape, else NULL */
+    const md_tensor **shapes;
     md_sgemm_fn sgemm;
     void *arena;
     size_t arena_bytes;

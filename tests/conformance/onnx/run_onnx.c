@@ -5,9 +5,9 @@
  *
  * A case passes, is refused (MD_UNSUPPORTED from the load, with the reason), or fails. Cases of
  * node/ feed as run-time inputs what decides shapes (Reshape's target, Slice's starts): when a
- * case is refused as it is, all its inputs but the first are bound at load time and it is tried
- * again. Prints TAP: one test for each group (nothing failed, at least `floor` passed) and one
- * for each required operator (none of its cases was refused). */
+ * case is refused as it is, its last input is bound at load time and it is tried again, then
+ * the one before, and so on. Prints TAP: one test for each group (nothing failed, nothing
+ * refused but what is excluded, at least `floor` passed) and one for each exclusion. */
 
 #include "inference/network.h"
 
@@ -40,7 +40,8 @@ typedef struct group {
     const char *name;
     unsigned floor; /* least number of passed cases */
     unsigned n[3];
-    unsigned n_bound; /* of the passed, those with inputs bound at load time */
+    unsigned n_unexpected;         /* refused and not excluded */
+    unsigned n_bound, n_all_bound; /* of the passed, those with inputs bound at load time */
 } group;
 
 static const char *const verbose_name = "MEDAID_CONFORMANCE_VERBOSE";
@@ -50,8 +51,9 @@ static md_status dtype_of(int32_t type, md_dtype *ret, md_error *err)
     static const struct {
         int32_t onnx;
         md_dtype ours;
-    } map[] = {{1, MD_F32}, {2, MD_U8},   {3, MD_I8},  {6, MD_I32},
-               {7, MD_I64}, {9, MD_BOOL}, {11, MD_F64}};
+    } map[] = {{1, MD_F32},  {2, MD_U8},   {3, MD_I8},   {4, MD_U16},  {5, MD_I16},
+               {6, MD_I32},  {7, MD_I64},  {9, MD_BOOL}, {10, MD_F16}, {11, MD_F64},
+               {12, MD_U32}, {13, MD_U64}, {16, MD_BF16}};
     for (size_t i = 0; i < sizeof map / sizeof *map; i++) {
         if (map[i].onnx == type) {
             *ret = map[i].ours;
@@ -77,6 +79,8 @@ static void copy_typed(const Onnx__TensorProto *proto, md_tensor *tensor)
         for (size_t i = 0; i < n; i++) {
             if (tensor->dtype == MD_I32) {
                 ((int32_t *)tensor->data)[i] = proto->int32_data[i];
+            } else if (md_dtype_bytes(tensor->dtype) == 2) {
+                ((uint16_t *)tensor->data)[i] = (uint16_t)proto->int32_data[i];
             } else {
                 ((uint8_t *)tensor->data)[i] = (uint8_t)proto->int32_data[i];
             }
@@ -113,6 +117,35 @@ static md_status read_tensor(const char *path, tensor_file *ret, md_error *err)
     return status;
 }
 
+/* Where onnx 1.12's data differ from what their model declares: the bits of bfloat16 are called
+ * uint16, and of CastLike's second operand, of which only the type counts, there is one element
+ * for any shape. */
+static void repair(md_tensor *tensor, const Onnx__ValueInfoProto *info)
+{
+    const Onnx__TypeProto__Tensor *type = info->type == NULL ? NULL : info->type->tensor_type;
+    if (type == NULL) {
+        return;
+    }
+    if (tensor->dtype == MD_U16 && type->elem_type == ONNX__TENSOR_PROTO__DATA_TYPE__BFLOAT16) {
+        tensor->dtype = MD_BF16;
+    }
+    if (strcmp(info->name, "like") != 0 || tensor->n_elements != 1 || type->shape == NULL) {
+        return;
+    }
+    int64_t dims[MD_TENSOR_MAX_DIMS];
+    md_tensor whole;
+    for (size_t i = 0; i < type->shape->n_dim && i < MD_TENSOR_MAX_DIMS; i++) {
+        dims[i] = type->shape->dim[i]->dim_value;
+    }
+    if (md_tensor_init(&whole, tensor->dtype, (unsigned)type->shape->n_dim, dims, NULL) !=
+        MD_OK) {
+        return;
+    }
+    memset(whole.data, 0, whole.n_elements * md_dtype_bytes(whole.dtype));
+    md_tensor_finish(tensor);
+    *tensor = whole;
+}
+
 static md_status read_tensors(const char *folder, const char *kind, tensor_file *list,
                               unsigned *ret_n, md_error *err)
 {
@@ -134,6 +167,19 @@ static md_status read_tensors(const char *folder, const char *kind, tensor_file 
     return MD_OK;
 }
 
+/* A 16-bit float with that many bits of exponent. */
+static double half(uint16_t bits, int n_exponent)
+{
+    const int n_fraction = 15 - n_exponent, bias = (1 << (n_exponent - 1)) - 1;
+    const int exponent = bits >> n_fraction & ((1 << n_exponent) - 1);
+    const int fraction = bits & ((1 << n_fraction) - 1);
+    double value = exponent == 2 * bias + 1 ? (fraction != 0 ? (double)NAN : (double)INFINITY)
+                   : exponent == 0
+                       ? ldexp(fraction, 1 - bias - n_fraction)
+                       : ldexp(fraction + (1 << n_fraction), exponent - bias - n_fraction);
+    return (bits & 0x8000) != 0 ? -value : value;
+}
+
 static double element(const md_tensor *t, size_t i)
 {
     switch (t->dtype) {
@@ -150,6 +196,18 @@ static double element(const md_tensor *t, size_t i)
     case MD_U8:
     case MD_BOOL:
         return ((const uint8_t *)t->data)[i];
+    case MD_I16:
+        return ((const int16_t *)t->data)[i];
+    case MD_U16:
+        return ((const uint16_t *)t->data)[i];
+    case MD_U32:
+        return ((const uint32_t *)t->data)[i];
+    case MD_U64:
+        return (double)((const uint64_t *)t->data)[i];
+    case MD_F16:
+        return half(((const uint16_t *)t->data)[i], 5);
+    case MD_BF16:
+        return half(((const uint16_t *)t->data)[i], 8);
     }
     return (double)NAN;
 }
@@ -171,7 +229,9 @@ static bool equal(const md_tensor *made, const md_tensor *expected, char *reason
         if (a == b || (isnan(a) && isnan(b))) {
             continue;
         }
-        if (!(fabs(a - b) <= 1e-6 + 1e-3 * fabs(b))) {
+        /* onnx 1.12 cuts bfloat16 off, where later versions round to the nearest */
+        const double relative = made->dtype == MD_BF16 ? 0x1p-7 : 1e-3;
+        if (!(fabs(a - b) <= 1e-6 + relative * fabs(b))) {
             (void)snprintf(reason, n, "element %zu is %g, expected %g", i, a, b);
             return false;
         }
@@ -186,6 +246,7 @@ typedef struct test_case {
     size_t onnx_bytes;
     md_backend backend;
     char reason[512];
+    bool all_bound;
 } test_case;
 
 /* The names of the graph's inputs in order; the tensor files often have none. */
@@ -196,6 +257,12 @@ static void name_inputs(test_case *c)
         if (model->graph != NULL && i < model->graph->n_input) {
             (void)snprintf(c->inputs[i].name, sizeof c->inputs[i].name, "%s",
                            model->graph->input[i]->name);
+            repair(&c->inputs[i].tensor, model->graph->input[i]);
+        }
+    }
+    for (unsigned i = 0; model != NULL && model->graph != NULL && i < c->n_outputs; i++) {
+        if (i < model->graph->n_output) {
+            repair(&c->outputs[i].tensor, model->graph->output[i]);
         }
     }
     if (model != NULL) {
@@ -244,7 +311,10 @@ static outcome run_network(test_case *c, unsigned n_given)
     md_status status = md_network_load(c->onnx, c->onnx_bytes, &options, &network, &err);
     if (status != MD_OK) {
         (void)snprintf(c->reason, sizeof c->reason, "%s: %s", md_status_name(status), err.msg);
-        return status == MD_UNSUPPORTED ? REFUSED : FAILED;
+        /* a case that was refused already may declare no shape that could be bound */
+        return status == MD_UNSUPPORTED || (status == MD_INVALID_ARG && options.n_bindings > 0)
+                   ? REFUSED
+                   : FAILED;
     }
     outcome result = compare(c, network, n_given);
     md_network_destroy(network);
@@ -276,14 +346,11 @@ static outcome run_case(test_case *c, const char *folder, bool *ret_bound)
         return loaded == MD_UNSUPPORTED ? REFUSED : FAILED;
     }
     name_inputs(c);
-    outcome result = run_network(c, c->n_inputs);
-    if (result == REFUSED && c->n_inputs > 1) {
-        result = run_network(c, 1);
-        *ret_bound = result == PASSED;
-    }
-    if (result == REFUSED && c->n_inputs == 1) {
-        result = run_network(c, 0); /* ConstantOfShape: the only input is a shape */
-        *ret_bound = result == PASSED;
+    outcome result = REFUSED;
+    for (unsigned n_given = c->n_inputs + 1; n_given-- > 0 && result == REFUSED;) {
+        result = run_network(c, n_given);
+        *ret_bound = result == PASSED && n_given < c->n_inputs;
+        c->all_bound = result == PASSED && n_given == 0 && c->n_inputs > 0;
     }
     return result;
 }
@@ -297,55 +364,62 @@ static void finish_case(test_case *c)
     md_free(c->onnx);
 }
 
-/* The operators that the engine promises. Cases of node/ whose name starts so must pass, except
- * for those that need what is refused on purpose (the exceptions below). */
-static const char *const required[] = {
-    "abs",         "add",           "averagepool", "basic_conv_",
-    "batchnorm_",  "clip",          "concat",      "constant_pad",
-    "constant",    "conv_",         "div",         "dropout_default",
-    "edge_pad",    "equal",         "exp",         "flatten",
-    "gather_0",    "gather_1",      "gather_2d",   "gather_neg",
-    "gemm",        "globalaverage", "globalmax",   "greater",
-    "hardsigmoid", "hardswish",     "identity",    "leakyrelu",
-    "less",        "logsoftmax",    "matmul_",     "maxpool_",
-    "mul",         "neg",           "pow",         "reduce_max",
-    "reduce_mean", "reduce_sum",    "reflect_pad", "relu",
-    "reshape",     "resize",        "shape",       "sigmoid",
-    "sign",        "slice",         "softmax",     "split",
-    "sqrt",        "squeeze",       "sub",         "tanh",
-    "transpose",   "unsqueeze",     "upsample",    "where",
+/* Cases that are refused on purpose: groups whose names begin so, and why. Every other case has
+ * to pass, and each of these has to be refused. */
+typedef struct exclusion {
+    const char *prefix, *reason;
+    unsigned n_refused, n_others;
+} exclusion;
+
+static exclusion exclusions[] = {
+    {.prefix = "node/test_adagrad", .reason = "training"},
+    {.prefix = "node/test_adam", .reason = "training"},
+    {.prefix = "node/test_momentum", .reason = "training"},
+    {.prefix = "node/test_nesterov_momentum", .reason = "training"},
+    {.prefix = "node/test_training_dropout", .reason = "training"},
+    {.prefix = "node/test_batchnorm_epsilon_training_mode", .reason = "training"},
+    {.prefix = "node/test_batchnorm_example_training_mode", .reason = "training"},
+    {.prefix = "simple/test_gradient_of_", .reason = "training"},
+    {.prefix = "node/test_bernoulli", .reason = "random: no result to compare with"},
+    {.prefix = "node/test_cast_FLOAT_to_STRING", .reason = "strings"},
+    {.prefix = "node/test_cast_STRING_to_FLOAT", .reason = "strings"},
+    {.prefix = "node/test_castlike_FLOAT_to_STRING", .reason = "strings"},
+    {.prefix = "node/test_castlike_STRING_to_FLOAT", .reason = "strings"},
+    {.prefix = "node/test_strnormalizer_", .reason = "strings"},
+    {.prefix = "simple/test_strnorm_", .reason = "strings"},
+    {.prefix = "node/test_tfidfvectorizer_",
+     .reason = "counts words, the preprocessing of a string"},
+    {.prefix = "node/test_identity_sequence", .reason = "sequences"},
+    {.prefix = "node/test_if_seq", .reason = "sequences"},
+    {.prefix = "node/test_loop13_seq", .reason = "sequences"},
+    {.prefix = "node/test_sequence_", .reason = "sequences"},
+    {.prefix = "simple/test_sequence_", .reason = "sequences"},
+    {.prefix = "node/test_identity_opt", .reason = "optional types"},
+    {.prefix = "node/test_if_opt", .reason = "optional types"},
+    {.prefix = "node/test_loop16_seq_none", .reason = "optional types"},
+    {.prefix = "node/test_optional_", .reason = "optional types"},
+    {.prefix = "node/test_scan_sum",
+     .reason = "Scan of opset 8, over batches: opset 9 replaced it"},
+    {.prefix = "node/test_dft", .reason = "spectra of sound: no medical image needs one"},
+    {.prefix = "node/test_stft", .reason = "spectra of sound: no medical image needs one"},
+    {.prefix = "node/test_melweightmatrix",
+     .reason = "spectra of sound: no medical image needs one"},
 };
-static const char *const exceptions[] = {
-    "_float16", /* element types that the engine does not have */
-    "_uint16",
-    "_uint32",
-    "_uint64",
-    "_training_mode", /* batch statistics */
-    "identity_opt",
-    "identity_sequence",   /* optional and sequence types */
-    "maxpool_with_argmax", /* the output Indices */
-    "maxpool_2d_uint8",    /* pooling of integers */
-    "dropout_default_old",
+enum {
+    N_EXCLUSIONS = sizeof exclusions / sizeof *exclusions
 };
 
-static bool is_required(const char *name, size_t *ret_index)
+static exclusion *find_exclusion(const char *group_name, const char *name)
 {
-    for (size_t i = 0; i < sizeof exceptions / sizeof *exceptions; i++) {
-        if (strstr(name, exceptions[i]) != NULL) {
-            return false;
+    char path[PATH_BYTES];
+    (void)snprintf(path, sizeof path, "%s/%s", group_name, name);
+    for (size_t i = 0; i < N_EXCLUSIONS; i++) {
+        if (strncmp(path, exclusions[i].prefix, strlen(exclusions[i].prefix)) == 0) {
+            return &exclusions[i];
         }
     }
-    for (size_t i = 0; i < sizeof required / sizeof *required; i++) {
-        if (strncmp(name, required[i], strlen(required[i])) == 0) {
-            *ret_index = i;
-            return true;
-        }
-    }
-    return false;
+    return NULL;
 }
-
-static unsigned n_required[sizeof required / sizeof *required];
-static unsigned n_required_passed[sizeof required / sizeof *required];
 
 static void run_folder(group *g, const char *data, const char *name, md_backend backend)
 {
@@ -360,13 +434,14 @@ static void run_folder(group *g, const char *data, const char *name, md_backend 
     outcome result = run_case(c, folder, &bound);
     g->n[result]++;
     g->n_bound += bound ? 1 : 0;
-    size_t index;
-    if (strcmp(g->name, "node") == 0 && is_required(name + strlen("test_"), &index)) {
-        n_required[index]++;
-        n_required_passed[index] += result == PASSED ? 1 : 0;
-        if (result == REFUSED) {
-            printf("# required, but refused: %s: %s\n", name, c->reason);
-        }
+    g->n_all_bound += c->all_bound ? 1 : 0;
+    exclusion *excluded = find_exclusion(g->name, name);
+    if (excluded != NULL) {
+        excluded->n_refused += result == REFUSED ? 1 : 0;
+        excluded->n_others += result == REFUSED ? 0 : 1;
+    } else if (result == REFUSED) {
+        g->n_unexpected++;
+        printf("# refused, but not excluded: %s/%s: %s\n", g->name, name, c->reason);
     }
     if (result == FAILED) {
         printf("# failed: %s/%s: %s\n", g->name, name, c->reason);
@@ -394,20 +469,20 @@ static bool run_group(group *g, const char *data, md_backend backend)
         free(entries[i]);
     }
     free(entries);
-    printf("# %s: %u passed (%u of them with inputs bound at load), %u refused, %u failed\n",
-           g->name, g->n[PASSED], g->n_bound, g->n[REFUSED], g->n[FAILED]);
+    printf("# %s: %u passed (%u of them with inputs bound at load, %u with all), %u refused, "
+           "%u failed\n",
+           g->name, g->n[PASSED], g->n_bound, g->n_all_bound, g->n[REFUSED], g->n[FAILED]);
     return true;
 }
 
 int main(int argc, char **argv)
 {
     /* floors: what passed when they were written, so that losing a case is noticed */
-    group groups[] = {{.name = "node", .floor = 503},
-                      {.name = "simple", .floor = 6},
+    group groups[] = {{.name = "node", .floor = 861},
+                      {.name = "simple", .floor = 7},
                       {.name = "pytorch-operator", .floor = 35},
                       {.name = "pytorch-converted", .floor = 82}};
     const size_t n_groups = sizeof groups / sizeof *groups;
-    const size_t n_ops = sizeof required / sizeof *required;
     if (argc != 3 || (strcmp(argv[1], "onednn") != 0 && strcmp(argv[1], "openblas") != 0)) {
         (void)fprintf(stderr, "usage: run_onnx onednn|openblas DATA_FOLDER\n");
         return 2;
@@ -415,18 +490,20 @@ int main(int argc, char **argv)
     const md_backend backend =
         strcmp(argv[1], "onednn") == 0 ? MD_BACKEND_ONEDNN : MD_BACKEND_OPENBLAS;
     bool good = true;
-    printf("1..%zu\n", n_groups + n_ops);
+    printf("1..%zu\n", n_groups + N_EXCLUSIONS);
     for (size_t i = 0; i < n_groups; i++) {
         bool ok = run_group(&groups[i], argv[2], backend) && groups[i].n[FAILED] == 0 &&
-                  groups[i].n[PASSED] >= groups[i].floor;
-        printf("%sok %zu - %s on %s: none fails, at least %u pass\n", ok ? "" : "not ", i + 1,
-               groups[i].name, argv[1], groups[i].floor);
+                  groups[i].n_unexpected == 0 && groups[i].n[PASSED] >= groups[i].floor;
+        printf("%sok %zu - %s on %s: none fails, none is refused but those excluded, "
+               "at least %u pass\n",
+               ok ? "" : "not ", i + 1, groups[i].name, argv[1], groups[i].floor);
         good = good && ok;
     }
-    for (size_t i = 0; i < n_ops; i++) {
-        bool ok = n_required[i] > 0 && n_required_passed[i] == n_required[i];
-        printf("%sok %zu - %s: %u of %u cases pass\n", ok ? "" : "not ", n_groups + i + 1,
-               required[i], n_required_passed[i], n_required[i]);
+    for (size_t i = 0; i < N_EXCLUSIONS; i++) {
+        const exclusion *e = &exclusions[i];
+        bool ok = e->n_refused > 0 && e->n_others == 0;
+        printf("%sok %zu - %s...: %u cases refused: %s\n", ok ? "" : "not ", n_groups + i + 1,
+               e->prefix, e->n_refused, e->reason);
         good = good && ok;
     }
     return good ? 0 : 1;
