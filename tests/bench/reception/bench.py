@@ -4,15 +4,17 @@ syncs each file), with the same sender and the same objects, in turn within one 
 
 usage: bench.py MEDAID MODELS BENCH_SENDER [--quick] [PART...]
 
-Parts: throughput, setup, memory; without one: all. The daemon analyses nothing meanwhile: no study
+Parts: throughput, setup, hostile, memory; without one: all. The daemon analyses nothing meanwhile: no study
 completes (study.quiet_ms is an hour), so that reception alone is measured.
 All that is left in the page cache by one server is written before the next one's turn."""
 import os
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 import servers
@@ -113,6 +115,60 @@ def setup(medaid, sender, folder, quick):
     print()
 
 
+BAD_CLIENTS = {  # what each says, and every how many seconds it says it again
+    "silent": (b"", None), "one byte a second": (b"\x01", 1.0),
+    "garbage": (bytes(range(255, 0, -1)), 0.05), "HTTP": (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 0.05),
+    "TLS hello": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 0.05),
+    "a PDU of 2 GiB": (b"\x01\x00\x7f\xff\xff\xff\x00\x01", 0.05)}
+
+
+def be_bad(port, words, period_s, stop):
+    """Ten clients of one kind, again and again, until told to stop."""
+    clients = []
+    while not stop.is_set():
+        while len(clients) < 10:
+            clients.append(socket.create_connection(("127.0.0.1", port)))
+            clients[-1].setblocking(False)
+        for client in list(clients):
+            try:
+                if words:
+                    client.send(words)
+                if client.recv(1) == b"":
+                    raise ConnectionResetError
+            except BlockingIOError:
+                continue
+            except OSError:
+                clients.remove(client)
+                client.close()
+        stop.wait(period_s)
+    for client in clients:
+        client.close()
+
+
+def hostile(medaid, sender, folder, quick):
+    """C-ECHO on a new association while others misbehave."""
+    server = servers.Medaid(folder, *medaid)
+    template = servers.make_template(folder + "/CT.dcm", "CT", *KINDS["CT"])
+    server.start()
+    n = 100 if quick else 300
+    try:
+        alone = servers.send(sender, server, template, "short", n, 1)
+        print(f"association, C-ECHO and release: alone p50 {alone['p50_ms']:.2f} p99 "
+              f"{alone['p99_ms']:.2f} ms; beside ten clients of each kind (target 50 ms):")
+        for kind, (words, period_s) in BAD_CLIENTS.items():
+            stop = threading.Event()
+            bad = threading.Thread(target=be_bad, args=(server.port, words, period_s, stop))
+            bad.start()
+            time.sleep(0.3)
+            figures = servers.send(sender, server, template, "short", n, 1)
+            stop.set()
+            bad.join()
+            print(f"  {kind:18} p50 {figures['p50_ms']:.2f} p99 {figures['p99_ms']:.2f} ms", flush=True)
+    finally:
+        server.stop()
+    print()
+
+
 def wait_for_end(server, n_instances):
     """Until the study of so many instances is in a final state; the study."""
     end = time.monotonic() + 300
@@ -154,17 +210,19 @@ def memory(medaid, sender, folder, quick):
     print()
 
 
+PARTS = {"throughput": throughput, "setup": setup, "hostile": hostile, "memory": memory}
+
+
 def main():
     arguments = [a for a in sys.argv[1:] if a != "--quick"]
     medaid = arguments[0], os.path.abspath(arguments[1])
-    sender, parts = arguments[2], arguments[3:] or ["throughput", "setup", "memory"]
+    sender, parts = arguments[2], arguments[3:] or list(PARTS)
     quick = "--quick" in sys.argv
     print(__doc__.split("all. ")[1].replace("\n", " "))
     for part in parts:
         with tempfile.TemporaryDirectory(prefix=f"bench-reception-{part}-", dir=".") as folder:
             spread(folder)
-            {"throughput": throughput, "setup": setup, "memory": memory}[part](
-                medaid, sender, os.path.abspath(folder), quick)
+            PARTS[part](medaid, sender, os.path.abspath(folder), quick)
 
 
 if __name__ == "__main__":
