@@ -59,6 +59,11 @@ def rounds_of(kind, medaid, sender, folder, quick):
                     settle()
                     figures.setdefault((n, server.name), []).append(
                         servers.send(sender, server, template, "throughput", n, n_objects, run))
+                run += 1
+                settle()
+                os.mkdir(f"{folder}/disk-{run}")
+                figures.setdefault((n, "disk"), []).append(servers.send(
+                    sender, all_servers[0], template, "disk", n, n_objects, f"{folder}/disk-{run}"))
     finally:
         for server in all_servers:
             server.stop()
@@ -68,12 +73,14 @@ def rounds_of(kind, medaid, sender, folder, quick):
 def throughput(medaid, sender, folder, quick):
     """All three servers, all numbers of associations."""
     names = ("storescp", "orthanc", "medaid")
+    print("disk alone: new files, written and fdatasync for each, without network, names or database")
     print(f"objects a second, median of {ROUNDS} rounds (p50/p99 ms an object); ratios of medaid")
-    print(f"{'':12}" + "".join(f"{name:>24}" for name in names) + "   to storescp  to Orthanc")
+    print(f"{'':12}" + "".join(f"{name:>24}" for name in names) + "   to storescp  to Orthanc   disk alone")
     ratios = {}
     for kind in KINDS:
         figures = rounds_of(kind, medaid, sender, f"{folder}/{kind}", quick)
         for n in COUNTS[kind, quick]:
+            disk = statistics.median(f["per_s"] for f in figures[n, "disk"])
             line, rate = f"{kind} x {n:<6}", {}
             for name in names:
                 middle = {field: statistics.median(f[field] for f in figures[n, name])
@@ -83,7 +90,7 @@ def throughput(medaid, sender, folder, quick):
                          ).rjust(24)
             for peer in names[:2]:
                 ratios[kind, n, peer] = rate["medaid"] / rate[peer]
-            print(line + f"{ratios[kind, n, 'storescp']:14.2f}{ratios[kind, n, 'orthanc']:12.2f}",
+            print(line + f"{ratios[kind, n, 'storescp']:14.2f}{ratios[kind, n, 'orthanc']:12.2f}{disk:12.0f}",
                   flush=True)
         shutil.rmtree(f"{folder}/{kind}")
     for kind, n, peer, least in TARGETS:

@@ -9,6 +9,8 @@
  *   setup N_IDLE N_BUSY N_SETUPS RUN          set-up times, alone and under load
  *   burst N                                   that many associations at one moment
  *   short N PARALLEL                          associations with one C-ECHO each
+ *   disk N_THREADS N_OBJECTS FOLDER           no network: new files, written, fdatasync for
+ * each; what the disk can do at most (PORT does not matter)
  *
  * TEMPLATE is a Part 10 file in explicit VR little endian whose UIDs are the three markers
  * below; each object gets its own in their place. The answer is one line of JSON. */
@@ -406,7 +408,7 @@ static void *throughput_thread(void *argument)
     return NULL;
 }
 
-static void throughput(unsigned n_threads, unsigned n_objects)
+static void run_all(unsigned n_threads, unsigned n_objects, void *(*body)(void *))
 {
     static pthread_t threads[MAX_THREADS];
     static job jobs[MAX_THREADS];
@@ -415,7 +417,7 @@ static void throughput(unsigned n_threads, unsigned n_objects)
     for (unsigned i = 0; i < n_threads; i++) {
         jobs[i].n_objects = n_objects / n_threads;
     }
-    start_threads(threads, jobs, n_threads, throughput_thread);
+    start_threads(threads, jobs, n_threads, body);
     pthread_barrier_wait(&ready);
     int64_t start_us = md_clock_monotonic_us();
     for (unsigned i = 0; i < n_threads; i++) {
@@ -461,6 +463,28 @@ static void paced(unsigned n_objects, unsigned period_ms)
     free(bytes);
     printf("{\"n\": %zu, \"failed\": %u, \"p50_ms\": %.2f, \"p99_ms\": %.2f}\n", all.n,
            atomic_load(&n_failed), times_ms(&all, 0.5), times_ms(&all, 0.99));
+}
+
+static const char *disk_folder;
+
+static void *disk_thread(void *argument)
+{
+    job *j = argument;
+    pthread_barrier_wait(&ready);
+    for (unsigned i = 0; i < j->n_objects; i++) {
+        char path[512];
+        snprintf(path, sizeof path, "%s/%u-%u", disk_folder, j->number, i);
+        int64_t start_us = md_clock_monotonic_us();
+        int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        if (fd < 0 ||
+            write(fd, object.bytes, object.size_bytes) != (ssize_t)object.size_bytes ||
+            fdatasync(fd) != 0) {
+            die(path);
+        }
+        close(fd);
+        times_add(&j->times, md_clock_monotonic_us() - start_us);
+    }
+    return NULL;
 }
 
 /* ---- set-up ---- */
@@ -640,12 +664,18 @@ int main(int argc, char **argv)
     const char *command = argv[3];
     unsigned a = number(argv[4], 1000000);
     unsigned b = argc > 5 ? number(argv[5], 1000000) : 0;
+    if (strcmp(command, "disk") == 0 && argc == 7 && a >= 1 && a <= MAX_THREADS) {
+        disk_folder = argv[6];
+        run_all(a, b, disk_thread);
+        free(object.bytes);
+        return 0;
+    }
     unsigned c = argc > 6 ? number(argv[6], 1000000) : 0;
     run_number = number(argv[argc - 1], 1000000);
     if (strcmp(command, "throughput") == 0 && argc == 7 && a >= 1 && a <= MAX_THREADS) {
-        throughput(a, b);
+        run_all(a, b, throughput_thread);
     } else if (strcmp(command, "study") == 0 && argc == 6) {
-        throughput(1, a);
+        run_all(1, a, throughput_thread);
     } else if (strcmp(command, "paced") == 0 && argc == 7) {
         paced(a, b);
     } else if (strcmp(command, "setup") == 0 && argc == 8 && a <= MAX_THREADS &&
