@@ -332,6 +332,19 @@ static void give_up(md_analyst *now, const md_study_task *task, const char *reas
     now->analyser->finish(&analysis);
 }
 
+/* For the figures: what the models called present. */
+static void count_positives(const md_analysis *analysis)
+{
+    for (size_t i = 0; i < analysis->n_results; i++) {
+        const md_result *result = &analysis->results[i];
+        for (size_t k = 0; k < result->n_findings; k++) {
+            if (result->findings[k].presence == MD_PRESENCE_PRESENT) {
+                md_figures_positive(result->model.id, result->findings[k].key);
+            }
+        }
+    }
+}
+
 /* Analyse and hand on. MD_OK also when there is nothing to say about the study. */
 static md_status analyse(md_analyst *now, const md_claim *claim, const md_study_task *task,
                          bool *ret_ours, md_error *err)
@@ -353,6 +366,9 @@ static md_status analyse(md_analyst *now, const md_claim *claim, const md_study_
     } else if (status == MD_OK) {
         log_analysed(task->study, &analysis, start_us);
         status = hand_on(now, claim, task->study, &analysis, NULL, ret_ours, err);
+        if (status == MD_OK) {
+            count_positives(&analysis);
+        }
     } else if (!is_worth_retrying(status)) {
         md_log(MD_LOG_ERROR, "study_failed", MD_LOG_TEXT("study", task->study->key),
                MD_LOG_TEXT("status", md_status_name(status)), MD_LOG_TEXT("reason", err->msg),

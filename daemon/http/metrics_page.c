@@ -53,6 +53,19 @@ static void write_analyses(md_metrics_page *page, const md_figures *figures)
     md_metrics_histogram(page, "medaid_time_to_notification_seconds", &figures->notification);
 }
 
+static void write_positives(md_metrics_page *page)
+{
+    static const char name[] = "medaid_positives_total";
+    md_figures_finding list[MD_FIGURES_MAX_FINDINGS];
+    unsigned n = md_figures_positives(list);
+    md_metrics_head(page, name, "counter", "Findings that a model called present.");
+    for (unsigned i = 0; i < n; i++) {
+        const md_metrics_label labels[] = {
+            {"finding", list[i].finding}, {"model", list[i].model}, {NULL, NULL}};
+        md_metrics_value(page, name, labels, (double)list[i].n);
+    }
+}
+
 static void write_destinations(md_metrics_page *page, const md_conf *conf, const char *name,
                                const char *help, const md_counter *counters)
 {
@@ -100,6 +113,7 @@ md_status md_http_write_metrics(const md_http_service *service, md_metrics_page 
     MD_TRY(md_store_count(service->store, &counts, err));
     write_received(page, figures);
     write_analyses(page, figures);
+    write_positives(page);
     write_destinations(page, service->conf, "medaid_objects_sent_total",
                        "Objects that the destination took.", figures->sent);
     write_destinations(page, service->conf, "medaid_send_failures_total",

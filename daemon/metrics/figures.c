@@ -61,3 +61,36 @@ unsigned md_figures_destination(const char *name)
     pthread_mutex_unlock(&mutex);
     return i < MD_FIGURES_MAX_DESTINATIONS ? i : MD_FIGURES_MAX_DESTINATIONS - 1;
 }
+
+static pthread_mutex_t positives_mutex = PTHREAD_MUTEX_INITIALIZER;
+static md_figures_finding positives[MD_FIGURES_MAX_FINDINGS];
+static unsigned n_positives;
+
+void md_figures_positive(const char *model, const char *finding)
+{
+    md_figures_finding made = {.n = 1};
+    snprintf(made.model, sizeof made.model, "%s", model);
+    snprintf(made.finding, sizeof made.finding, "%s", finding);
+    unsigned i = 0;
+    pthread_mutex_lock(&positives_mutex);
+    while (i < n_positives && (strcmp(positives[i].model, made.model) != 0 ||
+                               strcmp(positives[i].finding, made.finding) != 0)) {
+        i++;
+    }
+    if (i < n_positives) {
+        positives[i].n++;
+    } else if (i < MD_FIGURES_MAX_FINDINGS) {
+        positives[i] = made;
+        n_positives++;
+    }
+    pthread_mutex_unlock(&positives_mutex);
+}
+
+unsigned md_figures_positives(md_figures_finding ret_list[MD_FIGURES_MAX_FINDINGS])
+{
+    pthread_mutex_lock(&positives_mutex);
+    unsigned n = n_positives;
+    memcpy(ret_list, positives, n * sizeof *positives);
+    pthread_mutex_unlock(&positives_mutex);
+    return n;
+}

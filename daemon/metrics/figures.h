@@ -10,7 +10,8 @@
 enum {
     /* that one program has sent to, also those that a later configuration left out */
     MD_FIGURES_MAX_DESTINATIONS = 128,
-    MD_FIGURES_NAME_BYTES = 65
+    MD_FIGURES_NAME_BYTES = 65,
+    MD_FIGURES_MAX_FINDINGS = 64 /* of all models */
 };
 
 /* Why an object was not taken. */
@@ -45,6 +46,18 @@ typedef struct md_figures {
 /* Which figures are those of the destination with this name, the same from its first call on.
  * When there have been too many names the last figures are shared. */
 unsigned md_figures_destination(const char *name);
+
+/* One more finding of a model that is present. Beyond MD_FIGURES_MAX_FINDINGS pairs nothing is
+ * counted; names are cut to MD_FIGURES_NAME_BYTES. */
+void md_figures_positive(const char *model, const char *finding);
+
+typedef struct md_figures_finding {
+    char model[MD_FIGURES_NAME_BYTES], finding[MD_FIGURES_NAME_BYTES];
+    uint64_t n;
+} md_figures_finding;
+
+/* All pairs so far, in the order of their first; returns how many. */
+unsigned md_figures_positives(md_figures_finding ret_list[MD_FIGURES_MAX_FINDINGS]);
 
 /* The one set of this process. */
 md_figures *md_figures_now(void);

@@ -118,7 +118,7 @@ class Site:
             if line.startswith("# "):
                 assert re.fullmatch(r"# (HELP \S+ .+|TYPE \S+ (counter|gauge|histogram))", line)
                 continue
-            match = re.fullmatch(r'(medaid_[a-z_]+(?:\{[a-z]+="[^"\\]*"\})?) (\S+)', line)
+            match = re.fullmatch(r'(medaid_[a-z_]+(?:\{[a-z]+="[^"\\]*"(?:,[a-z]+="[^"\\]*")*\})?) (\S+)', line)
             assert match and match.group(1) not in found, line
             found[match.group(1)] = float(match.group(2))
         return found

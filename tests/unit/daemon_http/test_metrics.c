@@ -167,12 +167,34 @@ static void test_figures(void **state)
     assert_string_equal(md_reject_reason_name(MD_REJECT_N_REASONS), "unknown");
 }
 
+static void test_positives(void **state)
+{
+    static md_figures_finding list[MD_FIGURES_MAX_FINDINGS];
+    char name[16];
+    (void)state;
+    md_figures_positive("chest", "pneumonia");
+    md_figures_positive("chest", "effusion");
+    md_figures_positive("chest", "pneumonia");
+    assert_int_equal(md_figures_positives(list), 2);
+    assert_string_equal(list[0].finding, "pneumonia");
+    assert_int_equal(list[0].n, 2);
+    assert_int_equal(list[1].n, 1);
+    for (int i = 0; i < 2 * MD_FIGURES_MAX_FINDINGS; i++) {
+        snprintf(name, sizeof name, "finding-%d", i);
+        md_figures_positive("many", name);
+    }
+    assert_int_equal(md_figures_positives(list), MD_FIGURES_MAX_FINDINGS);
+    unsigned first = md_figures_destination("pacs");
+    assert_int_equal(md_figures_destination("other"), first + 1);
+    assert_int_equal(md_figures_destination("pacs"), first);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_text),         cmocka_unit_test(test_histogram),
         cmocka_unit_test(test_many_threads), cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_figures),
+        cmocka_unit_test(test_figures),      cmocka_unit_test(test_positives),
     };
     return cmocka_run_group_tests_name("metrics", tests, NULL, NULL);
 }
