@@ -127,11 +127,18 @@ static void count_round(const sender *to, const md_outbox_result *results, size_
     }
 }
 
-/* The study has its results where they are read. */
-static void measure_notification(md_store *store, int64_t study)
+/* Whether this round, at now_ms, was the one after which the study's results are all where they
+ * are read; originals may still be on their way. */
+static void measure_notification(md_store *store, const md_outbox_row *rows, size_t n,
+                                 int64_t now_ms)
 {
     md_study stored;
-    if (md_store_study(store, study, &stored, NULL) == MD_OK && stored.clock.stored_ms > 0) {
+    bool has_result = false;
+    for (size_t i = 0; i < n; i++) {
+        has_result = has_result || rows[i].object != 0;
+    }
+    if (has_result && md_store_study(store, rows[0].study, &stored, NULL) == MD_OK &&
+        stored.clock.stored_ms == now_ms) {
         md_histogram_add(&md_figures_now()->notification,
                          stored.clock.stored_ms - stored.clock.last_received_ms);
     }
@@ -285,9 +292,7 @@ static round_result send_rows(sender *to, const md_outbox_row *rows, size_t n)
     if (to->destination->commitment == MD_COMMITMENT_REQUIRED) {
         wake(outbox, true);
     }
-    if (state == MD_STUDY_DONE) {
-        measure_notification(outbox->store, rows[0].study);
-    }
+    measure_notification(outbox->store, rows, n, now_ms);
     return worst;
 }
 

@@ -120,6 +120,11 @@ md_status md_sqlite_put_objects(md_sqlite *c, int64_t study, int generation,
 md_status md_sqlite_put_findings(md_sqlite *c, const md_study *study,
                                  const md_store_finding *findings, size_t n, int64_t now_ms,
                                  md_error *err) MD_NODISCARD;
+/* A late instance whose study is not analysed again: it follows the originals that went out
+ * before, to the same destinations. */
+md_status md_sqlite_forward_late(md_sqlite *c, int64_t study, int64_t now_ms, md_error *err)
+    MD_NODISCARD;
+
 /* Requests that no destination had taken when the program ended are over. */
 md_status md_sqlite_commitment_recover(md_sqlite *c, md_error *err) MD_NODISCARD;
 

@@ -90,8 +90,12 @@ static md_status take_back(md_store_sqlite *s, const md_study *study,
             return md_sqlite_reopen(s, study, MD_STUDY_RECEIVING, item->received_ms,
                                     item->received_ms, err);
         }
-        return MD_OK;
+        return md_sqlite_forward_late(c, study->id, item->received_ms, err);
     case MD_STUDY_SENDING:
+        if (s->options.late == MD_LATE_KEEP) {
+            MD_TRY(md_sqlite_forward_late(c, study->id, item->received_ms, err));
+        }
+        /* fall through */
     case MD_STUDY_QUARANTINED:
         return md_sqlite_run(c, "UPDATE study SET late = 1 WHERE id = ?", err, "i", study->id);
     case MD_STUDY_N_STATES:

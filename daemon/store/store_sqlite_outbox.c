@@ -94,6 +94,18 @@ md_status md_sqlite_add_originals(md_store *store, int64_t study,
     return md_sqlite_commit(s, status, err);
 }
 
+md_status md_sqlite_forward_late(md_sqlite *c, int64_t study, int64_t now_ms, md_error *err)
+{
+    return md_sqlite_run(
+        c,
+        "INSERT INTO outbox (study, instance, generation, destination, state, since,"
+        " next_attempt) SELECT i.study, i.id, s.generation, d.destination, 0, ?2, ?2 FROM"
+        " (SELECT DISTINCT destination FROM outbox WHERE study = ?1 AND instance IS NOT NULL) d"
+        " JOIN instance i ON i.study = ?1 AND i.current = 1 JOIN study s ON s.id = i.study"
+        " WHERE true ON CONFLICT (instance, destination) DO NOTHING",
+        err, "ii", study, now_ms);
+}
+
 static md_status load_objects(md_sqlite *c, int64_t study, md_stored_object **ret_objects,
                               size_t *ret_n, md_error *err)
 {

@@ -393,6 +393,26 @@ static void test_late_image_waits_for_no_commitment(void **state)
     assert_true(nothing_to_ask(f, LONG_MS));
 }
 
+/* A late image of a study that is not analysed again follows the originals. */
+static void test_late_image_follows_the_originals(void **state)
+{
+    fixture *f = *state;
+    md_study_state after = MD_STUDY_SENDING;
+    md_store_close(f->store);
+    f->options.late = MD_LATE_KEEP;
+    fixture_open(f);
+    int64_t with = make_sent(f, 1);
+    int64_t without = study_in_state(f->store, 2, MD_STUDY_DONE, NULL);
+    assert_false(add(f->store, 1, 2, 0, 7500).reopened);
+    assert_false(add(f->store, 2, 2, 0, 7500).reopened);
+    assert_int_equal(send_all(f, 7600, &after), 1);
+    assert_int_equal(after, MD_STUDY_DONE);
+    assert_int_equal(study_of(f->store, with).state, MD_STUDY_DONE);
+    assert_int_equal(count(f, with, MD_OUTBOX_SENT, MD_COMMITMENT_WANTED), 3);
+    assert_int_equal(count(f, without, MD_OUTBOX_SENT, MD_COMMITMENT_UNWANTED), 1);
+    assert_int_equal(send_all(f, 7700, &after), 0);
+}
+
 /* A database of before there were originals: what waits goes on waiting. */
 static void test_older_outbox_is_brought_up(void **state)
 {
@@ -444,6 +464,7 @@ int main(void)
         TEST(test_ask_again),
         TEST(test_recover_and_waive),
         TEST(test_late_image_waits_for_no_commitment),
+        TEST(test_late_image_follows_the_originals),
         TEST(test_older_outbox_is_brought_up),
     };
     return cmocka_run_group_tests_name("daemon_store_commitment", tests, NULL, NULL);
