@@ -88,22 +88,15 @@ bool is_signed(md_pixel_type type)
     return type == MD_PIXEL_S8 || type == MD_PIXEL_S16;
 }
 
-uint32_t mask_of(const md_image &image)
-{
-    return image.bits_stored >= 16 ? 0xffffU : (1U << image.bits_stored) - 1;
-}
-
-/* Planar channels to one pixel after the other, in native byte order; a negative value keeps
- * bits_stored bits, as stored ones are. */
+/* Planar channels to one pixel after the other, in native byte order. A negative value fills
+ * the bits above High Bit too, so that a reader finds it with and without cutting them off. */
 template <typename Sample> void interleave(const md_image &image, Sample *to)
 {
     const size_t n_pixels = static_cast<size_t>(image.rows) * image.columns;
     const Sample *from = static_cast<const Sample *>(image.pixels);
-    const Sample mask = static_cast<Sample>(mask_of(image));
     for (uint32_t channel = 0; channel < image.n_channels; channel++) {
         for (size_t i = 0; i < n_pixels; i++) {
-            to[i * image.n_channels + channel] =
-                static_cast<Sample>(from[channel * n_pixels + i] & mask);
+            to[i * image.n_channels + channel] = from[channel * n_pixels + i];
         }
     }
 }
@@ -253,6 +246,24 @@ md_status write_dataset(DcmDataset *dataset, E_TransferSyntax syntax, int fd, md
                                       condition.module(), condition.code());
 }
 
+/* Pixels of a byte are OB, which looks the same in every byte order; OW is allowed for them too
+ * (PS3.5 A.2), but then their bytes change places in big endian, which not every reader knows.
+ */
+void name_pixel_vr(DcmDataset *dataset)
+{
+    Uint16 bits = 0;
+    DcmElement *element = nullptr;
+    if (dataset->findAndGetUint16(DcmTagKey(0x0028, 0x0100), bits).good() && bits <= 8 &&
+        dataset->findAndGetElement(pixel_data_tag, element).good() && element != nullptr) {
+        DcmPixelData *pixels = dynamic_cast<DcmPixelData *>(element);
+        if (pixels != nullptr) {
+            Uint8 *bytes = nullptr;
+            (void)pixels->getUint8Array(bytes); /* loaded as bytes, in their order */
+            pixels->setVR(EVR_OB);
+        }
+    }
+}
+
 md_status transcode(const char *path, const char *uid, int fd, md_error *err)
 {
     Dataset opened;
@@ -268,6 +279,7 @@ md_status transcode(const char *path, const char *uid, int fd, md_error *err)
         dataset->findAndGetElement(pixel_data_tag, pixels).good() && pixels != nullptr) {
         MD_TRY(decompress(opened.handle, err));
     }
+    name_pixel_vr(dataset);
     if (!dataset->canWriteXfer(syntax, before)) {
         (void)dataset->findAndDeleteElement(icon_tag, OFTrue, OFTrue);
     }
