@@ -35,7 +35,7 @@ static const md_schema_choice levels[] = {
 static const md_schema_choice qualifications[] = {
     {"PRODUCT", 0}, {"RESEARCH", 0}, {"SERVICE", 0}, {NULL, 0}};
 
-static const char *check_address(const char *text)
+const char *md_conf_check_address(const char *text)
 {
     unsigned char address[sizeof(struct in6_addr)];
     bool fine =
@@ -153,7 +153,7 @@ static const md_schema_field ae_fields[] = {
      MD_SCHEMA_AT(md_conf, ae.bind),
      .least = 1,
      .fallback = "127.0.0.1",
-     .check = check_address,
+     .check = md_conf_check_address,
      .help =
          "The address to listen on. DICOM without TLS neither encrypts nor knows who calls, so "
          "nothing is open to the network until you say so: for a PACS on another machine give "
@@ -508,6 +508,11 @@ const md_schema_field *md_conf_fields(void)
          .line_offset = offsetof(md_conf, http.line),
          .help = "Health and figures over HTTP: /healthz, /readyz and, for Prometheus, "
                  "/metrics. No patient data is in them."},
+        {.key = "web",
+         .type = MD_SCHEMA_MAP,
+         .fields = md_conf_web_fields,
+         .line_offset = offsetof(md_conf, web.line),
+         .help = "The reading worklist as a web page, docs/web.md."},
         {.key = "log",
          .type = MD_SCHEMA_MAP,
          .fields = log_fields,
@@ -630,6 +635,9 @@ static md_status check_whole(const char *path, md_conf *conf, md_error *err)
         MD_TRY(resolve_tls(path, "ups.subscribers.tls", &conf->ups.subscribers[i].tls, err));
     }
     MD_TRY(md_conf_check_notifiers(path, conf, err));
+    MD_TRY(md_conf_check_web(path, conf, err));
+    MD_TRY(resolve(path, "web.tls.certificate", conf->web.certificate, err));
+    MD_TRY(resolve(path, "web.tls.private_key", conf->web.private_key, err));
     for (unsigned i = 0; i < conf->n_notifiers; i++) {
         MD_TRY(resolve(path, "notifiers.secret_file", conf->notifiers[i].secret_file, err));
         MD_TRY(resolve(path, "notifiers.ca", conf->notifiers[i].ca, err));

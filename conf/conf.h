@@ -17,6 +17,7 @@ enum {
     MD_CONF_MAX_DESTINATIONS = 32,
     MD_CONF_MAX_CALLERS = 256,
     MD_CONF_MAX_NOTIFIERS = 8,
+    MD_CONF_MAX_WEB_USERS = 64,
     MD_CONF_TEXT_BYTES = 257,
     MD_CONF_MAX_SYNTAXES = 8,
     MD_CONF_UID_BYTES = 65,
@@ -107,6 +108,22 @@ typedef struct md_conf_destination {
     md_conf_tls tls;
     unsigned line; /* where its entry begins in the file, for messages */
 } md_conf_destination;
+
+/* What a user of the web page may do: look; also say that a study was read and agree or not;
+ * also retry. */
+typedef enum md_conf_role {
+    MD_CONF_ROLE_VIEWER,
+    MD_CONF_ROLE_READER,
+    MD_CONF_ROLE_ADMIN
+} md_conf_role;
+
+typedef struct md_conf_web_user {
+    char name[65];
+    char token_sha256[65]; /* of the token, 64 small hexadecimal digits */
+    md_conf_role role;
+    bool patient; /* sees patient data */
+    unsigned line;
+} md_conf_web_user;
 
 typedef enum md_conf_notify_kind {
     MD_CONF_NOTIFY_WEBHOOK,
@@ -214,6 +231,15 @@ typedef struct md_conf {
         uint16_t port; /* 0: no HTTP over TCP */
         unsigned line;
     } http;
+    struct {
+        char bind[65];
+        uint16_t port; /* 0: no web page */
+        bool has_tls;
+        char certificate[MD_CONF_TEXT_BYTES], private_key[MD_CONF_TEXT_BYTES];
+        md_conf_web_user users[MD_CONF_MAX_WEB_USERS];
+        unsigned n_users;
+        unsigned line;
+    } web;
     struct {
         char level[9];
     } log;

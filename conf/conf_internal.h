@@ -41,6 +41,10 @@ md_status md_conf_check_notifiers(const char *path, const md_conf *conf, md_erro
 /* The keys of `ups`, and what one of them alone cannot show. */
 extern const md_schema_field md_conf_ups_fields[];
 md_status md_conf_check_ups(const char *path, const md_conf *conf, md_error *err) MD_NODISCARD;
+/* The keys of `web`, and what one of them alone cannot show. */
+extern const md_schema_field md_conf_web_fields[];
+md_status md_conf_check_web(const char *path, const md_conf *conf, md_error *err) MD_NODISCARD;
+const char *md_conf_check_address(const char *text);
 
 /* Each returns NULL or what is expected. */
 const char *md_conf_check_host(const char *text);

@@ -13,6 +13,7 @@
 #include "daemon/steady.h"
 #include "daemon/ups/courier.h"
 #include "daemon/ups/service.h"
+#include "daemon/web/web.h"
 #include "dicom/network/scp.h"
 
 #include <errno.h>
@@ -49,6 +50,7 @@ typedef struct daemon_state {
     md_analyst *analyst;
     md_listener *listener;
     md_http *http;
+    md_web *web;
     md_commitment_sink sink;
     md_scp_service services[2]; /* of the listener, beside storage */
     int bound_fd;               /* the port's socket until the listener has it; -1 */
@@ -226,6 +228,7 @@ static md_status use_conf(daemon_state *now, const md_conf *next, md_error *err)
     }
     md_analyst_reload(now->analyst, next);
     md_http_reload(now->http, next);
+    md_web_reload(now->web, next);
     md_audit_reload(next);
     md_log_set_level(md_log_level_of(next->log.level));
     return MD_OK;
@@ -355,6 +358,7 @@ static md_status start_http(daemon_state *now, md_error *err)
         now->round_ms = watchdog_ms / 3;
     }
     atomic_store(&now->heartbeat_ms, md_steady_ms());
+    MD_TRY(md_web_start(&service, &now->web, err));
     return md_http_start(&service, &now->http, err);
 }
 
@@ -416,6 +420,7 @@ static md_status start(daemon_state *now, const md_analyser *analyser, md_error 
 /* In the order in which data moves, so that each stage can still hand on what it holds. */
 static void stop(daemon_state *now)
 {
+    md_web_stop(now->web);
     md_http_stop(now->http);
     md_listener_stop(now->listener, STOP_GRACE_MS);
     md_analyst_stop(now->analyst);

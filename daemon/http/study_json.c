@@ -112,8 +112,8 @@ static json_t *finding_json(const md_store_finding *f)
                      f->generation);
 }
 
-static md_status add_findings(md_store *store, const char *study_key, json_t *json,
-                              md_error *err)
+md_status md_study_json_add_findings(md_store *store, const char *study_key, json_t *json,
+                                     md_error *err)
 {
     md_store_finding *read = NULL;
     size_t n = 0;
@@ -163,7 +163,7 @@ md_status md_study_json_whole(md_store *store, const md_study *study, json_t **r
         status = add_outbox(store, study->id, json, err);
     }
     if (status == MD_OK) {
-        status = add_findings(store, study->key, json, err);
+        status = md_study_json_add_findings(store, study->key, json, err);
     }
     if (status == MD_OK) {
         status = add_notices(store, study->key, json, err);

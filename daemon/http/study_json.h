@@ -13,4 +13,9 @@ json_t *md_study_json(const md_study *study);
 md_status md_study_json_whole(md_store *store, const md_study *study, json_t **ret_json,
                               md_error *err) MD_NODISCARD;
 
+/* Its "findings", those of the latest analysis, into an object. MD_NOMEM, or what the store
+ * said. */
+md_status md_study_json_add_findings(md_store *store, const char *study_key, json_t *json,
+                                     md_error *err) MD_NODISCARD;
+
 #endif

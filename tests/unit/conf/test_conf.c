@@ -407,7 +407,7 @@ static void test_example_switched_on(void **state)
     }
     fclose(in);
     assert_int_equal(fclose(out), 0);
-    assert_int_equal(n_switched, 48);
+    assert_int_equal(n_switched, 51);
     md_conf conf;
     md_error err = {0};
     if (load_bytes(text, text_bytes, &conf, &err) != MD_OK) {
@@ -496,6 +496,7 @@ static void test_example_is_the_table(void **state)
     memset(conf.path, 0, sizeof conf.path);
     conf.audit.line = 0;
     conf.http.line = 0;
+    conf.web.line = 0;
     conf.ae.port_line = 0;
     conf.storage.path_line = 0;
     conf.ups.line = 0;

@@ -1,0 +1,23 @@
+#ifndef MEDAID_DAEMON_HTTP_WORKLIST_JSON_H
+#define MEDAID_DAEMON_HTTP_WORKLIST_JSON_H
+
+/* The reading worklist as JSON. */
+
+#include "daemon/store/store.h"
+
+#include <jansson.h>
+
+enum {
+    MD_WORKLIST_ROWS = 200
+};
+
+/* The first MD_WORKLIST_ROWS studies in the order of md_store_worklist: each with its findings,
+ * the state of each destination and, with `with_patient`, patient and study. Caller owns
+ * *ret_json. MD_NOMEM, or what the store said. */
+md_status md_worklist_json(md_store *store, bool read, bool with_patient, json_t **ret_json,
+                           md_error *err) MD_NODISCARD;
+/* One study like a row, and with all of md_study_json_whole. */
+md_status md_worklist_study_json(md_store *store, const md_study *study, bool with_patient,
+                                 json_t **ret_json, md_error *err) MD_NODISCARD;
+
+#endif

@@ -1,0 +1,330 @@
+"use strict";
+/* The reading worklist. Everything from the server goes into the page as text. */
+const $ = (id) => document.getElementById(id);
+const state = { session: null, tab: "open", rows: [], chosen: null, detail: null, overlay: true, source: null };
+
+function make(tag, properties, ...children) {
+  const element = document.createElement(tag);
+  for (const [key, value] of Object.entries(properties || {})) {
+    if (key === "class") element.className = value;
+    else if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
+    else if (value !== null && value !== undefined) element.setAttribute(key, value);
+  }
+  fill(element, children);
+  return element;
+}
+
+/* In place of what is there; lists in lists are flattened, nothing is left out. */
+function fill(element, ...children) {
+  element.replaceChildren(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
+}
+
+function svg(tag, properties) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [key, value] of Object.entries(properties)) element.setAttribute(key, value);
+  return element;
+}
+
+async function ask(path, options) {
+  const answer = await fetch(path, { credentials: "same-origin", ...options });
+  if (answer.status === 401 && path !== "/login") { showLogin(); throw new Error("log in first"); }
+  const json = answer.status === 204 ? {} : await answer.json();
+  if (!answer.ok) throw new Error(json.error || "the daemon answered " + answer.status);
+  return json;
+}
+
+const change = (path) => ask(path, { method: "POST", headers: { "Medaid-CSRF": state.session.csrf } });
+
+/* ---- words ---- */
+
+function duration(seconds) {
+  const s = Math.max(0, Math.round(seconds));
+  if (s < 90) return s + " s";
+  if (s < 5400) return Math.round(s / 60) + " min";
+  if (s < 172800) return (s / 3600).toFixed(1) + " h";
+  return Math.round(s / 86400) + " d";
+}
+const since = (time) => (time ? duration((Date.now() - Date.parse(time)) / 1000) : "-");
+const clockTime = (time) => (time ? new Date(time).toLocaleString() : "-");
+const isUrgent = (study) => study.findings.some((f) => f.urgent);
+const score = (f) => (f.is_probability ? "probability " : "score ") + f.score.toFixed(2);
+
+/* One line for each finding: of several images the one with the highest score. */
+function strongest(findings) {
+  const best = new Map();
+  for (const f of findings) {
+    const key = f.model + " " + f.key;
+    if (!best.has(key) || f.score > best.get(key).score) best.set(key, f);
+  }
+  return [...best.values()].sort((a, b) => b.urgent - a.urgent || b.score - a.score);
+}
+
+function who(study) {
+  const p = study.patient;
+  if (!p) return make("span", { class: "mono" }, study.study);
+  const name = (p.patient_name || "").split("=")[0].split("^").filter(Boolean).join(", ");
+  return make("span", {}, name || "no name", make("div", { class: "faint small" },
+    [p.patient_id, p.birth_date, p.sex, p.accession_number].filter(Boolean).join(" · ")));
+}
+
+function badge(study) {
+  if (isUrgent(study)) return make("span", { class: "badge urgent" }, "URGENT");
+  if (study.priority > 0) return make("span", { class: "badge high" }, "HIGH");
+  return make("span", { class: "badge routine" }, study.priority < 0 ? "LOW" : "routine");
+}
+
+function findingLine(f) {
+  return make("div", { class: f.presence + (f.urgent ? " urgent" : "") },
+    f.concept.meaning + ": " + f.presence, make("span", { class: "faint small" }, " (" + score(f) + ")"));
+}
+
+/* ---- the list ---- */
+
+function showList() {
+  const body = $("list").tBodies[0];
+  fill(body, state.rows.map((study) => {
+    const row = make("tr", { tabindex: "0", "data-study": study.study, onclick: () => choose(study.study),
+      onkeydown: (event) => { if (event.key === "Enter") choose(study.study); } },
+      make("td", {}, badge(study)),
+      make("td", { title: clockTime(study.clock.last_received) }, since(study.clock.last_received)),
+      make("td", {}, who(study)),
+      make("td", {}, study.findings.length ? strongest(study.findings).map(findingLine)
+        : make("span", { class: "faint" }, study.reason || "none yet")),
+      make("td", {}, study.state, Object.entries(study.destinations).map(([name, d]) =>
+        make("div", { class: "faint small" }, name + ": " + (d.dead ? d.dead + " undelivered" : d.pending ? "sending" : "stored")))));
+    if (isUrgent(study)) row.classList.add("urgent");
+    if (study.study === state.chosen) row.classList.add("chosen");
+    return row;
+  }));
+  $("empty").hidden = state.rows.length > 0;
+}
+
+async function loadList() {
+  const { studies } = await ask("/api/v1/worklist" + (state.tab === "read" ? "?read=1" : ""));
+  state.rows = studies;
+  showList();
+  if (state.chosen) await loadDetail();
+}
+
+/* ---- one study ---- */
+
+function bar(f) {
+  const picture = svg("svg", { viewBox: "0 0 100 10", preserveAspectRatio: "none", role: "img",
+    "aria-label": score(f) + ", threshold " + f.threshold.toFixed(2) });
+  picture.append(svg("rect", { class: "fill", x: 0, y: 0, width: 100 * f.score, height: 10 }),
+    svg("rect", { class: "mark", x: 100 * f.threshold - 0.4, y: 0, width: 0.8, height: 10 }));
+  return make("div", { class: "bar" }, picture);
+}
+
+function findingBlock(study, f) {
+  const mayJudge = state.session.role !== "viewer" && f.presence !== "undetermined";
+  const judge = (word) => act("/api/v1/study/" + study.study + "/" + word + "?model=" + encodeURIComponent(f.model) +
+    "&finding=" + encodeURIComponent(f.key), "Noted: you " + word + ".");
+  return make("div", { class: "finding" }, findingLine(f), bar(f),
+    make("div", { class: "faint small" }, "threshold " + f.threshold.toFixed(2) + ", " + f.model + " " + f.version),
+    mayJudge ? make("div", { class: "actions" },
+      make("button", { class: "agree", onclick: () => judge("agree") }, "Agree"),
+      make("button", { class: "disagree", onclick: () => judge("disagree") }, "Disagree")) : null);
+}
+
+function picture(study) {
+  if (!state.session.patient) return make("p", { class: "faint small" }, "Pictures are for those who may see patient data.");
+  const at = "/api/v1/study/" + study.study;
+  const tag = "?g=" + study.generation;
+  const box = make("div", { class: "picture" });
+  const image = make("img", { src: at + "/image" + tag, alt: "small picture of the image with the most urgent answer" });
+  const overlay = make("img", { src: at + "/overlay" + tag, alt: "", class: "overlay" });
+  image.addEventListener("error", () => box.replaceWith(make("p", { class: "faint small" }, "No picture.")));
+  overlay.addEventListener("error", () => overlay.remove());
+  overlay.hidden = !state.overlay;
+  box.append(image, overlay);
+  return box;
+}
+
+function detailList(pairs) {
+  return make("dl", {}, pairs.map(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]));
+}
+
+function showDetail() {
+  const study = state.detail;
+  const pane = $("detail");
+  if (!study) { pane.hidden = true; return; }
+  pane.hidden = state.tab === "report";
+  const clock = study.clock;
+  fill(pane,
+    make("h2", {}, badge(study), " ", who(study)),
+    picture(study),
+    make("div", { class: "actions" },
+      make("button", { id: "toggle", onclick: toggleOverlay, "aria-pressed": String(state.overlay) }, "Overlay (o)"),
+      state.session.role !== "viewer" && !clock.read ? make("button", { id: "mark-read", class: "main",
+        onclick: markRead }, "Mark as read (r)") : null,
+      state.session.role === "admin" ? make("button", { id: "retry", onclick: () =>
+        act("/api/v1/study/" + study.study + "/retry", "It is tried again.") }, "Retry") : null),
+    make("p", { id: "note", role: "status" }),
+    make("h3", {}, "Findings"),
+    study.findings.length ? strongest(study.findings).map((f) => findingBlock(study, f))
+      : make("p", { class: "faint" }, study.reason || "none yet"),
+    make("h3", {}, "Destinations"),
+    Object.keys(study.destinations).length ? detailList(Object.entries(study.destinations).map(([name, d]) =>
+      [name, d.sent + " stored, " + d.pending + " waiting, " + d.dead + " undelivered"])) : make("p", { class: "faint" }, "none"),
+    make("h3", {}, "Clock"),
+    detailList([["first image", clockTime(clock.first_received)], ["last image", clockTime(clock.last_received)],
+      ["complete", clockTime(clock.complete)], ["analysed", clockTime(clock.analysis_end)],
+      ["stored", clockTime(clock.stored)], ["told", clockTime(clock.notified)], ["read", clockTime(clock.read)]]),
+    make("p", { class: "faint small mono" }, "study " + study.study + ", " + study.state + ", analysis " + study.generation));
+}
+
+async function loadDetail() {
+  const key = state.chosen;
+  try {
+    const study = await ask("/api/v1/study/" + key);
+    if (state.chosen !== key) return;
+    const note = $("note") ? $("note").textContent : "";
+    const same = state.detail && state.detail.study === key;
+    state.detail = study;
+    showDetail();
+    if (same) $("note").textContent = note;
+  } catch (error) {
+    state.chosen = state.detail = null;
+    showDetail();
+  }
+}
+
+async function choose(key) {
+  state.chosen = key;
+  for (const row of $("list").tBodies[0].rows) row.classList.toggle("chosen", row.dataset.study === key);
+  await loadDetail();
+}
+
+async function act(path, words) {
+  try {
+    await change(path);
+    if ($("note")) $("note").textContent = words;
+  } catch (error) {
+    if ($("note")) $("note").textContent = "Not done: " + error.message;
+  }
+}
+
+async function markRead() {
+  const at = state.rows.findIndex((row) => row.study === state.chosen);
+  const next = state.rows[at + 1] || state.rows[at - 1];
+  await act("/api/v1/study/" + state.chosen + "/read", "Marked as read.");
+  await loadList();
+  if (state.tab === "open" && next) await choose(next.study);
+}
+
+function toggleOverlay() {
+  state.overlay = !state.overlay;
+  const overlay = document.querySelector(".overlay");
+  if (overlay) overlay.hidden = !state.overlay;
+  if ($("toggle")) $("toggle").setAttribute("aria-pressed", String(state.overlay));
+}
+
+/* ---- the report ---- */
+
+function share(p) {
+  return p ? p.value.toFixed(3) + " (" + p.low.toFixed(3) + " to " + p.high.toFixed(3) + ", " + p.studies + " studies)" : "nobody judged";
+}
+const quantiles = (q) => (q.studies ? [q.p50_s, q.p95_s, q.p99_s].map(duration).join(" / ") + " of " + q.studies : "-");
+
+async function showReport() {
+  const r = await ask("/api/v1/report");
+  const reading = r.reading;
+  fill($("report"),
+    make("h2", {}, "Report"),
+    detailList([["studies", String(r.studies)], ["failed", String(r.failed)], ["urgent", String(r.urgent)], ["read", String(reading.read)],
+      ["last image to stored, p50 / p95 / p99", quantiles(r.time_to_notification)],
+      ["last image to a notifier told", quantiles(r.time_to_notifier)],
+      ["urgent ones waited for reading", quantiles(reading.urgent_waited)],
+      ["the others waited for reading", quantiles(reading.routine_waited)],
+      ["mean position of urgent studies", reading.urgent_position_by_arrival === undefined ? "-" :
+        reading.urgent_position_by_arrival.toFixed(3) + " by arrival, " + reading.urgent_position_by_reading.toFixed(3) + " as read (0 is first)"]]),
+    r.findings.map((f) => [make("h3", {}, f.meaning + " of " + f.model),
+      detailList([["present / absent / undetermined", f.present + " / " + f.absent + " / " + f.undetermined],
+        ["sensitivity", share(f.sensitivity)], ["specificity", share(f.specificity)], ["PPV", share(f.ppv)], ["NPV", share(f.npv)]])]),
+    make("p", { class: "faint small" }, "Shares are of studies that readers judged, with 95% intervals."));
+}
+
+/* ---- the page ---- */
+
+async function showTab(tab) {
+  state.tab = tab;
+  for (const name of ["open", "read", "report"]) $("tab-" + name).setAttribute("aria-pressed", String(name === tab));
+  $("report").hidden = tab !== "report";
+  $("list-pane").hidden = tab === "report";
+  if (tab === "report") { $("detail").hidden = true; await showReport(); } else { await loadList(); showDetail(); }
+}
+
+function listen() {
+  if (state.source) state.source.close();
+  const source = state.source = new EventSource("/api/v1/events");
+  let waiting = null;
+  source.addEventListener("change", () => {
+    $("live").className = "on"; $("live").textContent = "live";
+    if (!waiting) waiting = setTimeout(() => { waiting = null; if (state.tab !== "report") loadList().catch(() => {}); }, 200);
+  });
+  source.addEventListener("error", () => { $("live").className = "off"; $("live").textContent = "not connected"; });
+}
+
+function showLogin() {
+  if (state.source) state.source.close();
+  state.session = null; state.rows = []; state.chosen = state.detail = null;
+  $("list").tBodies[0].replaceChildren(); $("detail").replaceChildren(); $("report").replaceChildren();
+  $("app").hidden = true; $("login").hidden = false; $("token").focus();
+}
+
+async function start() {
+  try {
+    state.session = await ask("/api/v1/session");
+  } catch (error) { return; }
+  $("login").hidden = true; $("app").hidden = false;
+  $("user").textContent = state.session.user + ", " + state.session.role;
+  listen();
+  await showTab("open");
+}
+
+function setTheme(theme) {
+  document.documentElement.dataset.theme = theme;
+  localStorage.setItem("theme", theme);
+}
+
+function step(by) {
+  const at = state.rows.findIndex((row) => row.study === state.chosen);
+  const next = state.rows[at < 0 ? 0 : Math.min(state.rows.length - 1, Math.max(0, at + by))];
+  if (next) choose(next.study).then(() => {
+    const row = document.querySelector("tr.chosen");
+    if (row) row.scrollIntoView({ block: "nearest" });
+  });
+}
+
+const keys = {
+  j: () => step(1), k: () => step(-1), ArrowDown: () => step(1), ArrowUp: () => step(-1),
+  o: toggleOverlay, t: () => $("theme").click(), "?": () => $("keys").showModal(),
+  r: () => $("mark-read") && $("mark-read").click(),
+  a: () => document.querySelector(".agree") && document.querySelector(".agree").click(),
+  d: () => document.querySelector(".disagree") && document.querySelector(".disagree").click(),
+  1: () => showTab("open"), 2: () => showTab("read"), 3: () => showTab("report"),
+};
+
+document.addEventListener("keydown", (event) => {
+  if (!state.session || event.ctrlKey || event.metaKey || event.altKey || event.target.tagName === "INPUT" || $("keys").open) return;
+  if (keys[event.key]) { event.preventDefault(); keys[event.key](); }
+});
+$("login-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  try {
+    await ask("/login", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ token: $("token").value }) });
+    $("token").value = ""; $("login-error").textContent = "";
+    await start();
+  } catch (error) { $("login-error").textContent = error.message; }
+});
+$("logout").addEventListener("click", async () => { try { await change("/logout"); } finally { showLogin(); } });
+$("theme").addEventListener("click", () => setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
+$("help").addEventListener("click", () => $("keys").showModal());
+$("keys-close").addEventListener("click", () => $("keys").close());
+$("tab-open").addEventListener("click", () => showTab("open"));
+$("tab-read").addEventListener("click", () => showTab("read"));
+$("tab-report").addEventListener("click", () => showTab("report"));
+setInterval(() => { if (state.session && state.tab !== "report") showList(); }, 15000);
+setTheme(localStorage.getItem("theme") || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
+start();
