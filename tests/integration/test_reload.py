@@ -7,6 +7,7 @@ restart is named key by key, and the association lives on with the rules it bega
 port below 1024 is bound, then every thread of the process is another user without a way back.
 
 usage: test_reload.py MEDAID MEDAID_PHANTOM SOURCE_ROOT"""
+import contextlib
 import json
 import os
 import pathlib
@@ -385,8 +386,12 @@ def check_powerless(pid, user):
 
 def children(pid):
     """The workers."""
-    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, check=True)
-    return [int(each) for each in found.stdout.split()]
+    found = []
+    for status in pathlib.Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):  # it may have ended
+            if f"\nPPid:\t{pid}\n" in status.read_text(encoding="utf-8", errors="replace"):
+                found.append(int(status.parent.name))
+    return found
 
 
 def main():
