@@ -332,30 +332,47 @@ md_status md_import_concat(md_node_import *b)
                           first.dims, &value);
 }
 
+/* Lengths of the parts: listed, or all the same, where (opset 18) the last may be shorter. */
+static md_status split_lengths(md_node_import *b, int64_t length, size_t n_parts,
+                               const int64_t **ret_list, int64_t *ret_each)
+{
+    size_t n_list;
+    int64_t n_wanted = 0;
+    const int64_t n = (int64_t)n_parts;
+    if (b->node.opset >= 13) {
+        MD_TRY(md_import_ints(b, 1, ret_list, &n_list));
+    } else {
+        MD_TRY(md_attribute_ints(b, "split", ret_list, &n_list));
+    }
+    if (b->node.opset >= 18) {
+        MD_TRY(md_attribute_int(b, "num_outputs", 0, &n_wanted));
+    }
+    const bool even = length % n == 0 || n_wanted == n;
+    if (*ret_list != NULL ? n_list != n_parts || n_wanted != 0
+                          : !even || (n_wanted != 0 && n_wanted != n)) {
+        return md_import_fail(b, MD_FORMAT, "a length of %lld in %zu parts for %zu outputs",
+                              (long long)length, n_list, n_parts);
+    }
+    *ret_each = (length + n - 1) / n;
+    return MD_OK;
+}
+
 /* Split is one slice for each output. */
 md_status md_import_split(md_node_import *b)
 {
     md_tensor x = *md_import_in(b, 0);
-    int64_t axis, dims[MD_TENSOR_MAX_DIMS];
-    const int64_t *list;
-    size_t n_list, n_parts = b->proto->n_output;
+    int64_t axis, dims[MD_TENSOR_MAX_DIMS], at = 0, each = 0;
+    const int64_t *list = NULL;
+    const size_t n_parts = b->proto->n_output;
     unsigned made;
     MD_TRY(md_attribute_int(b, "axis", 0, &axis));
     MD_TRY(md_import_axis(b, axis, x.n_dims, &made));
-    if (b->node.opset >= 13) {
-        MD_TRY(md_import_ints(b, 1, &list, &n_list));
-    } else {
-        MD_TRY(md_attribute_ints(b, "split", &list, &n_list));
-    }
-    int64_t length = x.dims[made], at = 0;
-    if (list != NULL ? n_list != n_parts : length % (int64_t)n_parts != 0) {
-        return md_import_fail(b, MD_FORMAT, "a length of %lld in %zu parts for %zu outputs",
-                              (long long)length, n_list, n_parts);
-    }
+    const int64_t length = x.dims[made];
+    MD_TRY(split_lengths(b, length, n_parts, &list, &each));
     memcpy(dims, x.dims, sizeof dims);
     for (unsigned i = 0; i < n_parts; i++) {
         int value;
-        dims[made] = list != NULL ? list[i] : length / (int64_t)n_parts;
+        dims[made] = list != NULL ? list[i] : each < length - at ? each : length - at;
         if (dims[made] < 0 || dims[made] > length - at) {
             return md_import_fail(b, MD_FORMAT, "part %u of %lld in a length of %lld", i,
                                   (long long)dims[made], (long long)length);

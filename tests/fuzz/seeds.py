@@ -6,7 +6,9 @@ import pathlib
 import shutil
 import sys
 
+import google.protobuf.message
 import numpy
+import onnx
 import pydicom
 import pydicom.data
 from PIL import Image
@@ -54,6 +56,21 @@ def small_j2k():
             yield bytes([colour | (number % 4) << 5, 19, 23, 7]) + codestream[at:]
 
 
+def bound(path):
+    """The model with all inputs but the first given as constants: what decides shapes has to be."""
+    model = onnx.load(path)
+    data = path.parent / "test_data_set_0"
+    for i in range(len(model.graph.input) - 1, 0, -1):
+        try:
+            tensor = onnx.load_tensor(data / f"input_{i}.pb")
+        except (OSError, google.protobuf.message.DecodeError):
+            return
+        tensor.name = model.graph.input[i].name
+        model.graph.initializer.append(tensor)
+        del model.graph.input[i]
+    yield model.SerializeToString()
+
+
 def seeds(target, onnx_testdata):
     if target in CODECS:
         yield from frames(target)
@@ -65,6 +82,7 @@ def seeds(target, onnx_testdata):
     elif target == "onnx":
         for path in sorted(pathlib.Path(onnx_testdata).glob("*/test_*/model.onnx")):
             yield path.read_bytes()
+            yield from bound(path)
     elif target == "dicom":
         for path in sorted(PYDICOM.rglob("*.dcm")):
             yield path.read_bytes()
