@@ -80,6 +80,12 @@ static taps taps_of(const axis *a, int64_t i)
 {
     taps t = {0};
     double x = source_position(a, i);
+    if (a->p->mode == MD_RESIZE_NEAREST) {
+        /* which of two pixels is nearest may hang on the last bit of a scale in float32: what
+         * is a whole number or a half up to its rounding is taken for one, as others do */
+        const double half = nearbyint(2.0 * x) / 2.0;
+        x = fabs(x - half) <= 1e-6 * (1.0 + fabs(x)) ? half : x;
+    }
     if (a->p->coordinate == MD_COORD_TF_CROP_AND_RESIZE) {
         t.outside = !(x >= 0.0 && x <= (double)(a->n_in - 1));
         if (t.outside) {

@@ -68,7 +68,9 @@ static sample sample_axis(const md_op_params *p, const side *s, double g)
     if (p->grid.mode == MD_RESIZE_NEAREST) {
         x = nearbyint(x);
     }
-    if (x < s->low || x > s->high) {
+    /* a cubic kernel in a border sees the pixels around it, of which pixel_at clamps each */
+    if ((x < s->low || x > s->high) &&
+        !(p->grid.mode == MD_RESIZE_CUBIC && p->grid.padding == MD_SAMPLE_BORDER)) {
         x = p->grid.padding == MD_SAMPLE_BORDER       ? clamp(x, 0.0, (double)(s->n - 1))
             : p->grid.padding == MD_SAMPLE_REFLECTION ? reflect(s, x)
                                                       : x;
@@ -157,20 +159,23 @@ typedef struct bins {
     int64_t n_samples;
 } bins;
 
-static md_status make_bins(const md_call *call, double low, double high, int64_t n, bins *ret)
+/* In float32: how many samples a region has depends on the last bit, and that is what torch and
+ * ONNX Runtime count in. */
+static md_status make_bins(const md_call *call, float low, float high, int64_t n, bins *ret)
 {
-    const double shift = call->p->roi.half_pixel ? 0.5 : 0.0;
-    const double scale = (double)call->p->roi.scale;
-    double length = high * scale - low * scale;
-    if (!call->p->roi.half_pixel && length < 1.0) {
-        length = 1.0;
+    const float shift = call->p->roi.half_pixel ? 0.5F : 0.0F, scale = call->p->roi.scale;
+    const float start = low * scale - shift;
+    float length = (high * scale - shift) - start;
+    if (!call->p->roi.half_pixel && length < 1.0F) {
+        length = 1.0F;
     }
-    ret->start = low * scale - shift;
-    ret->length = length / (double)n;
+    ret->start = (double)start;
+    ret->length = (double)(length / (float)n);
     const double samples = call->p->roi.sampling_ratio > 0 ? (double)call->p->roi.sampling_ratio
                                                            : ceil(ret->length);
-    if (!(samples <= MAX_SAMPLES) || !isfinite(ret->start)) {
-        return md_fail(call->err, MD_FORMAT, "a region from %g to %g", low, high);
+    if (!(samples <= MAX_SAMPLES) || !isfinite(start)) {
+        return md_fail(call->err, MD_FORMAT, "a region from %g to %g", (double)low,
+                       (double)high);
     }
     ret->n_samples = samples > 0.0 ? (int64_t)samples : 0;
     return MD_OK;
@@ -192,8 +197,8 @@ md_status md_kernel_roi_align(const md_call *call)
             return md_fail(call->err, MD_FORMAT, "image %lld of %lld", (long long)image,
                            (long long)x->dims[0]);
         }
-        MD_TRY(make_bins(call, (double)roi[1], (double)roi[3], y->dims[2], &v));
-        MD_TRY(make_bins(call, (double)roi[0], (double)roi[2], y->dims[3], &h));
+        MD_TRY(make_bins(call, roi[1], roi[3], y->dims[2], &v));
+        MD_TRY(make_bins(call, roi[0], roi[2], y->dims[3], &h));
         const double n = (double)(v.n_samples * h.n_samples);
         for (int64_t i = 0; i < x->dims[1] * y->dims[2] * y->dims[3]; i++) {
             const int64_t column = i % y->dims[3], row = i / y->dims[3] % y->dims[2];
