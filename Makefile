@@ -8,7 +8,7 @@ ONNX_TESTDATA ?= /usr/share/libonnx-testdata/data
 SOAK_KILLS ?= 500
 SOAK_SECONDS ?= 1800
 MESON = /usr/bin/meson
-PROGRAMS = daemon/medaid daemon/medaidctl
+PROGRAMS = daemon/medaid daemon/medaidctl daemon/medaid-train
 
 .PHONY: all build demo check bench soak fuzz install clean format
 

@@ -78,11 +78,18 @@ static md_status explain(md_network *network, md_error *err)
     return MD_OK;
 }
 
+static void print_float32(void *context, const char *package, const md_error *reason)
+{
+    (void)context;
+    fprintf(stderr, "medaid: %s computes in f32: %s\n", package, reason->msg);
+}
+
 md_exit_code md_explain_model(const char *folder, const md_conf *conf)
 {
     md_error err = {0};
     MD_AUTO(md_analyzer_destroyp) md_analyzer *analyzer = NULL;
-    md_package_options options = {.n_threads = conf->engine.n_threads};
+    md_package_options options = {.n_threads = conf->engine.n_threads,
+                                  .on_float32 = print_float32};
     md_status status = md_backend_named(conf->engine.backend, &options.backend, &err);
     if (status == MD_OK) {
         status = md_package_open(folder, folder, &options, &analyzer, &err);

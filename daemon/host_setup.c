@@ -10,6 +10,14 @@ static void log_refused(void *context, const char *package, const md_error *reas
            MD_LOG_TEXT("reason", reason->msg));
 }
 
+/* Also where the caller has words of its own for what is refused: nothing is wrong with it. */
+static void log_float32(void *context, const char *package, const md_error *reason)
+{
+    (void)context;
+    md_log(MD_LOG_WARN, "precision_refused", MD_LOG_TEXT("package", package),
+           MD_LOG_TEXT("used", "f32"), MD_LOG_TEXT("reason", reason->msg));
+}
+
 const char *md_host_default_folder(void)
 {
     return MEDAID_PLUGIN_DIR;
@@ -29,6 +37,7 @@ md_status md_host_setup(const md_conf *conf, const char *only_model, md_on_refus
         .n_threads = conf->engine.n_threads,
         .only_model = only_model,
         .on_refused = on_refused == NULL ? log_refused : on_refused,
+        .on_float32 = log_float32,
         .context = context,
     };
     return md_host_create(&options, ret_host, err);

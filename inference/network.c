@@ -295,23 +295,6 @@ md_status md_network_ranges(const md_network *network, const md_range **ret_rang
     return MD_OK;
 }
 
-md_status md_precision_check(md_precision precision, md_error *err)
-{
-#ifdef MEDAID_HAVE_ONEDNN
-    return precision == MD_PRECISION_F32 ? MD_OK : md_onednn_check_precision(precision, err);
-#else
-    return precision == MD_PRECISION_F32
-               ? MD_OK
-               : md_fail(err, MD_UNSUPPORTED, "the oneDNN back end is not built in");
-#endif
-}
-
-const char *md_precision_name(md_precision precision)
-{
-    static const char *const names[] = {"f32", "bf16", "int8"};
-    return names[precision];
-}
-
 static md_status build_plan(md_network *network, md_graph *graph, md_error *err)
 {
     MD_AUTO(md_freep) unsigned *last_reader = last_readers(graph);

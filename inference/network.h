@@ -132,6 +132,12 @@ md_status md_network_ranges(const md_network *network, const md_range **ret_rang
 md_status md_precision_check(md_precision precision, md_error *err) MD_NOEXCEPT MD_NODISCARD;
 /* "f32", "bf16", "int8". */
 const char *md_precision_name(md_precision precision) MD_NOEXCEPT;
+enum {
+    MD_PRECISION_CPU_BYTES = 128
+};
+/* One line that names what this processor can compute, its model and what oneDNN uses of it:
+ * two machines with the same line compute alike. */
+void md_precision_cpu(char ret_text[MD_PRECISION_CPU_BYTES]) MD_NOEXCEPT;
 /* Index of the output of that name, -1 when there is none. */
 int md_network_find_output(const md_network *network, const char *name) MD_NOEXCEPT;
 

@@ -40,6 +40,8 @@ md_status md_openblas_api(const md_backend_api **ret_api, md_error *err)
 #ifdef MEDAID_HAVE_ONEDNN
 md_status md_onednn_api(const md_backend_api **ret_api, md_error *err) MD_NOEXCEPT MD_NODISCARD;
 /* MD_UNSUPPORTED when the processor, or the limit that DNNL_MAX_CPU_ISA sets, lacks it. */
+/* dnnl_cpu_isa_t and the library's version in one number; 0: it cannot be loaded. */
+unsigned md_onednn_isa(void) MD_NOEXCEPT;
 md_status md_onednn_check_precision(md_precision precision, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;
 #endif

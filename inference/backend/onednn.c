@@ -484,6 +484,16 @@ md_status md_onednn_check_precision(md_precision precision, md_error *err)
     return MD_OK;
 }
 
+unsigned md_onednn_isa(void)
+{
+    if (md_dnnl_load(NULL) != MD_OK) {
+        return 0;
+    }
+    const dnnl_version_t *version = dnnl_version();
+    return (unsigned)dnnl_get_effective_cpu_isa() | (unsigned)version->minor << 16 |
+           (unsigned)version->patch << 24;
+}
+
 static md_status create(const md_backend_options *options, const md_graph *graph,
                         void **ret_state, md_error *err)
 {

@@ -52,7 +52,8 @@
     X(dnnl_primitive_attr_set_output_scales)                                                   \
     X(dnnl_sgemm)                                                                              \
     X(dnnl_stream_create)                                                                      \
-    X(dnnl_stream_destroy)
+    X(dnnl_stream_destroy)                                                                     \
+    X(dnnl_version)
 
 typedef struct md_dnnl_functions {
 #define MD_DNNL_MEMBER(name) __typeof__(&name) call_##name;
@@ -112,6 +113,7 @@ md_status md_dnnl_load(md_error *err) MD_NODISCARD;
 #define dnnl_get_effective_cpu_isa md_dnnl_table.call_dnnl_get_effective_cpu_isa
 #define dnnl_primitive_attr_set_output_scales                                                  \
     md_dnnl_table.call_dnnl_primitive_attr_set_output_scales
+#define dnnl_version md_dnnl_table.call_dnnl_version
 #define dnnl_sgemm md_dnnl_table.call_dnnl_sgemm
 #define dnnl_stream_create md_dnnl_table.call_dnnl_stream_create
 #define dnnl_stream_destroy md_dnnl_table.call_dnnl_stream_destroy

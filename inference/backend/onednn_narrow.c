@@ -47,8 +47,8 @@ static bool takes_narrow(const md_dnnl *d, const md_graph *graph, const md_node 
         return !node->p.pool.average ||
                w->kernel[0] * w->kernel[1] * w->kernel[2] <= MAX_AVERAGE;
     }
-    return md_dnnl_is_narrow_conv(d, graph, node) &&
-           (operand == 0 || (operand == 3 && node->p.conv.has_residual));
+    /* a residual is a sum over many layers: rounding it in each would add up */
+    return operand == 0 && md_dnnl_is_narrow_conv(d, graph, node);
 }
 
 md_status md_dnnl_find_narrow(md_dnnl *d, const md_graph *graph, md_error *err)

@@ -27,6 +27,8 @@ typedef struct md_host_options {
     /* Called for each package or plugin that is refused, with the reason ("chest/model.yaml:12:
      * ..."). May be NULL. The others serve. */
     void (*on_refused)(void *context, const char *package, const md_error *reason);
+    /* Called when a package serves in float32 though it asks for bf16 or int8. May be NULL. */
+    void (*on_float32)(void *context, const char *package, const md_error *reason);
     void *context;
 } md_host_options;
 

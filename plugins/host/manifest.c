@@ -50,7 +50,7 @@ static const md_schema_choice activations[] = {{"softmax", MD_TARGET_SOFTMAX},
                                                {"sigmoid", MD_TARGET_SIGMOID},
                                                {"none", MD_TARGET_SCORE},
                                                {NULL, 0}};
-static const md_schema_choice precisions[] = {{"f32", 0}, {NULL, 0}};
+static const md_schema_choice precisions[] = {{"f32", 0}, {"bf16", 0}, {"int8", 0}, {NULL, 0}};
 static const md_schema_choice when_absent[] = {{"refuse", 0}, {"accept", 1}, {NULL, 0}};
 static const md_schema_choice inverted_checks[] = {
     {"none", MD_GATE_INVERTED_NONE}, {"chest", MD_GATE_INVERTED_CHEST}, {NULL, 0}};

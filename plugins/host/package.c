@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "conf/schema.h"
 #include "inference/gradcam.h"
+#include "plugins/host/grant.h"
 #include "plugins/host/manifest.h"
 #include "plugins/host/score.h"
 
@@ -24,6 +25,7 @@ typedef struct package {
     md_tensor head;            /* [K,C], borrowed from the network */
     md_tensor *outputs;        /* n_outputs, filled by each run */
     unsigned n_outputs;
+    md_precision precision; /* that the network computes in */
 } package;
 
 static void destroy(md_analyzer *analyzer)
@@ -194,7 +196,7 @@ static md_status find_output(const package *self, const char *name, unsigned *re
 }
 
 static md_status load_network(package *self, int folder, const md_package_options *options,
-                              md_error *err)
+                              const md_package_trial *numbers, md_error *err)
 {
     const md_manifest *m = self->manifest;
     MD_AUTO(md_freep) uint8_t *bytes = NULL;
@@ -203,6 +205,10 @@ static md_status load_network(package *self, int folder, const md_package_option
                         &size_bytes, err));
     md_network_options network_options = {
         .backend = options->backend, .n_threads = options->n_threads, .batch = 1};
+    network_options.precision = self->precision = numbers->precision;
+    network_options.ranges = numbers->ranges;
+    network_options.n_ranges = numbers->n_ranges;
+    network_options.observe = numbers->observe;
     /* the output may be an inner tensor, when the graph goes on to a softmax of its own */
     network_options.extra_outputs[network_options.n_extra_outputs++] = m->network.output;
     if (m->saliency.there) {
@@ -284,6 +290,33 @@ static float float_at(const uint8_t *bytes, size_t index)
     return value;
 }
 
+/* In a lower precision it is the scores that have to agree. */
+static md_status compare_scores(const package *self, const float *logits, size_t n,
+                                const uint8_t *expected, md_error *err)
+{
+    const double limit = md_grant_limit(self->precision);
+    MD_AUTO(md_freep) float *exact = md_malloc(n * sizeof *exact);
+    if (exact == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for %zu outputs", n);
+    }
+    for (size_t i = 0; i < n; i++) {
+        exact[i] = float_at(expected, i);
+    }
+    for (unsigned i = 0; i < self->manifest->n_findings; i++) {
+        double a = 0, b = 0;
+        MD_TRY(md_score(self->manifest, &self->manifest->findings[i], exact, n, &a, err));
+        MD_TRY(md_score(self->manifest, &self->manifest->findings[i], logits, n, &b, err));
+        if (!(fabs(a - b) <= limit)) {
+            return md_fail(
+                err, MD_PLUGIN,
+                "self-test failed: in %s the score of finding %u differs by %.4f, at "
+                "most %g is allowed",
+                md_precision_name(self->precision), i, fabs(a - b), limit);
+        }
+    }
+    return MD_OK;
+}
+
 static md_status compare(package *self, const float *logits, size_t n, const uint8_t *expected,
                          md_error *err)
 {
@@ -342,6 +375,9 @@ static md_status self_test(package *self, int folder, md_error *err)
                        m->self_test.expected, expected_bytes, n);
     }
     MD_TRY(check_classes(self, n, err));
+    if (self->precision != MD_PRECISION_F32) {
+        return compare_scores(self, logits, n, expected, err);
+    }
     return compare(self, logits, n, expected, err);
 }
 
@@ -437,8 +473,8 @@ static void describe(package *self)
     }
     snprintf(identity->parameters, sizeof identity->parameters,
              "activation=%s calibration=%s precision=%s backend=%s",
-             activations[m->network.activation], calibration, m->network.precision,
-             md_network_backend_name(self->network));
+             activations[m->network.activation], calibration,
+             md_precision_name(self->precision), md_network_backend_name(self->network));
     md_model_card *card = &self->base.card;
     card->form = "package";
     card->kind = "image";
@@ -496,6 +532,56 @@ static void prepare(package *self)
     }
 }
 
+static md_status load_and_test(package *self, int folder, const md_package_options *options,
+                               const md_package_trial *numbers, md_error *err)
+{
+    MD_TRY(load_network(self, folder, options, numbers, err));
+    return self_test(self, folder, err);
+}
+
+/* The precision that the manifest asks for, when this processor has it, a grant for it is there
+ * and the self-test agrees. */
+static md_status load_lower(package *self, int folder, const md_package_options *options,
+                            md_precision wanted, md_error *err)
+{
+    MD_AUTO(md_grant_finish) md_grant grant = {0};
+    if (options->backend == MD_BACKEND_OPENBLAS) {
+        return md_fail(err, MD_UNSUPPORTED, "the OpenBLAS back end has float32 alone");
+    }
+    MD_TRY(md_precision_check(wanted, err));
+    MD_TRY(md_grant_read(folder,
+                         md_manifest_sha256(self->manifest, self->manifest->network.file),
+                         wanted, &grant, err));
+    const md_package_trial numbers = {
+        .precision = wanted, .ranges = grant.ranges, .n_ranges = grant.n_ranges};
+    return load_and_test(self, folder, options, &numbers, err);
+}
+
+/* Otherwise float32. */
+static md_status load_granted(package *self, int folder, const char *name,
+                              const md_package_options *options, md_error *err)
+{
+    static const md_package_trial float32 = {.precision = MD_PRECISION_F32};
+    const md_precision wanted = md_package_wanted(&self->base);
+    if (options->trial != NULL || wanted == MD_PRECISION_F32) {
+        return load_and_test(self, folder, options,
+                             options->trial != NULL ? options->trial : &float32, err);
+    }
+    md_error reason = {0};
+    md_status status = load_lower(self, folder, options, wanted, &reason);
+    if (status == MD_OK || status == MD_NOMEM) {
+        return status == MD_OK ? MD_OK : md_fail(err, MD_NOMEM, "%s", reason.msg);
+    }
+    md_network_destroy(self->network);
+    md_free(self->outputs);
+    self->network = NULL;
+    self->outputs = NULL;
+    if (options->on_float32 != NULL) {
+        options->on_float32(options->context, name, &reason);
+    }
+    return load_and_test(self, folder, options, &float32, err);
+}
+
 static md_status open_package(package *self, int folder, const char *name,
                               const md_package_options *options, md_error *err)
 {
@@ -506,15 +592,37 @@ static md_status open_package(package *self, int folder, const char *name,
     prepare(self);
     md_status status = check_other_files(folder, self->manifest, err);
     if (status == MD_OK) {
-        status = load_network(self, folder, options, err);
-    }
-    if (status == MD_OK) {
-        status = self_test(self, folder, err);
+        status = load_granted(self, folder, name, options, err);
     }
     if (status != MD_OK) {
         return md_error_prefix(err, status, "%s", name);
     }
     describe(self);
+    return MD_OK;
+}
+
+md_precision md_package_wanted(const md_analyzer *analyzer)
+{
+    const char *text = ((const package *)(const void *)analyzer)->manifest->network.precision;
+    md_precision wanted = MD_PRECISION_F32;
+    for (int i = MD_PRECISION_F32; i <= MD_PRECISION_INT8; i++) {
+        wanted =
+            strcmp(text, md_precision_name((md_precision)i)) == 0 ? (md_precision)i : wanted;
+    }
+    return wanted;
+}
+
+md_status md_package_scores(md_analyzer *analyzer, const md_tensor *input, double *ret_scores,
+                            md_error *err)
+{
+    package *self = (package *)(void *)analyzer;
+    const float *logits = NULL;
+    size_t n = 0;
+    MD_TRY(run_network(self, input, &logits, &n, err));
+    for (unsigned i = 0; i < self->manifest->n_findings; i++) {
+        MD_TRY(md_score(self->manifest, &self->manifest->findings[i], logits, n, &ret_scores[i],
+                        err));
+    }
     return MD_OK;
 }
 

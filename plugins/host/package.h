@@ -16,10 +16,23 @@ extern "C" {
 #define MD_PACKAGE_MAX_NETWORK_BYTES ((size_t)1 << 30)
 #define MD_PACKAGE_MAX_FILE_BYTES ((size_t)64 << 20)
 
+/* To compare precisions: what the manifest asks for and any grant are not looked at. */
+typedef struct md_package_trial {
+    md_precision precision;
+    const md_range *ranges; /* as md_network_options */
+    unsigned n_ranges;
+    bool observe;
+} md_package_trial;
+
 typedef struct md_package_options {
     md_backend backend;
-    unsigned n_threads;  /* 0: all cores */
-    const char *only_id; /* NULL: any */
+    unsigned n_threads;            /* 0: all cores */
+    const char *only_id;           /* NULL: any */
+    const md_package_trial *trial; /* NULL: the manifest's precision, if it is granted */
+    /* Told why the precision that the manifest asks for is not used, but float32 is. NULL is
+     * fine. */
+    void (*on_float32)(void *context, const char *package, const md_error *reason);
+    void *context;
 } md_package_options;
 
 /* Load and self-test the package in `folder`. `name` stands before messages ("chest"). With
@@ -32,6 +45,13 @@ md_status md_package_open(const char *folder, const char *name,
 
 /* The network of an analyzer that md_package_open made; borrowed. */
 md_network *md_package_network(md_analyzer *analyzer) MD_NOEXCEPT;
+
+/* The scores of all findings for a network input (md_analyzer.n_findings of them). Errors as
+ * analyse_image. */
+md_status md_package_scores(md_analyzer *analyzer, const md_tensor *input, double *ret_scores,
+                            md_error *err) MD_NOEXCEPT MD_NODISCARD;
+/* The precision that the manifest asks for. */
+md_precision md_package_wanted(const md_analyzer *analyzer) MD_NOEXCEPT;
 
 /* The configuration's word for a back end: auto, onednn, openblas; NULL: auto. MD_INVALID_ARG.
  */

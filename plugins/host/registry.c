@@ -65,8 +65,11 @@ static md_status try_package(md_registry *registry, const char *path,
 {
     char real[PATH_MAX]; /* so that "plugins/chest/" and "." have a name too */
     const char *name = realpath(path, real) != NULL ? base_name(real) : base_name(path);
-    const md_package_options package_options = {
-        .backend = backend, .n_threads = options->n_threads, .only_id = options->only_model};
+    const md_package_options package_options = {.backend = backend,
+                                                .n_threads = options->n_threads,
+                                                .only_id = options->only_model,
+                                                .on_float32 = options->on_float32,
+                                                .context = options->context};
     md_analyzer *analyzer = NULL;
     md_error reason = {0};
     md_status status = md_package_open(path, name, &package_options, &analyzer, &reason);

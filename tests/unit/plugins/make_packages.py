@@ -82,7 +82,7 @@ EDITS = {
     "age": ("min_age_years: 0", "min_age_years: 151"),
     "age-order": ("max_age_years: 150", "max_age_years: 10\n  min_age_years: 12"),
     "same-file": ("expected: out.f32", "expected: in.f32"),
-    "precision": ("precision: f32", "precision: bf16"),
+    "precision": ("precision: f32", "precision: f16"),
     "modality": ("[CR, DX]", "[cr]"),
     "no-use": ("intended_use: >\n  For tests,\n  never for people.\n", ""),
     "sop-class": ("sop_class: []", "sop_class: [1.2.x]"),

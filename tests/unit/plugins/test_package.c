@@ -112,7 +112,7 @@ static void test_each_broken_package_is_refused(void **state)
         {"age", MD_FORMAT, "key 'accepts.min_age_years': got 151, expected a number in 0..150"},
         {"age-order", MD_FORMAT, "key 'accepts': min_age_years 12 is above max_age_years 10"},
         {"same-file", MD_FORMAT, "input and expected are the same file"},
-        {"precision", MD_FORMAT, "got bf16, expected f32"},
+        {"precision", MD_FORMAT, "got f16, expected f32"},
         {"modality", MD_FORMAT, "key 'accepts.modality[0]': got cr, expected a code string"},
         {"no-use", MD_FORMAT, "key 'intended_use': is missing"},
         {"sop-class", MD_FORMAT, "got 1.2.x, expected a UID"},
