@@ -3,7 +3,7 @@
 
 Good studies with late and repeated objects and with conflicts; garbage, half objects, silent clients;
 a PACS that works, one that is slow, one that refuses, hangs up and is away; a disk that is low or
-fails; a plugin that crashes, loops, allocates; killed workers; operators who pause, drain and resume;
+fails; a plugin that crashes, loops, allocates; killed workers; operators who pause, drain, resume and reload;
 clients with TLS on the second daemon. In the end nothing acknowledged is lost, every study has one
 final report in Orthanc, every destination has what it must have, the daemons have as many open
 descriptors as before and no sanitizer has said a word. With --sanitized the build must have one.
@@ -18,6 +18,7 @@ import pathlib
 import random
 import re
 import shutil
+import signal
 import socket
 import ssl
 import struct
@@ -242,7 +243,7 @@ class Soak:
         if kind == "low":
             self.faults.set(free_bytes=MIB)
         else:
-            self.faults.set(*(chance.choice([0, 1000, 20000]) for _ in range(3)),
+            self.faults.set(*(chance.choice([0, 5000, 100000]) for _ in range(3)),
                             error=errno.EIO if kind == "eio" else errno.ENOSPC)
         self.stop.wait(chance.uniform(0.5, 3))
         self.faults.set()
@@ -265,6 +266,21 @@ class Soak:
             if workers:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(chance.choice(workers), 9)
+
+    def reload(self, chance):
+        """SIGHUP, at times with another configuration, at times with one that is broken."""
+        medaid = chance.choice([self.medaid, self.secure])
+        kind = chance.choice(["same", "other", "broken"])
+        if kind == "other":
+            medaid.configure(study={"quiet_ms": chance.choice([500, 800, 1200])})
+        elif kind == "broken":
+            medaid.configuration.write_text("ae: [", encoding="ascii")
+        names = ("configuration_reloaded", "reload_failed")
+        before = [len(medaid.lines(name)) for name in names]
+        os.kill(medaid.pid, signal.SIGHUP)
+        hospital.wait_for("the line of a reload", lambda: any(
+            len(medaid.lines(name)) > n for name, n in zip(names, before)))
+        medaid.configure()
 
     def operate(self, chance):
         """Figures, questions, and the switches of an operator."""
@@ -290,7 +306,7 @@ class Soak:
         return [Actor(self, deed, pause) for deed, pause in (
             (self.repeat, (1, 4)), (self.conflict, (2, 6)), (self.misbehave, (3, 10)),
             (self.garbage, (0.05, 0.5)), (self.stay_silent, (1, 8)), (self.break_off, (0.2, 2)),
-            (self.spoil_disk, (5, 25)), (self.go_away, (5, 30)), (self.kill_a_worker, (10, 30)),
+            (self.spoil_disk, (5, 25)), (self.go_away, (5, 30)), (self.kill_a_worker, (10, 30)), (self.reload, (2, 15)),
             (self.operate, (2, 12)))]
 
     # ---- the run
