@@ -548,22 +548,31 @@ md_status md_sqlite_set_priority(md_store *store, int64_t study, int priority, m
     return change(store, study, change_priority, NULL, priority, NULL, err);
 }
 
+/* How many sendings of the study's present results were given up. */
+static md_status count_dead(md_store_sqlite *s, int64_t study, int64_t *ret_n, md_error *err)
+{
+    return md_sqlite_int(&s->writer,
+                         "SELECT count(*) FROM outbox o JOIN study s ON s.id = o.study"
+                         " WHERE s.id = ? AND s.analysis_failed = 0 AND o.state = 2 AND"
+                         " o.generation = s.generation",
+                         ret_n, err, "i", study);
+}
+
 static md_status change_retry(md_store_sqlite *s, const md_study *study, const char *text,
                               int64_t now_ms, md_study_state *ret_state, md_error *err)
 {
     (void)text;
-    if (study->state != MD_STUDY_FAILED && study->state != MD_STUDY_QUARANTINED) {
-        return md_fail(err, MD_INVALID_ARG,
-                       "the study is %s; only failed and quarantined ones can be retried",
-                       md_study_state_name(study->state));
-    }
     int64_t n_unsent = 0;
-    if (study->state == MD_STUDY_FAILED) {
-        MD_TRY(md_sqlite_int(&s->writer,
-                             "SELECT count(*) FROM outbox o JOIN study s ON s.id = o.study"
-                             " WHERE s.id = ? AND s.analysis_failed = 0 AND o.state = 2 AND"
-                             " o.generation = s.generation",
-                             &n_unsent, err, "i", study->id));
+    if (study->state == MD_STUDY_FAILED || study->state == MD_STUDY_SENDING) {
+        MD_TRY(count_dead(s, study->id, &n_unsent, err));
+    }
+    bool is_sending = study->state == MD_STUDY_SENDING && n_unsent > 0;
+    if (study->state != MD_STUDY_FAILED && study->state != MD_STUDY_QUARANTINED &&
+        !is_sending) {
+        return md_fail(err, MD_INVALID_ARG,
+                       "the study is %s; only failed and quarantined ones, and those of which "
+                       "something was given up, can be retried",
+                       md_study_state_name(study->state));
     }
     if (n_unsent == 0) {
         *ret_state = MD_STUDY_COMPLETE;
@@ -571,9 +580,12 @@ static md_status change_retry(md_store_sqlite *s, const md_study *study, const c
                                 now_ms, err);
     }
     *ret_state = MD_STUDY_SENDING;
-    MD_TRY(md_sqlite_set_state(&s->writer, study->id, MD_STUDY_FAILED, MD_STUDY_SENDING, err));
-    MD_TRY(md_sqlite_run(&s->writer, "UPDATE study SET reason = '', ended = 0 WHERE id = ?",
-                         err, "i", study->id));
+    if (!is_sending) {
+        MD_TRY(
+            md_sqlite_set_state(&s->writer, study->id, MD_STUDY_FAILED, MD_STUDY_SENDING, err));
+        MD_TRY(md_sqlite_run(&s->writer, "UPDATE study SET reason = '', ended = 0 WHERE id = ?",
+                             err, "i", study->id));
+    }
     return md_sqlite_run(&s->writer,
                          "UPDATE outbox SET state = 0, n_attempts = 0, n_uncommitted = 0,"
                          " committed = 0, since = ?1, next_attempt = ?1, lease_until = 0"

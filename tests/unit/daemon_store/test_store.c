@@ -520,6 +520,35 @@ static void test_a_lost_lease_of_the_outbox(void **state)
     assert_int_equal(after, MD_STUDY_DONE);
 }
 
+/* One destination has given up, the other still waits: the operator need not wait with it. */
+static void test_a_dead_row_is_retried_beside_a_pending_one(void **state)
+{
+    fixture *f = *state;
+    md_claim claim;
+    int64_t id = study_in_state(f->store, 1, MD_STUDY_ANALYSING, &claim);
+    const char *to[] = {"pacs", "second"};
+    md_object_new object = {"sr", uid_of("4", 1), "1.2.5", "model", "1.2.6", 77, 5, to, 2};
+    md_study_state after;
+    assert_ok(md_store_finish(f->store, &claim,
+                              &(md_study_outcome){.objects = &object, .n_objects = 1}, 10100,
+                              &after, err));
+    assert_int_equal(md_store_retry(f->store, id, 10200, &after, NULL), MD_INVALID_ARG);
+    md_outbox_row row;
+    size_t n = 0;
+    assert_ok(md_store_outbox_claim(f->store, "second", 20000, 500, 1, &row, &n, err));
+    md_outbox_result result = {
+        .id = row.id, .token = row.token, .state = MD_OUTBOX_DEAD, .dimse_status = 0xa900};
+    assert_ok(md_store_outbox_finish(f->store, &result, 1, 20100, &after, err));
+    assert_int_equal(after, MD_STUDY_SENDING);
+    assert_ok(md_store_retry(f->store, id, 20200, &after, err));
+    assert_int_equal(after, MD_STUDY_SENDING);
+    assert_int_equal(study_of(f->store, id).state, MD_STUDY_SENDING);
+    assert_ok(md_store_outbox_claim(f->store, "second", 20200, 500, 1, &row, &n, err));
+    assert_int_equal(n, 1);
+    assert_int_equal(row.n_attempts, 0);
+    assert_int_equal(md_store_retry(f->store, id, 20300, &after, NULL), MD_INVALID_ARG);
+}
+
 static void test_the_same_object_is_not_sent_twice(void **state)
 {
     fixture *f = *state;
@@ -714,6 +743,7 @@ int main(void)
         TEST(test_outbox_by_a_fake_clock),
         cmocka_unit_test(test_backoff),
         TEST(test_a_lost_lease_of_the_outbox),
+        TEST(test_a_dead_row_is_retried_beside_a_pending_one),
         TEST(test_the_same_object_is_not_sent_twice),
         TEST(test_pages_and_counts),
         TEST(test_retention),
