@@ -587,8 +587,8 @@ md_status md_store_commitment_waive(md_store *store, const char *destination, si
 /* ---- steering ---- */
 
 /* failed or quarantined -> complete, with its counts reset; a study that failed only in sending
- * goes to sending with its dead rows pending again, and so do the dead rows of one that is still
- * sending to others. MD_INVALID_ARG from any other state. */
+ * goes to sending with its dead rows pending again, and so do the dead rows of one that is
+ * still sending to others. MD_INVALID_ARG from any other state. */
 md_status md_store_retry(md_store *store, int64_t study, int64_t now_ms,
                          md_study_state *ret_state, md_error *err) MD_NODISCARD;
 /* Any state but done and failed -> quarantined; a claim on it becomes stale and what is unsent
