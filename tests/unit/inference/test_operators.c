@@ -207,7 +207,6 @@ static void test_if(void **state)
     builder_attribute(&b, node, "else_branch", ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__GRAPH)
         ->g = &branch.graph;
     expect(&b, MD_UNSUPPORTED, "the condition is not known at load time");
-    (void)in;
     b.graph.n_input = 1;
     builder_tensor(&b, "c", 9, 1, one, &(uint8_t){1}, 1);
     md_network *network;
