@@ -120,6 +120,18 @@ static const bad_row bad_rows[] = {
     {"destinations:\n- {name: a, ae_title: X, host: 'h h'}\n", MD_FORMAT,
      "key 'destinations[0].host': got \"h h\", expected a host name"},
     {"destinations:\n- {name: 'A b', ae_title: X, host: h}\n", MD_FORMAT, "small letters"},
+    {"destinations:\n- {name: a, ae_title: X, host: h, results: none}\n", MD_FORMAT,
+     "c.yaml:2: key 'destinations[0].results': got none, expected another kind or originals"},
+    {"destinations:\n- {name: a, ae_title: X, host: h, retry_first_s: 60, retry_max_s: 30}\n",
+     MD_FORMAT,
+     "key 'destinations[0].retry_max_s': got 30, expected at least retry_first_s, 60"},
+    {"destinations:\n- {name: a, ae_title: X, host: h, transfer_syntaxes: [own, jpeg]}\n",
+     MD_FORMAT,
+     "key 'destinations[0].transfer_syntaxes[1]': got jpeg, expected own, explicit_le"},
+    {"destinations:\n- {name: a, ae_title: X, host: h, originals: first}\n", MD_FORMAT,
+     "got first, expected no, after_analysis or before_analysis"},
+    {"destinations:\n- {name: a, ae_title: X, host: h, commitment: true}\n", MD_FORMAT,
+     "got true, expected none or required"},
     {"ae:\n  tls: {certificate: c, ca: a}\n", MD_FORMAT,
      "c.yaml:2: key 'ae.tls.private_key': is missing"},
     {"ae:\n  tls: {certificate: c, private_key: k}\n", MD_FORMAT,
@@ -286,6 +298,10 @@ static void test_good_files(void **state)
                                "- {name: a, ae_title: A, host: '::1', port: 4242}\n"
                                "- name: b\n  ae_title: B\n  host: pacs.example\n"
                                "  results: sr\n"
+                               "  originals: before_analysis\n"
+                               "  transfer_syntaxes: [own, explicit_le, 1.2.840.10008.1.2.5]\n"
+                               "  retry_for_h: 2\n"
+                               "  commitment: required\n"
                                "plugins:\n  paths: [/abs, rel/x]\n"
                                "results: {institution: \"K\\u00f6ln\"}\n"
                                "storage: {path: data}\n";
@@ -301,6 +317,17 @@ static void test_good_files(void **state)
     assert_string_equal(conf.destinations[0].host, "::1");
     assert_int_equal(conf.destinations[1].port, 104); /* defaults hold inside a list too */
     assert_int_equal(conf.destinations[1].results, MD_RESULTS_SR);
+    assert_int_equal(conf.destinations[0].n_transfer_syntaxes, 0);
+    assert_int_equal(conf.destinations[0].commitment, MD_COMMITMENT_NONE);
+    assert_int_equal(conf.destinations[1].originals, MD_ORIGINALS_BEFORE);
+    assert_int_equal(conf.destinations[1].n_transfer_syntaxes, 3);
+    assert_string_equal(conf.destinations[1].transfer_syntaxes[0], MD_CONF_SYNTAX_OWN);
+    assert_string_equal(conf.destinations[1].transfer_syntaxes[1], "1.2.840.10008.1.2.1");
+    assert_string_equal(conf.destinations[1].transfer_syntaxes[2], "1.2.840.10008.1.2.5");
+    assert_int_equal(conf.destinations[1].retry_for_h, 2);
+    assert_int_equal(conf.destinations[1].retry_max_s, 300);
+    assert_int_equal(conf.destinations[1].commitment, MD_COMMITMENT_REQUIRED);
+    assert_int_equal(conf.destinations[1].commitment_timeout_s, 3600);
     assert_string_equal(conf.results.institution, "K\xc3\xb6ln");
     char expected[64];
     assert_int_equal(conf.plugins.n_paths, 2);
