@@ -6,20 +6,20 @@
 
 #include <arpa/inet.h>
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* Who shares the lists of a configuration. */
+struct md_conf_holders {
+    atomic_uint n;
+};
 
 static const md_schema_choice results_kinds[] = {
     {"sr", MD_RESULTS_SR},
     {"picture", MD_RESULTS_PICTURE},
     {"both", MD_RESULTS_BOTH},
-    {NULL, 0},
-};
-static const md_schema_choice conflicts[] = {
-    {"last", MD_CONF_CONFLICT_LAST},
-    {"first", MD_CONF_CONFLICT_FIRST},
-    {"refuse", MD_CONF_CONFLICT_REFUSE},
     {NULL, 0},
 };
 static const md_schema_choice verifies[] = {
@@ -120,7 +120,7 @@ static const md_schema_field caller_fields[] = {
      .help = "The address or the network that it calls from; without this key: any."},
     {.key = NULL},
 };
-static const md_schema_field caller_item = {
+const md_schema_field md_conf_caller_item = {
     .key = "caller", .type = MD_SCHEMA_MAP, .fields = caller_fields};
 
 static const md_schema_field ae_tls_fields[] = {
@@ -203,10 +203,20 @@ static const md_schema_field ae_fields[] = {
      MD_SCHEMA_AT(md_conf, ae.check_called_ae),
      .fallback = "false",
      .help = "true: reject associations that call another AE title than ours."},
+    {.key = "titles",
+     .type = MD_SCHEMA_LIST,
+     MD_SCHEMA_AT(md_conf, ae.titles),
+     .item = &md_conf_title_item,
+     .max_items = MD_CONF_MAX_TITLES,
+     .n_offset = offsetof(md_conf, ae.n_titles),
+     .owned_bytes = sizeof(md_conf_title),
+     .is_off = true,
+     .help = "Further AE titles on the same port, each with what it does with the studies that "
+             "are sent to it. A study that is sent to several gets what each of them does."},
     {.key = "allowed_callers",
      .type = MD_SCHEMA_LIST,
      MD_SCHEMA_AT(md_conf, ae.allowed_callers),
-     .item = &caller_item,
+     .item = &md_conf_caller_item,
      .max_items = MD_CONF_MAX_CALLERS,
      .n_offset = offsetof(md_conf, ae.n_allowed_callers),
      .is_off = true,
@@ -222,46 +232,6 @@ static const md_schema_field ae_fields[] = {
      .help =
          "With this key the port speaks TLS 1.2 and 1.3 and nothing else. docs/tls.md makes "
          "the files."},
-    {.key = NULL},
-};
-
-static const md_schema_field study_fields[] = {
-    {.key = "quiet_ms",
-     .type = MD_SCHEMA_INT,
-     MD_SCHEMA_AT(md_conf, study.quiet_ms),
-     .least = 100,
-     .most = 3600000,
-     .unit = "ms",
-     .fallback = "10000",
-     .help =
-         "A study counts as complete when nothing came for so long: DICOM has no message that "
-         "says so. Longer waits for slow modalities, shorter notifies earlier."},
-    {.key = "deadline_s",
-     .type = MD_SCHEMA_INT,
-     MD_SCHEMA_AT(md_conf, study.deadline_s),
-     .least = 0,
-     .most = 86400,
-     .unit = "s",
-     .fallback = "1800",
-     .help =
-         "A study that has been open for so long is complete even while objects still come; "
-         "what comes later is late. 0: no limit."},
-    {.key = "reopen_late",
-     .type = MD_SCHEMA_BOOL,
-     MD_SCHEMA_AT(md_conf, study.reopen_late),
-     .fallback = "true",
-     .help = "true: a late object has its study analysed again, with all that is there, which "
-             "gives "
-             "a new report that names the earlier one as its predecessor. false: it is kept "
-             "and no more."},
-    {.key = "conflict",
-     .type = MD_SCHEMA_ENUM,
-     MD_SCHEMA_AT(md_conf, study.conflict),
-     .choices = conflicts,
-     .fallback = "last",
-     .help =
-         "What to do with an object whose SOP Instance UID is known with other content. The "
-         "first two keep both copies, warn the sender, and analyse the one that is named."},
     {.key = NULL},
 };
 
@@ -479,7 +449,7 @@ const md_schema_field *md_conf_fields(void)
                  "docs/notifications.md."},
         {.key = "study",
          .type = MD_SCHEMA_MAP,
-         .fields = study_fields,
+         .fields = md_conf_study_fields,
          .help = "When a study is analysed."},
         {.key = "plugins",
          .type = MD_SCHEMA_MAP,
@@ -621,6 +591,7 @@ static md_status check_tls(const char *path, md_conf *conf, md_error *err)
 static md_status check_whole(const char *path, md_conf *conf, md_error *err)
 {
     MD_TRY(md_conf_check_destinations(path, conf, err));
+    MD_TRY(md_conf_check_titles(path, conf, err));
     if (conf->http.port == conf->ae.port) {
         return md_fail(err, MD_FORMAT,
                        "%s:%u: key 'http.port': got %u, the port of 'ae.port' too, expected "
@@ -659,16 +630,43 @@ md_status md_conf_load(const char *path, md_conf *ret_conf, md_error *err)
     size_t size_bytes = 0;
     MD_TRY(md_file_read(path, MD_SCHEMA_MAX_BYTES, &bytes, &size_bytes, err));
     MD_AUTO(md_freep) md_conf *conf = md_calloc(1, sizeof *conf);
-    if (conf == NULL) {
+    struct md_conf_holders *holders = md_malloc(sizeof *holders);
+    if (conf == NULL || holders == NULL) {
+        md_free(holders);
         return md_fail(err, MD_NOMEM, "%s: no memory to read it", path);
     }
-    MD_TRY(md_schema_parse(md_conf_fields(), bytes, size_bytes, path, conf, err));
-    MD_TRY(check_whole(path, conf, err));
-    if (strlen(path) >= sizeof conf->path) {
-        return md_fail(err, MD_LIMIT, "%s: a path of more than %zu bytes", path,
-                       sizeof conf->path - 1);
+    atomic_init(&holders->n, 1);
+    md_status status = md_schema_parse(md_conf_fields(), bytes, size_bytes, path, conf, err);
+    conf->holders = holders;
+    if (status == MD_OK) {
+        status = check_whole(path, conf, err);
+    }
+    if (status == MD_OK && strlen(path) >= sizeof conf->path) {
+        status = md_fail(err, MD_LIMIT, "%s: a path of more than %zu bytes", path,
+                         sizeof conf->path - 1);
+    }
+    if (status != MD_OK) {
+        md_conf_finish(conf);
+        return status;
     }
     snprintf(conf->path, sizeof conf->path, "%s", path);
     *ret_conf = *conf;
     return MD_OK;
+}
+
+void md_conf_hold_lists(const md_conf *conf)
+{
+    if (conf->holders != NULL) {
+        atomic_fetch_add_explicit(&conf->holders->n, 1, memory_order_relaxed);
+    }
+}
+
+void md_conf_finish(md_conf *conf)
+{
+    if (conf->holders != NULL &&
+        atomic_fetch_sub_explicit(&conf->holders->n, 1, memory_order_acq_rel) == 1) {
+        md_schema_release(md_conf_fields(), conf);
+        md_free(conf->holders);
+    }
+    conf->holders = NULL;
 }

@@ -7,6 +7,7 @@
  */
 
 #include "base/memory.h"
+#include "conf/required.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -18,6 +19,9 @@ enum {
     MD_CONF_MAX_CALLERS = 256,
     MD_CONF_MAX_NOTIFIERS = 8,
     MD_CONF_MAX_WEB_USERS = 64,
+    MD_CONF_MAX_TITLES = 16,
+    MD_CONF_MAX_NAMES = 64, /* of models, in one list */
+    MD_CONF_MAX_REQUIRED = 32,
     MD_CONF_TEXT_BYTES = 257,
     MD_CONF_MAX_SYNTAXES = 8,
     MD_CONF_UID_BYTES = 65,
@@ -172,6 +176,41 @@ typedef struct md_conf_ups_peer {
     unsigned line;
 } md_conf_ups_peer;
 
+/* Steps of priority, PS3.3 C.30.2 (0074,1200); the numbers are those of the store. A step is
+ * worth so much waiting: see study.overtake_s. */
+typedef enum md_conf_priority {
+    MD_CONF_PRIORITY_LOW = -10,
+    MD_CONF_PRIORITY_MEDIUM = 0,
+    MD_CONF_PRIORITY_HIGH = 10
+} md_conf_priority;
+
+/* What becomes of a study when the deadline comes before all that is required. */
+typedef enum md_conf_missing {
+    MD_CONF_MISSING_ANALYSE, /* as a partial one */
+    MD_CONF_MISSING_FAIL
+} md_conf_missing;
+
+typedef char md_conf_name[65];
+
+/* What is done with a study that is sent to one of medaid's AE titles. Without its has_ flag a
+ * member does not count, and what holds for all titles does. */
+typedef struct md_conf_title {
+    char title[17];
+    unsigned line;
+    md_conf_caller *allowed_callers; /* owned; none: ae.allowed_callers */
+    unsigned n_allowed_callers;
+    bool analyse;                        /* false: store and forward */
+    bool has_models, has_destinations;   /* false: all */
+    md_conf_name *models, *destinations; /* owned */
+    unsigned n_models, n_destinations;
+    md_conf_priority priority;
+    bool has_quiet, has_deadline, has_required, has_required_missing;
+    unsigned quiet_ms, deadline_s;
+    md_required *required; /* owned */
+    unsigned n_required;
+    md_conf_missing required_missing;
+} md_conf_title;
+
 typedef struct md_conf {
     char path[MD_CONF_PATH_BYTES]; /* the file it was read from; "": the defaults */
     struct {
@@ -186,6 +225,8 @@ typedef struct md_conf {
         bool check_called_ae;
         md_conf_caller allowed_callers[MD_CONF_MAX_CALLERS];
         unsigned n_allowed_callers; /* 0: anyone may call */
+        md_conf_title *titles;      /* owned */
+        unsigned n_titles;
         bool has_tls;
         md_conf_tls tls;
     } ae;
@@ -194,6 +235,11 @@ typedef struct md_conf {
         unsigned deadline_s; /* or when it has been open for so long; 0: no limit */
         bool reopen_late;    /* a late instance has its finished study analysed again */
         md_conf_conflict conflict;
+        md_required *required; /* owned; what must have come before the analysis */
+        unsigned n_required;
+        md_conf_missing required_missing;
+        unsigned overtake_s; /* how long a study waits until the next higher priority no longer
+                                overtakes it */
     } study;
     struct {
         char paths[MD_CONF_MAX_PATHS]
@@ -276,6 +322,7 @@ typedef struct md_conf {
     unsigned n_destinations;
     md_conf_notifier notifiers[MD_CONF_MAX_NOTIFIERS];
     unsigned n_notifiers;
+    struct md_conf_holders *holders; /* of the owned lists; NULL: there are none */
 } md_conf;
 
 struct md_schema_field;
@@ -288,6 +335,17 @@ void md_conf_defaults(md_conf *conf) MD_NOEXCEPT;
  * Relative paths in the file are taken from the file's folder. */
 md_status md_conf_load(const char *path, md_conf *ret_conf, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;
+/* A copy of the struct shares its lists: count it as one more holder, if it may outlive the
+ * other. Any thread. */
+void md_conf_hold_lists(const md_conf *conf) MD_NOEXCEPT;
+/* Give the lists up; they are freed with their last holder. A zeroed struct is fine. */
+void md_conf_finish(md_conf *conf) MD_NOEXCEPT;
+
+/* What is done with studies that were sent to this AE title; one that is not ours counts as
+ * ae.title. Valid as long as `conf`. */
+const md_conf_title *md_conf_title_of(const md_conf *conf, const char *called) MD_NOEXCEPT;
+/* The same as a name: `called` if it is in ae.titles, else ae.title. */
+const char *md_conf_own_title(const md_conf *conf, const char *called) MD_NOEXCEPT;
 
 #ifdef __cplusplus
 }

@@ -37,6 +37,14 @@ md_status md_conf_check_destinations(const char *path, md_conf *conf, md_error *
 extern const md_schema_field md_conf_notifier_fields[];
 md_status md_conf_check_notifiers(const char *path, const md_conf *conf, md_error *err)
     MD_NODISCARD;
+/* An entry of `ae.titles`, of `allowed_callers`, of lists of names; the keys of `study`;
+ * the words of a priority. The check finds what one key alone cannot show. */
+extern const md_schema_field md_conf_title_item, md_conf_caller_item, md_conf_name_item;
+extern const md_schema_field md_conf_study_fields[];
+extern const md_schema_choice *const md_conf_priorities;
+md_status md_conf_check_titles(const char *path, const md_conf *conf, md_error *err)
+    MD_NODISCARD;
+bool md_conf_has_destination(const md_conf *conf, const char *name);
 
 /* The keys of `ups`, and what one of them alone cannot show. */
 extern const md_schema_field md_conf_ups_fields[];

@@ -15,6 +15,7 @@ md_status md_conf_share(const md_conf *conf, const md_conf **ret_shared, md_erro
         return md_fail(err, MD_NOMEM, "no memory for a copy of the configuration");
     }
     made->conf = *conf;
+    md_conf_hold_lists(conf);
     atomic_store(&made->n_holders, 1);
     *ret_shared = &made->conf;
     return MD_OK;
@@ -40,6 +41,7 @@ void md_conf_drop(const md_conf *shared)
 {
     if (shared != NULL && atomic_fetch_sub_explicit(&snapshot_of(shared)->n_holders, 1,
                                                     memory_order_acq_rel) == 1) {
+        md_conf_finish(&snapshot_of(shared)->conf);
         md_free(snapshot_of(shared));
     }
 }

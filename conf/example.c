@@ -75,10 +75,11 @@ static void print_fields(const md_schema_field *fields, FILE *out, unsigned inde
         const char *value = f->example != NULL ? f->example : f->fallback;
         bool quote = f->type == MD_SCHEMA_TEXT && value != NULL &&
                      (value[0] == '\0' || strchr(value, ':') != NULL);
-        if (f->type == MD_SCHEMA_MAP) {
+        if (f->type == MD_SCHEMA_MAP && f->example == NULL) {
             fputc('\n', out);
             print_fields(f->fields, out, indent + 2, false, off);
-        } else if (f->type == MD_SCHEMA_LIST && f->item->type == MD_SCHEMA_MAP) {
+        } else if (f->type == MD_SCHEMA_LIST && f->item->type == MD_SCHEMA_MAP &&
+                   f->example == NULL) {
             fputc('\n', out);
             print_fields(f->item->fields, out, indent + 4, true, off);
         } else {

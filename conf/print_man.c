@@ -72,8 +72,9 @@ static void put_fields(const char *before, const md_schema_field *fields)
     for (const md_schema_field *f = fields; f->key != NULL; f++) {
         char path[PATH_BYTES];
         snprintf(path, sizeof path, "%s%s", before, f->key);
-        bool is_map = f->type == MD_SCHEMA_MAP;
-        bool is_list_of_maps = f->type == MD_SCHEMA_LIST && f->item->type == MD_SCHEMA_MAP;
+        bool is_map = f->type == MD_SCHEMA_MAP && f->example == NULL;
+        bool is_list_of_maps =
+            f->type == MD_SCHEMA_LIST && f->item->type == MD_SCHEMA_MAP && f->example == NULL;
         if (before[0] == '\0') {
             fputs(".SS ", stdout);
             put(f->key);

@@ -503,10 +503,30 @@ static md_status read_map(reader *r, const md_schema_field *fields, char *base)
     return check_required(r, fields, lines, map_line);
 }
 
+/* Room for element n of an owned list, zeroed. */
+static md_status grow_list(reader *r, const md_schema_field *f, char *base, size_t n)
+{
+    void **member = (void *)(base + f->offset);
+    size_t size_bytes = 0;
+    if ((n & (n - 1)) != 0) {
+        return MD_OK; /* it grows at powers of two */
+    }
+    size_t n_room = n == 0 ? 1 : 2 * n;
+    void *grown =
+        md_mul(n_room, f->owned_bytes, &size_bytes) ? md_realloc(*member, size_bytes) : NULL;
+    if (grown == NULL) {
+        return md_fail(r->err, MD_NOMEM, "%s: no memory for %zu values", r->name, n_room);
+    }
+    memset((char *)grown + n * f->owned_bytes, 0, (n_room - n) * f->owned_bytes);
+    *member = grown;
+    return MD_OK;
+}
+
 static md_status read_list(reader *r, const md_schema_field *f, char *base)
 {
     size_t n = 0;
-    size_t stride = f->size_bytes / f->max_items;
+    bool owned = f->owned_bytes > 0;
+    size_t stride = owned ? f->owned_bytes : f->size_bytes / f->max_items;
     size_t list_line = line_of(r->event.start_mark);
     for (;; n++) {
         MD_TRY(next_event(r));
@@ -518,7 +538,12 @@ static md_status read_list(reader *r, const md_schema_field *f, char *base)
                            "more than %zu values, expected at most so many", f->max_items);
         }
         size_t used = path_push(r, "[%zu]", n);
-        char *element = base + f->offset + n * stride;
+        if (owned) {
+            MD_TRY(grow_list(r, f, base, n));
+            *(unsigned *)(base + f->n_offset) = (unsigned)n + 1; /* for the release */
+        }
+        char *first = owned ? *(char **)(void *)(base + f->offset) : base + f->offset;
+        char *element = first + n * stride;
         if (f->item->type == MD_SCHEMA_MAP) {
             md_schema_defaults(f->item->fields, element + f->item->offset);
         }
@@ -567,6 +592,20 @@ static md_status read_dict(reader *r, const md_schema_field *f, char *base)
     return MD_OK;
 }
 
+static md_status read_struct(reader *r, const md_schema_field *f, char *base)
+{
+    if (f->owned_bytes == 0) {
+        return read_map(r, f->fields, base + f->offset);
+    }
+    void *made = md_calloc(1, f->owned_bytes);
+    if (made == NULL) {
+        return md_fail(r->err, MD_NOMEM, "%s: no memory for its values", r->name);
+    }
+    *(void **)(void *)(base + f->offset) = made;
+    md_schema_defaults(f->fields, made);
+    return read_map(r, f->fields, made);
+}
+
 static md_status read_value(reader *r, const md_schema_field *f, char *base)
 {
     if (f->line_offset != 0) {
@@ -583,7 +622,7 @@ static md_status read_value(reader *r, const md_schema_field *f, char *base)
         return fail_at(r, line_of(r->event.start_mark), MD_LIMIT, "nested deeper than %d",
                        MD_SCHEMA_MAX_DEPTH);
     }
-    md_status status = f->type == MD_SCHEMA_MAP    ? read_map(r, f->fields, base + f->offset)
+    md_status status = f->type == MD_SCHEMA_MAP    ? read_struct(r, f, base)
                        : f->type == MD_SCHEMA_LIST ? read_list(r, f, base)
                                                    : read_dict(r, f, base);
     r->depth--;
@@ -594,13 +633,42 @@ void md_schema_defaults(const md_schema_field *fields, void *target)
 {
     char *base = target;
     for (const md_schema_field *f = fields; f->key != NULL; f++) {
-        if (f->type == MD_SCHEMA_MAP) {
+        if (f->type == MD_SCHEMA_MAP && f->owned_bytes == 0) {
             md_schema_defaults(f->fields, base + f->offset);
         } else if (f->fallback != NULL) {
             bool text = f->type == MD_SCHEMA_TEXT;
             bool stored = store_scalar(f, f->fallback, text, base + f->offset);
             assert(stored && (f->check == NULL || f->check(f->fallback) == NULL));
             (void)stored;
+        }
+    }
+}
+
+void md_schema_release(const md_schema_field *fields, void *target)
+{
+    char *base = target;
+    for (const md_schema_field *f = fields; f->key != NULL; f++) {
+        bool owned = f->owned_bytes > 0;
+        bool list = f->type == MD_SCHEMA_LIST;
+        const md_schema_field *inside = f->type == MD_SCHEMA_MAP ? f->fields
+                                        : list                   ? f->item->fields
+                                                                 : NULL;
+        char *first = owned ? *(char **)(void *)(base + f->offset) : base + f->offset;
+        if (first == NULL) {
+            continue;
+        }
+        size_t n = list ? *(unsigned *)(void *)(base + f->n_offset) : 1;
+        size_t stride = owned ? f->owned_bytes : list ? f->size_bytes / f->max_items : 0;
+        for (size_t i = 0; i < n && inside != NULL; i++) {
+            char *element = first + i * stride;
+            md_schema_release(inside, list ? element + f->item->offset : element);
+        }
+        if (owned) {
+            md_free(first);
+            *(void **)(void *)(base + f->offset) = NULL;
+            if (list) {
+                *(unsigned *)(void *)(base + f->n_offset) = 0;
+            }
         }
     }
 }

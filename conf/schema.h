@@ -66,6 +66,11 @@ struct md_schema_field {
     size_t n_offset;    /* LIST, DICT: an unsigned that takes the count */
     size_t has_offset;  /* a bool that becomes true when the key is in the file; 0: none */
     size_t line_offset; /* an unsigned that takes the line of the value; 0: none */
+    /* LIST, MAP: 0: the member is the array or the struct itself. Else it is a pointer to as
+     * many elements as the file has, or to one struct, of owned_bytes each; NULL when the key
+     * is not in the file. md_schema_release frees them. Such a table may contain itself; then
+     * an `example` keeps the printed example from doing so too. */
+    size_t owned_bytes;
     /* TEXT: NULL when fine, else what is expected ("an IP address"). May be NULL. */
     const char *(*check)(const char *text);
 };
@@ -78,11 +83,15 @@ struct md_schema_field {
 void md_schema_defaults(const md_schema_field *fields, void *target) MD_NOEXCEPT;
 
 /* Read one YAML document over the defaults. `name` stands before the line number in messages.
- * An empty file is an empty map. `target` was zeroed and is left half written on failure:
+ * An empty file is an empty map. `target` was zeroed and is left half written on failure, for
+ * md_schema_release when the table has owned members:
  * MD_FORMAT (syntax, key, type, range), MD_LIMIT (size, depth, number of items), MD_NOMEM. */
 md_status md_schema_parse(const md_schema_field *fields, const uint8_t *bytes,
                           size_t size_bytes, const char *name, void *target, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;
+
+/* Free what the pointers of the table's owned members point to, and clear them. */
+void md_schema_release(const md_schema_field *fields, void *target) MD_NOEXCEPT;
 
 /* The commented example: every key with its help, unit, range and default. */
 void md_schema_print_example(const md_schema_field *fields, FILE *out) MD_NOEXCEPT;

@@ -37,6 +37,7 @@ static_assert(sizeof(md_stored_report) == sizeof(md_predecessor) &&
 struct md_analyst {
     const md_analyser *analyser;
     const md_conf *conf; /* held, under the mutex */
+    md_policy policy;    /* what the models require; its conf is that of the task */
     md_store *store;
     md_spool *spool;
     md_outbox *outbox;
@@ -98,8 +99,15 @@ static void results_remove(md_analyst *now, const results *r)
     }
 }
 
-static md_status keep_object(md_analyst *now, const md_object *object, md_object_new *ret_new,
-                             const char **destinations, md_error *err)
+static bool is_wanted(const md_plan *plan, const md_object *object, unsigned destination)
+{
+    const char *model_id = object->model_id[0] != '\0' ? object->model_id : NULL;
+    return md_destination_wants(&task_conf->destinations[destination], object->sop_class_uid) &&
+           md_plan_wants_result(task_conf, plan, model_id, destination);
+}
+
+static md_status keep_object(md_analyst *now, const md_plan *plan, const md_object *object,
+                             md_object_new *ret_new, const char **destinations, md_error *err)
 {
     char path[MD_SPOOL_PATH_BYTES];
     int length = snprintf(path, sizeof path, "%s/result-%u.part", md_spool_incoming(now->spool),
@@ -116,16 +124,15 @@ static md_status keep_object(md_analyst *now, const md_object *object, md_object
     ret_new->series_instance_uid = object->series_instance_uid;
     ret_new->destinations = destinations;
     for (unsigned i = 0; i < task_conf->n_destinations; i++) {
-        const md_conf_destination *to = &task_conf->destinations[i];
-        if (md_destination_wants(to, object->sop_class_uid)) {
-            destinations[ret_new->n_destinations++] = to->name;
+        if (is_wanted(plan, object, i)) {
+            destinations[ret_new->n_destinations++] = task_conf->destinations[i].name;
         }
     }
     return MD_OK;
 }
 
-static md_status keep_results(md_analyst *now, const md_analysis *analysis, results *r,
-                              md_error *err)
+static md_status keep_results(md_analyst *now, const md_plan *plan, const md_analysis *analysis,
+                              results *r, md_error *err)
 {
     size_t n_names = 0;
     if (!md_mul(analysis->n_objects + 1, MD_CONF_MAX_DESTINATIONS, &n_names)) {
@@ -137,7 +144,7 @@ static md_status keep_results(md_analyst *now, const md_analysis *analysis, resu
         return md_fail(err, MD_NOMEM, "no memory for %zu results", analysis->n_objects);
     }
     for (size_t i = 0; i < analysis->n_objects; i++) {
-        MD_TRY(keep_object(now, &analysis->objects[i], &r->objects[i],
+        MD_TRY(keep_object(now, plan, &analysis->objects[i], &r->objects[i],
                            r->destinations + i * MD_CONF_MAX_DESTINATIONS, err));
         r->n = i + 1;
     }
@@ -170,17 +177,18 @@ static void link_results(md_analyst *now, const md_study *study, const results *
 
 /* The received images for the destinations that want them at this time. Those that a
  * destination has are not sent again. */
-static md_status add_originals(md_analyst *now, int64_t study, md_conf_originals when,
-                               md_error *err)
+static md_status add_originals(md_analyst *now, const md_study_task *task,
+                               md_conf_originals when, md_error *err)
 {
     const char *names[MD_CONF_MAX_DESTINATIONS];
     size_t n = 0;
     for (unsigned i = 0; i < task_conf->n_destinations; i++) {
-        if (task_conf->destinations[i].originals == when) {
+        if (task_conf->destinations[i].originals == when &&
+            md_plan_wants_originals(task_conf, task->plan, i)) {
             names[n++] = task_conf->destinations[i].name;
         }
     }
-    return md_store_add_originals(now->store, study, names, n, md_steady_ms(), err);
+    return md_store_add_originals(now->store, task->study->id, names, n, md_steady_ms(), err);
 }
 
 /* The end of the analysis, with the workitem that it calls for. When somebody changed that item
@@ -215,10 +223,11 @@ static md_status finish_study(md_analyst *now, const md_claim *claim, const md_s
 
 /* Results on disk, then the study and its outbox in one transaction. A failure of every model
  * is the failure of the study; its report goes out all the same. */
-static md_status hand_on(md_analyst *now, const md_claim *claim, const md_study *study,
+static md_status hand_on(md_analyst *now, const md_claim *claim, const md_study_task *task,
                          const md_analysis *analysis, const char *failed, bool *ret_ours,
                          md_error *err)
 {
+    const md_study *study = task->study;
     results r = {0};
     size_t n_failed = 0;
     for (size_t i = 0; i < analysis->n_results; i++) {
@@ -234,10 +243,10 @@ static md_status hand_on(md_analyst *now, const md_claim *claim, const md_study 
     MD_TRY(md_told_make(task_conf, study, analysis, failed, md_steady_ms(), &told, err));
     md_status status = md_store_report(now->store, claim, md_steady_ms(), err);
     if (status == MD_OK) {
-        status = keep_results(now, analysis, &r, err);
+        status = keep_results(now, task->plan, analysis, &r, err);
     }
     if (status == MD_OK) {
-        status = add_originals(now, study->id, MD_ORIGINALS_AFTER, err);
+        status = add_originals(now, task, MD_ORIGINALS_AFTER, err);
     }
     if (status == MD_OK) {
         md_study_outcome outcome = {.objects = r.objects,
@@ -300,7 +309,7 @@ static void give_up(md_analyst *now, const md_study_task *task, const char *reas
     results r = {0};
     md_error err = {0};
     tell_failure(now, task->study, reason);
-    if (add_originals(now, task->study->id, MD_ORIGINALS_AFTER, &err) != MD_OK) {
+    if (add_originals(now, task, MD_ORIGINALS_AFTER, &err) != MD_OK) {
         md_log(MD_LOG_ERROR, "originals_not_sent", MD_LOG_TEXT("study", task->study->key),
                MD_LOG_TEXT("reason", err.msg));
     }
@@ -312,7 +321,7 @@ static void give_up(md_analyst *now, const md_study_task *task, const char *reas
     md_status status =
         now->analyser->fail(now->analyser->context, task, reason, &analysis, &err);
     if (status == MD_OK && analysis.n_objects > 0) {
-        status = keep_results(now, &analysis, &r, &err);
+        status = keep_results(now, task->plan, &analysis, &r, &err);
         if (status == MD_OK) {
             status = md_store_add_objects(now->store, task->study->id, r.objects, r.n,
                                           md_steady_ms(), &err);
@@ -362,10 +371,10 @@ static md_status analyse(md_analyst *now, const md_claim *claim, const md_study_
                MD_LOG_INT("images", analysis.n_not_accepted),
                MD_LOG_INT("unreadable", analysis.n_unreadable),
                MD_LOG_TEXT("reason", err->msg));
-        status = hand_on(now, claim, task->study, &analysis, NULL, ret_ours, err);
+        status = hand_on(now, claim, task, &analysis, NULL, ret_ours, err);
     } else if (status == MD_OK) {
         log_analysed(task->study, &analysis, start_us);
-        status = hand_on(now, claim, task->study, &analysis, NULL, ret_ours, err);
+        status = hand_on(now, claim, task, &analysis, NULL, ret_ours, err);
         if (status == MD_OK) {
             count_positives(&analysis);
         }
@@ -375,11 +384,52 @@ static md_status analyse(md_analyst *now, const md_claim *claim, const md_study_
                MD_LOG_TEXT("then", "given up"));
         char reason[MD_ERROR_MSG_BYTES];
         memcpy(reason, err->msg, sizeof reason);
-        status = hand_on(now, claim, task->study, &analysis,
-                         reason[0] != '\0' ? reason : "it failed", ret_ours, err);
+        status = hand_on(now, claim, task, &analysis, reason[0] != '\0' ? reason : "it failed",
+                         ret_ours, err);
     }
     now->analyser->finish(&analysis);
     return status;
+}
+
+/* A study that no model is to look at, or that lacks what is required of it. */
+static md_status pass_by(md_analyst *now, const md_claim *claim, const md_study_task *task,
+                         bool *ret_ours, md_error *err)
+{
+    md_analysis analysis;
+    memset(&analysis, 0, sizeof analysis);
+    if (!task->plan->analyse) {
+        md_log(MD_LOG_INFO, "study_not_analysed", MD_LOG_TEXT("study", task->study->key),
+               MD_LOG_TEXT("reason", "the AE title or a rule says so"));
+        return hand_on(now, claim, task, &analysis, NULL, ret_ours, err);
+    }
+    char reason[MD_ERROR_MSG_BYTES];
+    md_error unwritten = {0};
+    snprintf(reason, sizeof reason, "the study lacks %s", task->plan->missing);
+    md_log(MD_LOG_ERROR, "study_failed", MD_LOG_TEXT("study", task->study->key),
+           MD_LOG_TEXT("reason", reason), MD_LOG_TEXT("then", "given up"));
+    md_status status =
+        now->analyser->fail == NULL
+            ? MD_OK
+            : now->analyser->fail(now->analyser->context, task, reason, &analysis, &unwritten);
+    if (status != MD_OK) {
+        md_log(MD_LOG_ERROR, "failure_not_written", MD_LOG_TEXT("study", task->study->key),
+               MD_LOG_TEXT("reason", unwritten.msg));
+    }
+    status = hand_on(now, claim, task, &analysis, reason, ret_ours, err);
+    now->analyser->finish(&analysis);
+    return status;
+}
+
+static md_status make_plan(md_analyst *now, const md_study *study, md_plan *ret_plan,
+                           md_error *err)
+{
+    md_tag_set *sets = NULL;
+    size_t n_sets = 0;
+    const md_policy policy = {task_conf, now->policy.models, now->policy.n_models};
+    MD_TRY(md_store_tag_sets(now->store, study->id, MD_PLAN_MAX_SETS, &sets, &n_sets, err));
+    md_plan_make(&policy, study->called, sets, n_sets, ret_plan);
+    md_free(sets);
+    return MD_OK;
 }
 
 /* Which bytes the instances have, in whatever order they came; not 0. */
@@ -512,7 +562,8 @@ static void run_study(md_analyst *now, const md_claim *claim, const md_study *st
     MD_AUTO(md_freep) char *text = NULL;
     MD_AUTO(md_freep) const char **paths = NULL;
     md_predecessor predecessors[MD_HOST_MAX_PREDECESSORS];
-    md_study_task task = {.study = study, .predecessors = predecessors};
+    md_plan plan = {0};
+    md_study_task task = {.study = study, .predecessors = predecessors, .plan = &plan};
     md_error err = {0};
     md_error store_err = {0};
     bool ours = true;
@@ -520,15 +571,20 @@ static void run_study(md_analyst *now, const md_claim *claim, const md_study *st
         list_paths(now, study, &text, &paths, &task.n_paths, &task.revision, &err);
     task.paths = paths;
     if (status == MD_OK) {
+        status = make_plan(now, study, &plan, &err);
+    }
+    if (status == MD_OK) {
         /* usually done when the study was completed; not if the program ended in between */
-        status = add_originals(now, study->id, MD_ORIGINALS_BEFORE, &err);
+        status = add_originals(now, &task, MD_ORIGINALS_BEFORE, &err);
     }
     if (status == MD_OK) {
         status = list_predecessors(now, study, predecessors, &task.n_predecessors, &err);
     }
     if (status == MD_OK) {
+        bool passes = !plan.analyse || (plan.missing[0] != '\0' && plan.fail_missing);
         ours = false;
-        status = analyse(now, claim, &task, &ours, &err);
+        status = passes ? pass_by(now, claim, &task, &ours, &err)
+                        : analyse(now, claim, &task, &ours, &err);
     }
     if (status == MD_OK) {
         return;
@@ -577,16 +633,18 @@ static void *analyst_thread(void *argument)
     return NULL;
 }
 
-md_status md_analyst_start(const md_analyser *analyser, const md_conf *conf, md_store *store,
-                           md_spool *spool, md_outbox *outbox, md_notifiers *notifiers,
-                           md_couriers *couriers, md_analyst **ret_analyst, md_error *err)
+md_status md_analyst_start(const md_analyser *analyser, const md_policy *policy,
+                           md_store *store, md_spool *spool, md_outbox *outbox,
+                           md_notifiers *notifiers, md_couriers *couriers,
+                           md_analyst **ret_analyst, md_error *err)
 {
     md_analyst *now = md_calloc(1, sizeof *now);
     if (now == NULL) {
         return md_fail(err, MD_NOMEM, "no memory for the analyst");
     }
     now->analyser = analyser;
-    md_status status = md_conf_share(conf, &now->conf, err);
+    now->policy = *policy;
+    md_status status = md_conf_share(policy->conf, &now->conf, err);
     if (status != MD_OK) {
         md_free(now);
         return status;

@@ -8,6 +8,7 @@
 
 #include "daemon/notifier/notifier.h"
 #include "daemon/outbox.h"
+#include "daemon/rules/plan.h"
 #include "daemon/ups/courier.h"
 
 enum {
@@ -22,7 +23,8 @@ typedef struct md_study_task {
     size_t n_paths;
     const md_predecessor *predecessors; /* as in md_analyse_options */
     size_t n_predecessors;
-    uint64_t revision; /* as in md_result */
+    uint64_t revision;   /* as in md_result */
+    const md_plan *plan; /* which models may look, and what is missing */
 } md_study_task;
 
 /* From a study's files to its results. Called on at most n_parallel threads at a time. */
@@ -41,15 +43,18 @@ typedef struct md_analyser {
     md_status (*fail)(void *context, const md_study_task *task, const char *reason,
                       md_analysis *ret_analysis, md_error *err);
     unsigned n_parallel; /* 0: 1 */
+    /* What the models require of a study, those that require something, up to n_max; after the
+     * start. May be NULL: nothing. */
+    size_t (*required)(void *context, md_model_required *ret_models, size_t n_max);
 } md_analyser;
 
 typedef struct md_analyst md_analyst;
 
 /* Everything is borrowed until the stop. */
-md_status md_analyst_start(const md_analyser *analyser, const md_conf *conf, md_store *store,
-                           md_spool *spool, md_outbox *outbox, md_notifiers *notifiers,
-                           md_couriers *couriers, md_analyst **ret_analyst, md_error *err)
-    MD_NODISCARD;
+md_status md_analyst_start(const md_analyser *analyser, const md_policy *policy,
+                           md_store *store, md_spool *spool, md_outbox *outbox,
+                           md_notifiers *notifiers, md_couriers *couriers,
+                           md_analyst **ret_analyst, md_error *err) MD_NODISCARD;
 /* Hand the results of studies that are claimed from now on to other destinations. `shared` is
  * from md_conf_share, and is held. Any thread. */
 void md_analyst_reload(md_analyst *analyst, const md_conf *shared);

@@ -41,6 +41,8 @@ enum {
 typedef struct daemon_state {
     const md_conf *conf;       /* held; another one after a reload */
     const md_conf *first_conf; /* held; what does not change with a reload borrows it */
+    md_policy policy;
+    md_model_required *required; /* owned */
     md_store *store;
     md_spool *spool;
     md_outbox *outbox;
@@ -96,22 +98,12 @@ static void raise_file_limit(const md_conf *conf)
 /* Complete what is due; how long nothing else can be. */
 static int64_t complete_studies(daemon_state *now)
 {
-    const char *originals[MD_CONF_MAX_DESTINATIONS];
-    md_assembly_policy policy = {
-        .quiet_ms = now->conf->study.quiet_ms,
-        .deadline_ms = (int64_t)now->conf->study.deadline_s * 1000,
-        .originals = originals,
-    };
-    for (unsigned i = 0; i < now->conf->n_destinations; i++) {
-        if (now->conf->destinations[i].originals == MD_ORIGINALS_BEFORE) {
-            originals[policy.n_originals++] = now->conf->destinations[i].name;
-        }
-    }
+    now->policy.conf = now->conf;
     unsigned n_complete = 0;
     int64_t wait_ms = 0;
     md_error err = {0};
-    if (md_assembly_run(now->store, &policy, md_steady_ms(), &n_complete, &wait_ms, &err) !=
-        MD_OK) {
+    if (md_assembly_run(now->store, &now->policy, md_steady_ms(), &n_complete, &wait_ms,
+                        &err) != MD_OK) {
         md_log(MD_LOG_ERROR, "store_failed", MD_LOG_TEXT("reason", err.msg));
         wait_ms = AFTER_ERROR_MS;
     }
@@ -246,7 +238,9 @@ static md_status load_conf(const daemon_state *now, const md_conf **ret_next,
     }
     MD_TRY(md_conf_load(now->conf->path, next, err));
     *ret_n_fixed = md_reload_keep_fixed(now->conf, next, tell_fixed, NULL);
-    return md_conf_share(next, ret_next, err);
+    md_status status = md_conf_share(next, ret_next, err);
+    md_conf_finish(next);
+    return status;
 }
 
 /* SIGHUP. Associations, analyses and sendings that run end with the configuration that they
@@ -311,6 +305,7 @@ static md_status open_store(daemon_state *now, md_error *err)
         .max_failures = MD_ANALYST_MAX_ATTEMPTS,
         .max_interruptions = MD_ANALYST_MAX_INTERRUPTIONS,
         .retry_wait_ms = RETRY_WAIT_MS,
+        .ageing_ms = (int64_t)conf->study.overtake_s * 1000 / MD_CONF_PRIORITY_HIGH,
     };
     MD_TRY(md_store_open(&options, &now->store, err));
     md_recovery recovery;
@@ -390,6 +385,23 @@ static void wake_couriers(void *context)
     md_couriers_wake(((const daemon_state *)context)->couriers);
 }
 
+/* What studies are judged by: the configuration, and what the models require. */
+static md_status make_policy(daemon_state *now, const md_analyser *analyser, md_error *err)
+{
+    now->policy.conf = now->conf;
+    if (analyser->required == NULL) {
+        return MD_OK;
+    }
+    now->required = md_calloc(MD_CONF_MAX_NAMES, sizeof *now->required);
+    if (now->required == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for what models require");
+    }
+    now->policy.n_models =
+        analyser->required(analyser->context, now->required, MD_CONF_MAX_NAMES);
+    now->policy.models = now->required;
+    return MD_OK;
+}
+
 static md_status start(daemon_state *now, const md_analyser *analyser, md_error *err)
 {
     const md_conf *conf = now->conf;
@@ -400,6 +412,7 @@ static md_status start(daemon_state *now, const md_analyser *analyser, md_error 
     if (analyser->start != NULL) {
         MD_TRY(analyser->start(analyser->context, err));
     }
+    MD_TRY(make_policy(now, analyser, err));
     MD_TRY(md_outbox_start(conf, now->store, now->spool, NULL, &now->outbox, err));
     MD_TRY(md_notifiers_start(now->first_conf, now->store, NULL, &now->notifiers, err));
     now->ups = (md_ups){now->first_conf, now->store, wake_couriers, now};
@@ -438,6 +451,7 @@ static void stop(daemon_state *now)
     }
     md_conf_drop(now->conf);
     md_conf_drop(now->first_conf);
+    md_free(now->required);
 }
 
 /* One line with what the store holds. */
@@ -470,7 +484,7 @@ static md_status serve(const md_conf *conf, const md_analyser *analyser, int sig
         /* Said before the first study is touched, so that the log shows what was when one of
          * those that wait ends the program. */
         log_state(&now, "daemon_started");
-        status = md_analyst_start(analyser, now.conf, now.store, now.spool, now.outbox,
+        status = md_analyst_start(analyser, &now.policy, now.store, now.spool, now.outbox,
                                   now.notifiers, now.couriers, &now.analyst, err);
     }
     if (status == MD_OK) {

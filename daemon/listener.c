@@ -4,10 +4,12 @@
 #include "base/log.h"
 #include "daemon/audit/audit.h"
 #include "daemon/metrics/figures.h"
+#include "daemon/rules/tags.h"
 #include "daemon/steady.h"
 #include "dicom/network/dimse.h"
 #include "dicom/network/scp.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -58,6 +60,8 @@ static int make_file(void *context, char *ret_path, size_t path_bytes, uint64_t 
 static md_status accept_object(md_listener *listener, const md_scp_object *object,
                                md_spool_outcome *ret_outcome, md_error *err)
 {
+    char tags[MD_STORE_TAGS_BYTES];
+    md_tags_write(object->wanted, object->identity, tags);
     md_spool_arrival arrival = {
         .path = object->path,
         .is_begun = true,
@@ -71,6 +75,8 @@ static md_status accept_object(md_listener *listener, const md_scp_object *objec
         .sop_class_uid = object->sop_class_uid,
         .transfer_syntax_uid = object->transfer_syntax_uid,
         .source_ae = object->calling_ae,
+        .called_ae = object->own_ae,
+        .tags = tags,
         .received_ms = md_steady_ms(),
     };
     return md_spool_accept(listener->spool, &arrival, ret_outcome, err);
@@ -247,6 +253,42 @@ static md_tls_verify verify_of(md_conf_verify verify)
     return MD_TLS_VERIFY_REQUIRED;
 }
 
+static void copy_callers(const md_conf_caller *from, unsigned n, md_caller **room)
+{
+    for (unsigned i = 0; i < n; i++) {
+        md_caller *to = (*room)++;
+        snprintf(to->ae_title, sizeof to->ae_title, "%s", from[i].ae_title);
+        snprintf(to->address, sizeof to->address, "%s", from[i].address);
+    }
+}
+
+static_assert((int)MD_SCP_MAX_TITLES >= (int)MD_CONF_MAX_TITLES, "each AE title has its place");
+
+/* Who may call: in general at the start of *ret_callers, then those of each title. */
+static md_status list_callers(const md_conf *conf, md_caller **ret_callers,
+                              md_scp_title ret_titles[MD_SCP_MAX_TITLES], md_error *err)
+{
+    size_t n = conf->ae.n_allowed_callers + 1;
+    for (unsigned i = 0; i < conf->ae.n_titles; i++) {
+        n += conf->ae.titles[i].n_allowed_callers;
+    }
+    md_caller *callers = md_calloc(n, sizeof *callers);
+    if (callers == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for %zu allowed callers", n);
+    }
+    md_caller *room = callers;
+    copy_callers(conf->ae.allowed_callers, conf->ae.n_allowed_callers, &room);
+    for (unsigned i = 0; i < conf->ae.n_titles; i++) {
+        const md_conf_title *title = &conf->ae.titles[i];
+        snprintf(ret_titles[i].ae_title, sizeof ret_titles[i].ae_title, "%s", title->title);
+        ret_titles[i].allowed_callers = room;
+        ret_titles[i].n_allowed_callers = title->n_allowed_callers;
+        copy_callers(title->allowed_callers, title->n_allowed_callers, &room);
+    }
+    *ret_callers = callers;
+    return MD_OK;
+}
+
 /* Start with what the configuration says, or change what runs. */
 static md_status with_options(md_listener *listener, const md_conf *conf, int bound_fd,
                               md_error *err)
@@ -257,13 +299,16 @@ static md_status with_options(md_listener *listener, const md_conf *conf, int bo
         .ca = conf->ae.tls.ca,
         .verify = verify_of(conf->ae.tls.verify),
     };
-    md_caller callers[MD_CONF_MAX_CALLERS] = {0};
-    for (unsigned i = 0; i < conf->ae.n_allowed_callers; i++) {
-        const md_conf_caller *from = &conf->ae.allowed_callers[i];
-        snprintf(callers[i].ae_title, sizeof callers[i].ae_title, "%s", from->ae_title);
-        snprintf(callers[i].address, sizeof callers[i].address, "%s", from->address);
+    MD_AUTO(md_freep) md_caller *callers = NULL;
+    md_scp_title titles[MD_SCP_MAX_TITLES] = {0};
+    md_status status = list_callers(conf, &callers, titles, err);
+    if (status != MD_OK) {
+        if (bound_fd >= 0) {
+            close(bound_fd);
+        }
+        return status;
     }
-    const md_scp_options options = {
+    md_scp_options options = {
         .ae_title = conf->ae.title,
         .bind_address = conf->ae.bind[0] != '\0' ? conf->ae.bind : NULL,
         .port = conf->ae.port,
@@ -277,6 +322,7 @@ static md_status with_options(md_listener *listener, const md_conf *conf, int bo
         .check_called_ae = conf->ae.check_called_ae,
         .allowed_callers = callers,
         .n_allowed_callers = conf->ae.n_allowed_callers,
+        .n_titles = conf->ae.n_titles,
         .tls = conf->ae.has_tls ? &tls : NULL,
         .content_key = listener->content_key,
         .services = listener->services,
@@ -286,6 +332,8 @@ static md_status with_options(md_listener *listener, const md_conf *conf, int bo
         .on_event = take_event,
         .context = listener,
     };
+    memcpy(options.titles, titles, sizeof titles);
+    md_tags_wanted(conf, &options.wanted);
     return listener->scp != NULL ? md_scp_change(listener->scp, &options, err)
                                  : md_scp_start(&options, &listener->scp, err);
 }

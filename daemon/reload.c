@@ -26,8 +26,9 @@ static const struct {
     {"ae.tls.verify", MD_RELOAD_LIVE},
     {"destinations", MD_RELOAD_LIVE},
     {"study", MD_RELOAD_LIVE},
-    {"study.reopen_late", MD_RELOAD_FIXED}, /* the store was opened with these two */
+    {"study.reopen_late", MD_RELOAD_FIXED}, /* the store was opened with these */
     {"study.conflict", MD_RELOAD_FIXED},
+    {"study.overtake_s", MD_RELOAD_FIXED},
     {"plugins",
      MD_RELOAD_FIXED}, /* workers have loaded, and were locked in with their folders */
     {"engine", MD_RELOAD_FIXED},

@@ -45,6 +45,10 @@ static md_status run(md_worker_pool *pool, const md_study_task *task, const char
         .predecessors = task->predecessors,
         .n_predecessors = task->n_predecessors,
         .revision = task->revision,
+        .some_models = task->plan->some_models,
+        .models = task->plan->models,
+        .n_models = task->plan->n_models,
+        .missing = task->plan->missing[0] != '\0' ? task->plan->missing : NULL,
         .on_problem = reason == NULL ? on_problem : NULL,
         .context = &told,
     };
@@ -97,6 +101,21 @@ static md_status start(void *context, md_error *err)
     return MD_OK;
 }
 
+static size_t required(void *context, md_model_required *ret_models, size_t n_max)
+{
+    const worker_analyser *now = context;
+    size_t n = 0;
+    for (size_t i = 0; i < md_worker_pool_n_models(now->pool) && n < n_max; i++) {
+        const md_required *of = md_worker_pool_required(now->pool, i);
+        if (of->n_views > 0 || of->count > 0) {
+            ret_models[n].required = *of;
+            memcpy(ret_models[n++].model_id, md_worker_pool_model(now->pool, i)->id,
+                   MD_KEY_BYTES);
+        }
+    }
+    return n;
+}
+
 md_status md_daemon_run(const md_conf *conf, md_error *err)
 {
     worker_analyser now = {.conf = conf};
@@ -105,6 +124,7 @@ md_status md_daemon_run(const md_conf *conf, md_error *err)
                                   .analyse = analyse,
                                   .finish = md_analysis_finish,
                                   .fail = fail,
+                                  .required = required,
                                   .n_parallel = conf->workers.count};
     md_status status = md_daemon_serve(conf, &analyser, err);
     md_worker_pool_stop(now.pool);

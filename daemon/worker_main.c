@@ -35,6 +35,11 @@ static const md_model_identity *model(void *context, size_t index)
     return md_host_model(now->host, index);
 }
 
+static const md_required *required(void *context, size_t index)
+{
+    return md_host_model_required(((const host_engine *)context)->host, index);
+}
+
 static md_status analyse(void *context, const char *const *paths, size_t n_paths,
                          const md_analyse_options *options, md_analysis *ret_analysis,
                          md_error *err)
@@ -130,7 +135,8 @@ static void unload(void *context)
 _Noreturn void md_worker_main(const char *work_folder)
 {
     host_engine now = {0};
-    const md_worker_engine engine = {load, n_models, model, analyse, fail, unload, &now};
+    const md_worker_engine engine = {load,    n_models, model,  required,
+                                     analyse, fail,     unload, &now};
     if (fcntl(MD_WORKER_SOCKET_FD, F_GETFD) < 0 || fcntl(MD_WORKER_SHARED_FD, F_GETFD) < 0) {
         fputs("medaid: --worker is for the daemon alone\n", stderr);
         _exit(2);

@@ -377,6 +377,8 @@ static md_status add_row(md_spool *spool, const md_spool_arrival *arrival, uint6
         .sop_class_uid = arrival->sop_class_uid,
         .transfer_syntax_uid = arrival->transfer_syntax_uid,
         .source_ae = arrival->source_ae,
+        .called_ae = arrival->called_ae,
+        .tags = arrival->tags,
         .file = file,
         .size_bytes = size_bytes,
         .received_ms = arrival->received_ms,

@@ -83,6 +83,7 @@ typedef struct md_spool_arrival {
                                       does not count as content */
     const char *study_uid, *series_uid, *sop_instance_uid, *sop_class_uid;
     const char *transfer_syntax_uid, *source_ae;
+    const char *called_ae, *tags; /* as in md_instance_new; may be NULL */
     int64_t received_ms;
     int priority;
     const uint8_t *content_tag; /* of the dataset, under md_store_content_key, if the caller

@@ -136,6 +136,12 @@ md_status md_store_add_instances(md_store *store, const md_instance_new *items, 
             return md_fail(err, MD_INVALID_ARG, "an AE title of more than %d characters",
                            MD_STORE_AE_BYTES - 1);
         }
+        if ((item->called_ae != NULL && (!fits(item->called_ae, MD_STORE_AE_BYTES) ||
+                                         strchr(item->called_ae, '\\') != NULL)) ||
+            (item->tags != NULL && !fits(item->tags, MD_STORE_TAGS_BYTES))) {
+            return md_fail(err, MD_INVALID_ARG,
+                           "a called AE title or attributes that are too long");
+        }
         if (item->priority < -MAX_PRIORITY || item->priority > MAX_PRIORITY) {
             return md_fail(err, MD_INVALID_ARG, "priority %d not in -%d..%d", item->priority,
                            MAX_PRIORITY, MAX_PRIORITY);
@@ -151,6 +157,12 @@ md_status md_store_instances(md_store *store, int64_t study, bool only_current,
                              md_instance **ret_instances, size_t *ret_n, md_error *err)
 {
     return store->backend->instances(store, study, only_current, ret_instances, ret_n, err);
+}
+
+md_status md_store_tag_sets(md_store *store, int64_t study, size_t n_max, md_tag_set **ret_sets,
+                            size_t *ret_n, md_error *err)
+{
+    return store->backend->tag_sets(store, study, n_max, ret_sets, ret_n, err);
 }
 
 md_status md_store_study(md_store *store, int64_t study, md_study *ret_study, md_error *err)

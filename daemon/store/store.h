@@ -32,7 +32,9 @@ enum {
     MD_STORE_AE_BYTES = 17,
     MD_STORE_KEY_BYTES = 17, /* 16 hexadecimal digits */
     MD_STORE_REASON_BYTES = 161,
-    MD_STORE_NAME_BYTES = 65,  /* owners, destinations, kinds of objects */
+    MD_STORE_NAME_BYTES = 65, /* owners, destinations, kinds of objects */
+    MD_STORE_CALLED_BYTES = 32 * MD_STORE_AE_BYTES,
+    MD_STORE_TAGS_BYTES = 4096,
     MD_STORE_MAX_BATCH = 1024, /* items of one call */
     MD_STORE_MAX_PAGE = 1000,  /* rows of one page */
 };
@@ -112,6 +114,12 @@ typedef struct md_instance_new {
     uint64_t size_bytes;
     int64_t received_ms;
     int priority; /* of the study: the highest of its instances counts; -100..100 */
+    /* The AE title of ours that was called; NULL: none. When a known instance comes to a title
+     * that its study was not sent to before, it counts as a late one, because that title may
+     * have more to do. */
+    const char *called_ae;
+    const char
+        *tags; /* what rules want to know of it, see daemon/rules/tags.h; NULL: nothing */
 } md_instance_new;
 
 typedef enum md_instance_kind {
@@ -139,7 +147,7 @@ typedef struct md_instance {
     int64_t id, study;
     char sop_instance_uid[MD_STORE_UID_BYTES], sop_class_uid[MD_STORE_UID_BYTES];
     char series_uid[MD_STORE_UID_BYTES], transfer_syntax_uid[MD_STORE_UID_BYTES];
-    char source_ae[MD_STORE_AE_BYTES];
+    char source_ae[MD_STORE_AE_BYTES], called_ae[MD_STORE_AE_BYTES];
     uint8_t content_tag[MD_CONTENT_TAG_BYTES];
     uint64_t file, size_bytes;
     int64_t received_ms;
@@ -151,6 +159,19 @@ typedef struct md_instance {
 md_status md_store_instances(md_store *store, int64_t study, bool only_current,
                              md_instance **ret_instances, size_t *ret_n, md_error *err)
     MD_NODISCARD;
+
+/* Instances that say the same of themselves. */
+typedef struct md_tag_set {
+    char tags[MD_STORE_TAGS_BYTES];
+    char sop_class_uid[MD_STORE_UID_BYTES];
+    char source_ae[MD_STORE_AE_BYTES], called_ae[MD_STORE_AE_BYTES];
+    unsigned n_instances;
+} md_tag_set;
+
+/* The current instances of a study by what is known of them, in order of the first arrival, at
+ * most n_max sets. Caller frees *ret_sets with md_free; NULL when there are none. */
+md_status md_store_tag_sets(md_store *store, int64_t study, size_t n_max, md_tag_set **ret_sets,
+                            size_t *ret_n, md_error *err) MD_NODISCARD;
 
 /* ---- studies ---- */
 
@@ -174,6 +195,9 @@ typedef struct md_study {
     unsigned n_instances; /* current ones */
     unsigned n_conflicts; /* copies that are not current */
     uint64_t size_bytes;
+    /* The AE titles of ours that it was sent to, in order of the first arrival, with '\\'
+     * between them. */
+    char called[MD_STORE_CALLED_BYTES];
     bool late;                          /* instances came during sending or quarantine */
     char reason[MD_STORE_REASON_BYTES]; /* of failed and quarantined */
     md_study_clock clock;

@@ -16,6 +16,8 @@ typedef struct md_store_backend {
                                md_instance_outcome *ret_outcomes, md_error *err);
     md_status (*instances)(md_store *store, int64_t study, bool only_current,
                            md_instance **ret_instances, size_t *ret_n, md_error *err);
+    md_status (*tag_sets)(md_store *store, int64_t study, size_t n_max, md_tag_set **ret_sets,
+                          size_t *ret_n, md_error *err);
     md_status (*study)(md_store *store, int64_t id, const char *key, md_study *ret_study,
                        md_error *err);
     md_status (*studies)(md_store *store, const md_study_page *page, size_t n_max,

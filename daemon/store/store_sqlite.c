@@ -371,6 +371,7 @@ static const md_store_backend backend = {
     .recover = md_sqlite_recover,
     .add_instances = md_sqlite_add_instances,
     .instances = md_sqlite_instances,
+    .tag_sets = md_sqlite_tag_sets,
     .study = md_sqlite_study,
     .studies = md_sqlite_studies,
     .complete = md_sqlite_complete,

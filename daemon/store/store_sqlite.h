@@ -177,6 +177,8 @@ md_status md_sqlite_add_instances(md_store *store, const md_instance_new *items,
                                   md_instance_outcome *ret_outcomes, md_error *err);
 md_status md_sqlite_instances(md_store *store, int64_t study, bool only_current,
                               md_instance **ret_instances, size_t *ret_n, md_error *err);
+md_status md_sqlite_tag_sets(md_store *store, int64_t study, size_t n_max,
+                             md_tag_set **ret_sets, size_t *ret_n, md_error *err);
 md_status md_sqlite_recover(md_store *store, int64_t now_ms, md_recovery *ret_recovery,
                             md_error *err);
 md_status md_sqlite_study(md_store *store, int64_t id, const char *key, md_study *ret_study,

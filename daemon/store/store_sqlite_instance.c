@@ -1,5 +1,6 @@
 #include "daemon/store/store_sqlite.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -113,14 +114,15 @@ static md_status insert_instance(md_store_sqlite *s, const md_study *study,
         MD_TRY(md_sqlite_run(c, "UPDATE instance SET current = 0 WHERE study = ? AND uid = ?",
                              err, "it", study->id, item->sop_instance_uid));
     }
-    MD_TRY(md_sqlite_run(c,
-                         "INSERT INTO instance (study, uid, class, series, syntax, source,"
-                         " content_tag, file, size_bytes, received, current)"
-                         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                         err, "ittttthiiii", study->id, item->sop_instance_uid,
-                         item->sop_class_uid, item->series_uid, item->transfer_syntax_uid,
-                         item->source_ae, item->content_tag, (int64_t)item->file,
-                         (int64_t)item->size_bytes, item->received_ms, (int64_t)current));
+    MD_TRY(md_sqlite_run(
+        c,
+        "INSERT INTO instance (study, uid, class, series, syntax, source,"
+        " content_tag, file, size_bytes, received, current, called, tags)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        err, "ittttthiiiitt", study->id, item->sop_instance_uid, item->sop_class_uid,
+        item->series_uid, item->transfer_syntax_uid, item->source_ae, item->content_tag,
+        (int64_t)item->file, (int64_t)item->size_bytes, item->received_ms, (int64_t)current,
+        item->called_ae != NULL ? item->called_ae : "", item->tags != NULL ? item->tags : ""));
     return md_sqlite_run(
         c,
         "UPDATE study SET n_instances = n_instances + ?, n_conflicts = n_conflicts + ?,"
@@ -130,12 +132,52 @@ static md_status insert_instance(md_store_sqlite *s, const md_study *study,
         item->received_ms, (int64_t)item->priority, study->id);
 }
 
+/* A known instance at a title that is new to its study. */
+static md_status come_again(md_store_sqlite *s, const md_study *study,
+                            const md_instance_new *item, bool *ret_reopened, md_error *err)
+{
+    MD_TRY(md_sqlite_run(&s->writer,
+                         "UPDATE study SET last_received = max(last_received, ?),"
+                         " priority = max(priority, ?) WHERE id = ?",
+                         err, "iii", item->received_ms, (int64_t)item->priority, study->id));
+    return take_back(s, study, item, ret_reopened, err);
+}
+
+/* Note that the study was sent to this title; *ret_new when it was not before. One more than
+ * there is room for is left out: a configuration does not have so many at one time. */
+static md_status add_title(md_store_sqlite *s, const md_study *study, const char *title,
+                           bool *ret_new, md_error *err)
+{
+    char called[MD_STORE_CALLED_BYTES];
+    size_t length = title != NULL ? strlen(title) : 0;
+    *ret_new = false;
+    if (length == 0) {
+        return MD_OK;
+    }
+    for (const char *at = study->called; at != NULL; at = strchr(at, '\\')) {
+        at += *at == '\\';
+        if (strncmp(at, title, length) == 0 && (at[length] == '\0' || at[length] == '\\')) {
+            return MD_OK;
+        }
+    }
+    const char *joint = study->called[0] == '\0' ? "" : "\\";
+    int size = snprintf(called, sizeof called, "%s%s%s", study->called, joint, title);
+    if (size < 0 || (size_t)size >= sizeof called) {
+        return MD_OK;
+    }
+    *ret_new = true;
+    return md_sqlite_run(&s->writer, "UPDATE study SET called = ? WHERE id = ?", err, "ti",
+                         called, study->id);
+}
+
 static md_status add_one(md_store_sqlite *s, const md_instance_new *item,
                          md_instance_outcome *ret_outcome, md_error *err)
 {
     md_study study;
     bool is_new = false;
+    bool is_new_title = false;
     MD_TRY(find_or_make_study(s, item, &study, &is_new, err));
+    MD_TRY(add_title(s, &study, item->called_ae, &is_new_title, err));
     memset(ret_outcome, 0, sizeof *ret_outcome);
     ret_outcome->study = study.id;
     memcpy(ret_outcome->study_key, study.key, sizeof study.key);
@@ -156,7 +198,7 @@ static md_status add_one(md_store_sqlite *s, const md_instance_new *item,
     }
     if (n_same > 0) {
         ret_outcome->kind = MD_INSTANCE_SAME;
-        return MD_OK;
+        return is_new_title ? come_again(s, &study, item, &ret_outcome->reopened, err) : MD_OK;
     }
     bool conflict = n_copies > 0;
     if (conflict && s->options.conflict == MD_CONFLICT_REFUSE) {
@@ -273,6 +315,7 @@ static void read_instance(sqlite3_stmt *row_of, md_instance *ret)
     ret->size_bytes = (uint64_t)sqlite3_column_int64(row_of, 9);
     ret->received_ms = sqlite3_column_int64(row_of, 10);
     ret->current = sqlite3_column_int(row_of, 11) != 0;
+    md_sqlite_text(row_of, 12, ret->called_ae, sizeof ret->called_ae);
 }
 
 static md_status load_instances(md_sqlite *c, int64_t study, bool only_current,
@@ -286,7 +329,7 @@ static md_status load_instances(md_sqlite *c, int64_t study, bool only_current,
     MD_TRY(md_sqlite_start(
         c,
         "SELECT id, study, uid, class, series, syntax, source, content_tag, file,"
-        " size_bytes, received, current FROM instance"
+        " size_bytes, received, current, called FROM instance"
         " WHERE study = ? AND current >= ? ORDER BY id",
         &row_of, err, "ii", study, (int64_t)only_current));
     MD_TRY(md_sqlite_step(c, row_of, &row, err));
@@ -318,6 +361,53 @@ md_status md_sqlite_instances(md_store *store, int64_t study, bool only_current,
     md_sqlite *reader = NULL;
     MD_TRY(md_sqlite_reader(s, &reader, err));
     md_status status = load_instances(reader, study, only_current, ret_instances, ret_n, err);
+    md_sqlite_reader_done(s, reader);
+    return status;
+}
+
+static md_status load_tag_sets(md_sqlite *c, int64_t study, size_t n_max, md_tag_set **ret_sets,
+                               size_t *ret_n, md_error *err)
+{
+    int64_t n_sets = 0;
+    MD_TRY(md_sqlite_int(c,
+                         "SELECT count(*) FROM (SELECT 1 FROM instance WHERE study = ? AND"
+                         " current = 1 GROUP BY tags, class, source, called)",
+                         &n_sets, err, "i", study));
+    size_t n = n_sets < 0 || (uint64_t)n_sets > n_max ? n_max : (size_t)n_sets;
+    MD_AUTO(md_freep) md_tag_set *sets = md_calloc(n + 1, sizeof *sets);
+    if (sets == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for what is known of %zu instances", n);
+    }
+    sqlite3_stmt *row_of = NULL;
+    bool row = false;
+    size_t i = 0;
+    MD_TRY(md_sqlite_start(c,
+                           "SELECT tags, class, source, called, count(*) FROM instance"
+                           " WHERE study = ? AND current = 1"
+                           " GROUP BY tags, class, source, called ORDER BY min(id)",
+                           &row_of, err, "i", study));
+    MD_TRY(md_sqlite_step(c, row_of, &row, err));
+    while (row && i < n) {
+        md_sqlite_text(row_of, 0, sets[i].tags, sizeof sets[i].tags);
+        md_sqlite_text(row_of, 1, sets[i].sop_class_uid, sizeof sets[i].sop_class_uid);
+        md_sqlite_text(row_of, 2, sets[i].source_ae, sizeof sets[i].source_ae);
+        md_sqlite_text(row_of, 3, sets[i].called_ae, sizeof sets[i].called_ae);
+        sets[i++].n_instances = (unsigned)sqlite3_column_int(row_of, 4);
+        MD_TRY(md_sqlite_step(c, row_of, &row, err));
+    }
+    md_sqlite_end(row_of);
+    *ret_sets = i > 0 ? MD_STEAL(sets) : NULL;
+    *ret_n = i;
+    return MD_OK;
+}
+
+md_status md_sqlite_tag_sets(md_store *store, int64_t study, size_t n_max,
+                             md_tag_set **ret_sets, size_t *ret_n, md_error *err)
+{
+    md_store_sqlite *s = (md_store_sqlite *)store;
+    md_sqlite *reader = NULL;
+    MD_TRY(md_sqlite_reader(s, &reader, err));
+    md_status status = load_tag_sets(reader, study, n_max, ret_sets, ret_n, err);
     md_sqlite_reader_done(s, reader);
     return status;
 }

@@ -254,6 +254,11 @@ static const char *const steps[] = {
     " n_attempts INTEGER NOT NULL DEFAULT 0,"
     " next_attempt INTEGER NOT NULL);"
     "CREATE INDEX ups_queue_receiver ON ups_queue (receiver, id);",
+
+    /* 10: which AE title was called, what rules want to know of an instance. */
+    "ALTER TABLE study ADD COLUMN called TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE instance ADD COLUMN called TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE instance ADD COLUMN tags TEXT NOT NULL DEFAULT '';",
 };
 
 const char *const *const md_sqlite_schema = steps;

@@ -5,7 +5,7 @@
 #define STUDY_COLUMNS                                                                          \
     "SELECT id, key, uid, state, generation, priority, n_failures, n_interruptions,"           \
     " n_instances, n_conflicts, size_bytes, late, reason, first_received, last_received,"      \
-    " complete, analysis_start, analysis_end, stored, notified, read FROM study "
+    " complete, analysis_start, analysis_end, stored, notified, read, called FROM study "
 
 static void read_study(sqlite3_stmt *row_of, md_study *ret)
 {
@@ -31,6 +31,7 @@ static void read_study(sqlite3_stmt *row_of, md_study *ret)
     ret->clock.stored_ms = sqlite3_column_int64(row_of, 18);
     ret->clock.notified_ms = sqlite3_column_int64(row_of, 19);
     ret->clock.read_ms = sqlite3_column_int64(row_of, 20);
+    md_sqlite_text(row_of, 21, ret->called, sizeof ret->called);
 }
 
 static md_status find_study(md_sqlite *c, int64_t id, const char *key, md_study *ret_study,

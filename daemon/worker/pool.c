@@ -80,6 +80,7 @@ void md_worker_pool_report_start(md_worker_pool *pool, md_worker_slot *slot,
     pthread_mutex_lock(&pool->lock);
     if (err == NULL && pool->n_models == 0) {
         memcpy(pool->models, slot->models, slot->n_models * sizeof *slot->models);
+        memcpy(pool->required, slot->required, slot->n_models * sizeof *slot->required);
         pool->n_models = slot->n_models;
     }
     if (!slot->reported) {
@@ -265,6 +266,11 @@ const md_model_identity *md_worker_pool_model(const md_worker_pool *pool, size_t
     return index < pool->n_models ? &pool->models[index] : NULL;
 }
 
+const md_required *md_worker_pool_required(const md_worker_pool *pool, size_t index)
+{
+    return index < pool->n_models ? &pool->required[index] : NULL;
+}
+
 /* ---- start and stop ---- */
 
 static void free_list(char **list)
@@ -288,12 +294,14 @@ static void release(md_worker_pool *pool)
     }
     for (unsigned i = 0; pool->slots != NULL && i < pool->options.n_workers; i++) {
         md_free(pool->slots[i].models);
+        md_free(pool->slots[i].required);
         if (pool->slots[i].folder[0] != '\0') {
             (void)rmdir(pool->slots[i].folder);
         }
     }
     md_free(pool->slots);
     md_free(pool->models);
+    md_free(pool->required);
     md_free(pool->work_folder);
     md_free(pool->program);
     free_list(pool->arguments);
@@ -354,6 +362,12 @@ static void copy_conf(md_worker_pool *pool, const md_conf *conf)
     pool->conf = *conf;
     memset(pool->conf.destinations, 0, sizeof pool->conf.destinations);
     pool->conf.n_destinations = 0;
+    /* pointers mean nothing in another process */
+    pool->conf.ae.titles = NULL;
+    pool->conf.ae.n_titles = 0;
+    pool->conf.study.required = NULL;
+    pool->conf.study.n_required = 0;
+    pool->conf.holders = NULL;
     long n_cores = sysconf(_SC_NPROCESSORS_ONLN);
     if (pool->conf.engine.n_threads == 0 && n_cores > 0) {
         unsigned share = (unsigned)n_cores / pool->options.n_workers;
@@ -374,11 +388,12 @@ static md_status fill(md_worker_pool *pool, const md_worker_pool_options *option
     pool->program = md_strdup(options->program == NULL ? "/proc/self/exe" : options->program);
     pool->slots = md_calloc(options->n_workers, sizeof *pool->slots);
     pool->models = md_calloc(MD_WORKER_MAX_MODELS, sizeof *pool->models);
+    pool->required = md_calloc(MD_WORKER_MAX_MODELS, sizeof *pool->required);
     bool fine = copy_list(options->program == NULL ? own_arguments : options->arguments,
                           &pool->arguments, &pool->n_arguments) &&
                 copy_list(options->read_folders, &pool->read_folders, &n_folders) &&
                 pool->work_folder != NULL && pool->program != NULL && pool->slots != NULL &&
-                pool->models != NULL;
+                pool->models != NULL && pool->required != NULL;
     for (unsigned i = 0; fine && i < options->n_workers; i++) {
         md_worker_slot *slot = &pool->slots[i];
         *slot = (md_worker_slot){.pool = pool,
@@ -387,7 +402,8 @@ static md_status fill(md_worker_pool *pool, const md_worker_pool_options *option
                                  .study_key = "",
                                  .doing = "start"};
         slot->models = md_calloc(MD_WORKER_MAX_MODELS, sizeof *slot->models);
-        fine = slot->models != NULL;
+        slot->required = md_calloc(MD_WORKER_MAX_MODELS, sizeof *slot->required);
+        fine = slot->models != NULL && slot->required != NULL;
     }
     if (!fine) {
         return md_fail(err, MD_NOMEM, "no memory for %u workers", options->n_workers);

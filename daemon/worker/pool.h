@@ -52,6 +52,8 @@ MD_DEFINE_DESTROYP(md_worker_pool, md_worker_pool_stop)
 /* The models that the first worker announced; valid until the pool is stopped. */
 size_t md_worker_pool_n_models(const md_worker_pool *pool);
 const md_model_identity *md_worker_pool_model(const md_worker_pool *pool, size_t index);
+/* What a study must hold before that model looks at it, as in md_host_model_required. */
+const md_required *md_worker_pool_required(const md_worker_pool *pool, size_t index);
 
 typedef struct md_worker_job {
     const char *const *paths; /* the files of one study */
@@ -62,7 +64,11 @@ typedef struct md_worker_job {
     int64_t first_received_ms, last_received_ms, complete_ms; /* for the clock; 0: unknown */
     const md_predecessor *predecessors;                       /* as in md_analyse_options */
     size_t n_predecessors;
-    uint64_t revision; /* as in md_result */
+    uint64_t revision;                  /* as in md_result */
+    bool some_models;                   /* as in md_analyse_options, like the next three */
+    const char (*models)[MD_KEY_BYTES]; /* what does not fit is left out: at most */
+    size_t n_models;                    /* MD_WORKER_MAX_MODELS */
+    const char *missing;
     /* As md_analyse_options.on_problem. Called by a thread of the pool while the caller waits.
      * At most n_paths + 64 times. May be NULL. */
     void (*on_problem)(void *context, const char *path, const md_error *reason);

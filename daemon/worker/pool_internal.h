@@ -36,6 +36,7 @@ typedef struct md_worker_slot {
     bool has_thread;
     md_worker_process process;
     md_model_identity *models; /* as this worker announced them */
+    md_required *required;     /* of each */
     size_t n_models;
     unsigned n_served;     /* studies of this process */
     unsigned n_failures;   /* deaths and failed starts in a row */
@@ -67,6 +68,7 @@ struct md_worker_pool {
     unsigned n_ready, n_failed; /* slots that came up, or failed to, the first time */
     md_error start_error;
     md_model_identity *models; /* of the first worker that came up */
+    md_required *required;
     size_t n_models;
     bool stopping;
     md_worker_slot *slots;

@@ -46,6 +46,39 @@ static void get_model(md_wire_reader *in, md_model_identity *model)
     }
 }
 
+#define PUT_TEXTS(out, list, n)                                                                \
+    do {                                                                                       \
+        md_wire_put_u32(out, (uint32_t)(n));                                                   \
+        for (size_t i_ = 0; i_ < (n); i_++) {                                                  \
+            md_wire_put_text(out, (list)[i_]);                                                 \
+        }                                                                                      \
+    } while (0)
+#define GET_TEXTS(in, list, ret_n)                                                             \
+    do {                                                                                       \
+        (ret_n) = md_wire_get_below(in, sizeof(list) / sizeof((list)[0]) + 1);                 \
+        for (size_t i_ = 0; i_ < (ret_n) && (in)->bad == NULL; i_++) {                         \
+            md_wire_get_text(in, (list)[i_], sizeof((list)[0]));                               \
+        }                                                                                      \
+    } while (0)
+
+static void put_required(md_wire_writer *out, const md_required *required)
+{
+    PUT_TEXTS(out, required->modality, required->n_modality);
+    PUT_TEXTS(out, required->body_part, required->n_body_part);
+    PUT_TEXTS(out, required->views, required->n_views);
+    md_wire_put_u8(out, required->accepts_no_body_part);
+    md_wire_put_u32(out, required->count);
+}
+
+static void get_required(md_wire_reader *in, md_required *required)
+{
+    GET_TEXTS(in, required->modality, required->n_modality);
+    GET_TEXTS(in, required->body_part, required->n_body_part);
+    GET_TEXTS(in, required->views, required->n_views);
+    required->accepts_no_body_part = md_wire_get_u8(in) != 0;
+    required->count = md_wire_get_below(in, MD_WORKER_MAX_FILES + 1);
+}
+
 static void put_conf(md_wire_writer *out, const md_worker_packet *packet)
 {
     static const uint8_t padding[CONF_OFFSET] = {0};
@@ -118,6 +151,7 @@ md_status md_worker_encode(const md_worker_packet *packet, md_worker_buffer *buf
         break;
     case MD_WORKER_MODEL:
         put_model(&out, &packet->model);
+        put_required(&out, &packet->required);
         break;
     case MD_WORKER_READY:
     case MD_WORKER_REFUSED:
@@ -137,6 +171,9 @@ md_status md_worker_encode(const md_worker_packet *packet, md_worker_buffer *buf
         md_wire_put_u64(&out, packet->revision);
         md_wire_put_text(&out, packet->text);
         put_predecessors(&out, packet);
+        md_wire_put_u8(&out, packet->some_models);
+        PUT_TEXTS(&out, packet->models, packet->n_models);
+        md_wire_put_text(&out, packet->missing);
         break;
     case MD_WORKER_PROBLEM:
         md_wire_put_u64(&out, packet->job);
@@ -206,6 +243,7 @@ static void get_body(md_wire_reader *in, md_worker_packet *packet)
         break;
     case MD_WORKER_MODEL:
         get_model(in, &packet->model);
+        get_required(in, &packet->required);
         break;
     case MD_WORKER_READY:
         packet->n = md_wire_get_below(in, MD_WORKER_MAX_MODELS + 1);
@@ -230,6 +268,9 @@ static void get_body(md_wire_reader *in, md_worker_packet *packet)
         packet->revision = md_wire_get_u64(in);
         md_wire_get_text(in, packet->text, sizeof packet->text);
         get_predecessors(in, packet);
+        packet->some_models = md_wire_get_u8(in) != 0;
+        GET_TEXTS(in, packet->models, packet->n_models);
+        md_wire_get_text(in, packet->missing, sizeof packet->missing);
         break;
     case MD_WORKER_PROBLEM:
         packet->job = md_wire_get_u64(in);

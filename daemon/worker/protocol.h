@@ -35,7 +35,8 @@ enum {
     MD_WORKER_PROTOCOL = 3,
     MD_WORKER_PACKET_BYTES = 128 * 1024,
     MD_WORKER_MAX_MODELS = 64,
-    MD_WORKER_MAX_FILES = 65536, /* of one study */
+    MD_WORKER_MISSING_BYTES = 161, /* what of a study has not come, in words */
+    MD_WORKER_MAX_FILES = 65536,   /* of one study */
     MD_WORKER_MAX_OBJECTS = 2 * MD_RESULT_MAX_INSTANCES,
     MD_WORKER_SHARED_BYTES = 256 << 20, /* of one analysis, objects and all */
 };
@@ -72,8 +73,13 @@ typedef struct md_worker_packet {
     uint32_t n_predecessors;
     uint64_t revision;       /* ANALYSE, FAIL */
     md_model_identity model; /* MODEL */
-    const md_conf *conf;     /* CONFIGURE: borrowed from the packet's bytes or the caller */
-    const char *log; /* LOG: the line, log_bytes long, borrowed from the packet's bytes */
+    md_required required;    /* MODEL: of a study */
+    bool some_models;        /* ANALYSE: as in md_analyse_options, like what follows */
+    char models[MD_WORKER_MAX_MODELS][MD_KEY_BYTES];
+    uint32_t n_models;
+    char missing[MD_WORKER_MISSING_BYTES]; /* "": nothing */
+    const md_conf *conf; /* CONFIGURE: borrowed from the packet's bytes or the caller */
+    const char *log;     /* LOG: the line, log_bytes long, borrowed from the packet's bytes */
     size_t log_bytes;
 } md_worker_packet;
 

@@ -72,6 +72,9 @@ static bool tell_models(server *s)
     for (size_t i = 0; fine && i < n; i++) {
         md_worker_packet packet = {.kind = MD_WORKER_MODEL};
         packet.model = *s->engine->model(s->engine->context, i);
+        if (s->engine->required != NULL) {
+            packet.required = *s->engine->required(s->engine->context, i);
+        }
         fine = tell(s, &packet);
     }
     return fine && tell(s, &(md_worker_packet){.kind = MD_WORKER_READY, .n = (uint32_t)n});
@@ -177,6 +180,10 @@ static md_status run_engine(server *s, const md_worker_packet *request, md_analy
     options.predecessors = request->predecessors;
     options.n_predecessors = request->n_predecessors;
     options.revision = request->revision;
+    options.some_models = request->some_models;
+    options.models = request->models;
+    options.n_models = request->n_models;
+    options.missing = request->missing[0] != '\0' ? request->missing : NULL;
     const md_worker_engine *engine = s->engine;
     return request->kind == MD_WORKER_FAIL
                ? engine->fail(engine->context, s->paths, s->n_paths, request->text, &options,

@@ -14,6 +14,8 @@ typedef struct md_worker_engine {
                       md_error *err);
     size_t (*n_models)(void *context);
     const md_model_identity *(*model)(void *context, size_t index);
+    /* As md_host_model_required; NULL: no model requires anything. */
+    const md_required *(*required)(void *context, size_t index);
     /* As md_host_analyse. */
     md_status (*analyse)(void *context, const char *const *paths, size_t n_paths,
                          const md_analyse_options *options, md_analysis *ret_analysis,

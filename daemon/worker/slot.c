@@ -330,6 +330,7 @@ static md_status greet(md_worker_slot *slot, event *ret_event, md_error *err)
                            "worker did not start");
         }
         if (packet.kind == MD_WORKER_MODEL && slot->n_models < MD_WORKER_MAX_MODELS) {
+            slot->required[slot->n_models] = packet.required;
             slot->models[slot->n_models++] = packet.model;
         } else if (packet.kind == MD_WORKER_READY && packet.n == slot->n_models &&
                    packet.n > 0) {
@@ -545,6 +546,12 @@ static void run_entry(md_worker_slot *slot, md_worker_entry *entry)
         for (size_t i = 0; i < job->n_predecessors && i < MD_HOST_MAX_PREDECESSORS; i++) {
             request.predecessors[request.n_predecessors++] = job->predecessors[i];
         }
+        request.some_models = job->some_models;
+        for (size_t i = 0; i < job->n_models && i < MD_WORKER_MAX_MODELS; i++) {
+            memcpy(request.models[request.n_models++], job->models[i], MD_KEY_BYTES);
+        }
+        snprintf(request.missing, sizeof request.missing, "%s",
+                 job->missing != NULL ? job->missing : "");
         snprintf(request.text, sizeof request.text, "%s",
                  entry->fail_reason == NULL ? "" : entry->fail_reason);
         md_error broken = {0};

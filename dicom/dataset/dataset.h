@@ -77,6 +77,13 @@ bool md_dataset_get_code(const md_dataset *dataset, uint32_t sequence_tag,
 /* Transfer Syntax UID of the file, "" when it was a bare dataset. Valid until destroy. */
 const char *md_dataset_transfer_syntax(const md_dataset *dataset) MD_NOEXCEPT;
 
+/* The values of a text attribute that was read elsewhere, as UTF-8 in one line with '\\'
+ * between them, by the rules of md_dataset_get_text. `vr` has two letters, "" when it is not
+ * known; `charset` is the value of (0008,0005), "" when there is none. "" when nothing is left.
+ * Needs no md_dicom_init. */
+void md_text_convert(const uint8_t *bytes, size_t n, const char *vr, const char *charset,
+                     char *ret_text, size_t size_bytes) MD_NOEXCEPT;
+
 /* Derive a UID that is always the same for the same parts: "2.25." and the decimal value of the
  * first 128 bits (as a version-8 UUID, RFC 9562) of SHA-256 over the parts, each ended by a
  * zero byte. (PS3.5 B.2) */

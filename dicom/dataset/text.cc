@@ -447,3 +447,38 @@ bool md_text_decode(const std::string &bytes, DcmEVR vr, const std::string &char
     }
     return !ret_text.empty();
 }
+
+static void convert(const std::string &bytes, DcmEVR vr, const std::string &charset,
+                    char *ret_text, size_t size_bytes)
+{
+    enum {
+        MAX_VALUES = 32
+    };
+    std::string whole;
+    std::string value;
+    for (unsigned i = 0; i < MAX_VALUES && md_text_decode(bytes, vr, charset, i, value); i++) {
+        if (i > 0) {
+            whole += '\\';
+        }
+        whole += value;
+    }
+    size_t length = whole.size() < size_bytes ? whole.size() : size_bytes - 1;
+    while (length < whole.size() && length > 0 && is_continuation(whole[length])) {
+        length--; /* cut between two characters */
+    }
+    std::memcpy(ret_text, whole.data(), length);
+    ret_text[length] = '\0';
+}
+
+void md_text_convert(const uint8_t *bytes, size_t n, const char *vr, const char *charset,
+                     char *ret_text, size_t size_bytes) noexcept
+{
+    ret_text[0] = '\0';
+    try {
+        const DcmVR known(vr[0] == '\0' ? "UN" : vr);
+        convert(std::string(reinterpret_cast<const char *>(bytes), n), known.getEVR(), charset,
+                ret_text, size_bytes);
+    } catch (...) {
+        ret_text[0] = '\0'; /* no memory: a rule then sees no value, and says so */
+    }
+}

@@ -89,6 +89,17 @@ static const md_context *find_context(const association *now, uint8_t id)
     return NULL;
 }
 
+/* NULL: not one of the further titles. */
+static const md_scp_title *find_title(const md_scp_options *options, const char *called_ae)
+{
+    for (unsigned i = 0; i < options->n_titles; i++) {
+        if (strcmp(options->titles[i].ae_title, called_ae) == 0) {
+            return &options->titles[i];
+        }
+    }
+    return NULL;
+}
+
 static void begin_store(association *now, const md_context *context)
 {
     md_incoming *incoming = &now->incoming;
@@ -133,6 +144,11 @@ static md_status end_store(association *now, const md_context *context, md_error
             .content_tag = now->incoming.content_tag,
             .study_instance_uid = identity.study_instance_uid,
             .series_instance_uid = identity.series_instance_uid,
+            .own_ae = find_title(now->options, now->peer->called_ae) != NULL
+                          ? now->peer->called_ae
+                          : now->options->ae_title,
+            .identity = &identity,
+            .wanted = &now->options->wanted,
             .patient_id = identity.patient_id,
         };
         dimse_status = now->options->on_object(now->options->context, &object);
@@ -604,13 +620,16 @@ static md_status negotiate(association *now, bool *ret_established, md_error *er
         return md_fail(err, MD_FORMAT, "the peer takes PDUs of %lu bytes only",
                        (unsigned long)now->peer->max_pdu_bytes);
     }
-    if (reject == MD_REJECT_NONE && now->options->check_called_ae &&
+    const md_scp_title *title = find_title(now->options, now->peer->called_ae);
+    if (reject == MD_REJECT_NONE && now->options->check_called_ae && title == NULL &&
         strcmp(now->peer->called_ae, now->options->ae_title) != 0) {
         reject = MD_REJECT_CALLED_AE;
     }
-    const char *refusal =
-        md_callers_refusal(now->options->allowed_callers, now->options->n_allowed_callers,
-                           now->peer->calling_ae, setup->peer_address);
+    bool has_own_callers = title != NULL && title->n_allowed_callers > 0;
+    const char *refusal = md_callers_refusal(
+        has_own_callers ? title->allowed_callers : now->options->allowed_callers,
+        has_own_callers ? title->n_allowed_callers : now->options->n_allowed_callers,
+        now->peer->calling_ae, setup->peer_address);
     if (reject == MD_REJECT_NONE && refusal != NULL) {
         reject = MD_REJECT_CALLING_AE;
     }

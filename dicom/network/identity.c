@@ -181,12 +181,15 @@ typedef enum level_kind {
 typedef struct level {
     level_kind kind;
     bool implicit, big;
+    uint32_t sequence; /* wanted, and this is it or its first item; 0: not so */
+    unsigned n_items;  /* of a wanted one: begun */
 } level;
 
 typedef struct walk {
     source from;
     unsigned depth;
     level levels[2 * MD_IDENTITY_MAX_DEPTH + 1];
+    const md_wanted *wanted; /* or NULL */
     md_identity found;
 } walk;
 
@@ -207,7 +210,7 @@ static md_status push(walk *at, level_kind kind, bool implicit, bool big, md_err
                        MD_IDENTITY_MAX_DEPTH);
     }
     at->depth++;
-    at->levels[at->depth] = (level){kind, implicit, big};
+    at->levels[at->depth] = (level){.kind = kind, .implicit = implicit, .big = big};
     return MD_OK;
 }
 
@@ -279,6 +282,110 @@ static md_status take_patient_id(walk *at, uint32_t tag, uint32_t length, md_err
                : skip(&at->from, tag, length - (MD_IDENTITY_TEXT_BYTES - 1), err);
 }
 
+/* Where a wanted value goes; NULL when it is not wanted, or was there before. */
+static md_wanted_value *wanted_value(walk *at, uint32_t sequence, uint32_t tag)
+{
+    if (sequence == 0 && tag == MD_TAG(0x0008, 0x0005)) {
+        return at->found.charset.is_there ? NULL : &at->found.charset;
+    }
+    for (unsigned i = 0; at->wanted != NULL && i < at->wanted->n; i++) {
+        if (at->wanted->tags[i].sequence == sequence && at->wanted->tags[i].tag == tag) {
+            return at->found.values[i].is_there ? NULL : &at->found.values[i];
+        }
+    }
+    return NULL;
+}
+
+static bool is_wanted_sequence(const walk *at, uint32_t tag)
+{
+    for (unsigned i = 0; at->wanted != NULL && i < at->wanted->n; i++) {
+        if (at->wanted->tags[i].sequence == tag) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void keep_value(md_wanted_value *value, const uint8_t *bytes, size_t n, const char *vr,
+                       bool big)
+{
+    value->is_there = true;
+    value->is_big_endian = big;
+    memcpy(value->vr, vr, sizeof value->vr);
+    value->n_bytes = (uint16_t)(n < sizeof value->bytes ? n : sizeof value->bytes);
+    memcpy(value->bytes, bytes, value->n_bytes);
+}
+
+/* Look at the elements of an item in memory. What is odd ends the look: the walk steps over the
+ * whole all the same. */
+static void peek_item(walk *at, uint32_t sequence, const uint8_t *bytes, size_t n,
+                      const level *in)
+{
+    size_t i = 0;
+    while (n - i >= 8) {
+        const uint8_t *p = bytes + i;
+        uint32_t tag = MD_TAG(get16(in->big, p), get16(in->big, p + 2));
+        char vr[3] = "";
+        size_t head = 8;
+        uint32_t length = get32(in->big, p + 4);
+        if (!in->implicit) {
+            vr[0] = (char)p[4];
+            vr[1] = (char)p[5];
+            length = get16(in->big, p + 6);
+            if (!is_short_vr(p + 4)) {
+                head = 12;
+                length = n - i >= 12 ? get32(in->big, p + 8) : UNDEFINED;
+            }
+        }
+        if (tag >> 16 == 0xfffe || length == UNDEFINED || length > n - i - head) {
+            return;
+        }
+        md_wanted_value *value = wanted_value(at, sequence, tag);
+        if (value != NULL) {
+            keep_value(value, p + head, length, vr, in->big);
+        }
+        i += head + length;
+    }
+}
+
+/* The value of a sequence lies ahead: look at its first item, as far as the window goes. */
+static md_status peek_sequence(walk *at, uint32_t sequence, uint32_t length, const level *in,
+                               md_error *err)
+{
+    size_t n = length < WINDOW_BYTES ? length : WINDOW_BYTES;
+    MD_TRY(fill(&at->from, n, err));
+    size_t have = at->from.end - at->from.begin;
+    const uint8_t *bytes = at->from.window + at->from.begin;
+    n = n < have ? n : have;
+    if (n < 8 || MD_TAG(get16(in->big, bytes), get16(in->big, bytes + 2)) != TAG_ITEM) {
+        return MD_OK;
+    }
+    uint32_t item_bytes = get32(in->big, bytes + 4);
+    peek_item(at, sequence, bytes + 8, item_bytes < n - 8 ? item_bytes : n - 8, in);
+    return MD_OK;
+}
+
+/* The value of an element lies ahead: keep it if it is wanted. Nothing is stepped over. */
+static md_status peek_value(walk *at, uint32_t tag, uint32_t length, const char *vr,
+                            const level *in, md_error *err)
+{
+    uint32_t sequence = in->sequence;
+    if (at->depth != 0 && sequence == 0) {
+        return MD_OK;
+    }
+    if (at->depth == 0 && is_wanted_sequence(at, tag)) {
+        return peek_sequence(at, tag, length, in, err);
+    }
+    md_wanted_value *value = wanted_value(at, sequence, tag);
+    if (value != NULL) {
+        size_t n = length < sizeof value->bytes ? length : sizeof value->bytes;
+        MD_TRY(fill(&at->from, n, err));
+        size_t have = at->from.end - at->from.begin;
+        keep_value(value, at->from.window + at->from.begin, n < have ? n : have, vr, in->big);
+    }
+    return MD_OK;
+}
+
 /* One element of a dataset or item; its tag is read, what follows is not. */
 static md_status walk_element(walk *at, uint32_t tag, md_error *err)
 {
@@ -287,11 +394,13 @@ static md_status walk_element(walk *at, uint32_t tag, md_error *err)
     uint32_t length = 0;
     bool implicit_inside = now.implicit, is_ob_or_ow = false;
     bool may_be_undefined = now.implicit;
+    char vr_text[3] = "";
     MD_TRY(take(&at->from, 4, &p, err));
     if (now.implicit) {
         length = get32(now.big, p);
     } else {
         const uint8_t vr[2] = {p[0], p[1]};
+        memcpy(vr_text, vr, sizeof vr);
         if (vr[0] < 'A' || vr[0] > 'Z' || vr[1] < 'A' || vr[1] > 'Z') {
             return md_fail(err, MD_FORMAT, "element (%04x,%04x) at byte %llu has no VR",
                            (unsigned)(tag >> 16), (unsigned)(tag & 0xffff),
@@ -313,13 +422,18 @@ static md_status walk_element(walk *at, uint32_t tag, md_error *err)
         /* UN of undefined length holds implicit little endian, whatever is around: PS3.5 6.2.2
          */
         bool is_un = implicit_inside && !now.implicit;
-        return push(at, LEVEL_SEQUENCE, implicit_inside, now.big && !is_un, err);
+        MD_TRY(push(at, LEVEL_SEQUENCE, implicit_inside, now.big && !is_un, err));
+        if (at->depth == 1 && is_wanted_sequence(at, tag)) {
+            at->levels[at->depth].sequence = tag;
+        }
+        return MD_OK;
     }
     if (length == UNDEFINED) {
         return md_fail(err, MD_FORMAT,
                        "element (%04x,%04x) has undefined length, but is no sequence",
                        (unsigned)(tag >> 16), (unsigned)(tag & 0xffff));
     }
+    MD_TRY(peek_value(at, tag, length, vr_text, &now, err));
     if (at->depth == 0 && tag == MD_TAG(0x0010, 0x0020)) {
         return take_patient_id(at, tag, length, err);
     }
@@ -332,6 +446,7 @@ static md_status walk_element(walk *at, uint32_t tag, md_error *err)
 static md_status walk_item(walk *at, uint32_t tag, md_error *err)
 {
     const level now = at->levels[at->depth];
+    bool is_first = now.sequence != 0 && at->levels[at->depth].n_items++ == 0;
     const uint8_t *p = NULL;
     MD_TRY(take(&at->from, 4, &p, err));
     uint32_t length = get32(now.big, p);
@@ -344,12 +459,21 @@ static md_status walk_item(walk *at, uint32_t tag, md_error *err)
                        (unsigned)(tag >> 16), (unsigned)(tag & 0xffff));
     }
     if (length != UNDEFINED) {
+        if (is_first) {
+            size_t n = length < WINDOW_BYTES ? length : WINDOW_BYTES;
+            MD_TRY(fill(&at->from, n, err));
+            size_t have = at->from.end - at->from.begin;
+            peek_item(at, now.sequence, at->from.window + at->from.begin, n < have ? n : have,
+                      &now);
+        }
         return skip(&at->from, tag, length, err);
     }
     if (now.kind == LEVEL_FRAGMENTS) {
         return md_fail(err, MD_FORMAT, "a pixel data fragment of undefined length");
     }
-    return push(at, LEVEL_ITEM, now.implicit, now.big, err);
+    MD_TRY(push(at, LEVEL_ITEM, now.implicit, now.big, err));
+    at->levels[at->depth].sequence = is_first ? now.sequence : 0;
+    return MD_OK;
 }
 
 static md_status walk_all(walk *at, md_error *err)
@@ -393,13 +517,14 @@ md_status md_identity_read(int fd, uint64_t offset_bytes, md_encoding encoding,
                            uint64_t max_inflated_bytes, md_identity *ret_identity,
                            md_error *err)
 {
-    return md_identity_read_parts(fd, offset_bytes, NULL, encoding, max_inflated_bytes,
+    return md_identity_read_parts(fd, offset_bytes, NULL, encoding, max_inflated_bytes, NULL,
                                   ret_identity, err);
 }
 
 md_status md_identity_read_parts(int fd, uint64_t offset_bytes, const md_identity_part parts[2],
                                  md_encoding encoding, uint64_t max_inflated_bytes,
-                                 md_identity *ret_identity, md_error *err)
+                                 const md_wanted *wanted, md_identity *ret_identity,
+                                 md_error *err)
 {
     struct stat info;
     if (fstat(fd, &info) != 0) {
@@ -412,6 +537,7 @@ md_status md_identity_read_parts(int fd, uint64_t offset_bytes, const md_identit
     memset(&at, 0, sizeof at);
     at.from.fd = fd;
     at.from.parts = parts;
+    at.wanted = wanted;
     at.from.file_at = offset_bytes;
     at.from.file_end = (uint64_t)info.st_size;
     at.from.max_bytes = max_inflated_bytes;

@@ -259,10 +259,10 @@ static void check(md_incoming *incoming, const md_command *command, md_identity 
          .bytes = incoming->buffer,
          .n = incoming->buffered_bytes},
     };
-    md_status status =
-        md_identity_read_parts(incoming->fd, incoming->dataset_offset_bytes, parts,
-                               md_transfer_syntax_encoding(incoming->transfer_syntax_uid),
-                               incoming->max_object_bytes, ret_identity, &why);
+    md_status status = md_identity_read_parts(
+        incoming->fd, incoming->dataset_offset_bytes, parts,
+        md_transfer_syntax_encoding(incoming->transfer_syntax_uid), incoming->max_object_bytes,
+        incoming->wanted, ret_identity, &why);
     if (status != MD_OK) {
         bool is_ours = status == MD_IO || status == MD_NOMEM || status == MD_LIMIT;
         md_incoming_refuse(

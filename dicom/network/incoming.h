@@ -39,8 +39,9 @@ typedef struct md_incoming {
     size_t buffered_bytes, prefix_bytes; /* the file's start, once it has left the buffer */
     md_content_tag *tag;                 /* owned, NULL: none is wanted */
     uint8_t content_tag[MD_CONTENT_TAG_BYTES]; /* of the dataset, after the finish */
-    uint16_t dimse_status;                     /* MD_DIMSE_SUCCESS so far */
-    md_error why;                              /* when it is not */
+    const md_wanted *wanted; /* for the identity; NULL after the begin, set by the caller */
+    uint16_t dimse_status;   /* MD_DIMSE_SUCCESS so far */
+    md_error why;            /* when it is not */
 } md_incoming;
 
 /* Where files for objects are made: by make_file, see md_scp_options, or else as

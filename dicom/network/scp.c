@@ -30,7 +30,7 @@ typedef struct settings {
     md_scp_options options; /* texts point to the copies below */
     char ae_title[MD_AE_BYTES];
     char spool_folder[SPOOL_PATH_BYTES];
-    md_caller *callers;
+    md_caller *callers; /* of all titles */
     unsigned n_users; /* under the SCP's mutex: associations, and the SCP while it is current */
 } settings;
 
@@ -80,31 +80,58 @@ static void settings_drop(settings *used)
     }
 }
 
+static md_status check_callers(const md_caller *callers, unsigned n, md_error *err)
+{
+    for (unsigned i = 0; i < n; i++) {
+        MD_TRY(md_caller_check(&callers[i], err));
+    }
+    return MD_OK;
+}
+
+/* A copy at *room, which moves on. */
+static const md_caller *copy_callers(const md_caller *from, unsigned n, md_caller **room)
+{
+    const md_caller *copy = *room;
+    for (unsigned i = 0; i < n; i++) {
+        *(*room)++ = from[i];
+    }
+    return copy;
+}
+
 /* Our own copies. */
 static md_status settings_create(const md_scp_options *options, settings **ret_settings,
                                  md_error *err)
 {
-    unsigned n = options->n_allowed_callers;
-    for (unsigned i = 0; i < n; i++) {
-        MD_TRY(md_caller_check(&options->allowed_callers[i], err));
+    unsigned n = options->n_allowed_callers + 1;
+    if (options->n_titles > MD_SCP_MAX_TITLES) {
+        return md_fail(err, MD_INVALID_ARG, "%u further AE titles, at most %d",
+                       options->n_titles, MD_SCP_MAX_TITLES);
+    }
+    MD_TRY(check_callers(options->allowed_callers, options->n_allowed_callers, err));
+    for (unsigned i = 0; i < options->n_titles; i++) {
+        const md_scp_title *title = &options->titles[i];
+        MD_TRY(check_callers(title->allowed_callers, title->n_allowed_callers, err));
+        n += title->n_allowed_callers;
     }
     settings *made = md_calloc(1, sizeof *made);
-    md_caller *callers = n > 0 ? md_calloc(n, sizeof *callers) : NULL;
-    if (made == NULL || (n > 0 && callers == NULL)) {
+    md_caller *callers = md_calloc(n, sizeof *callers);
+    if (made == NULL || callers == NULL) {
         md_free(callers);
         md_free(made);
         return md_fail(err, MD_NOMEM, "no memory for %u allowed callers", n);
     }
-    if (n > 0) {
-        memcpy(callers, options->allowed_callers, n * sizeof *callers);
-    }
     made->options = *options;
     made->callers = callers;
+    made->options.allowed_callers =
+        copy_callers(options->allowed_callers, options->n_allowed_callers, &callers);
+    for (unsigned i = 0; i < options->n_titles; i++) {
+        made->options.titles[i].allowed_callers = copy_callers(
+            options->titles[i].allowed_callers, options->titles[i].n_allowed_callers, &callers);
+    }
     snprintf(made->ae_title, sizeof made->ae_title, "%s", options->ae_title);
     snprintf(made->spool_folder, sizeof made->spool_folder, "%s", options->spool_folder);
     made->options.ae_title = made->ae_title;
     made->options.spool_folder = made->spool_folder;
-    made->options.allowed_callers = callers;
     made->options.bind_address = NULL; /* these two are not used after the start */
     made->options.tls = NULL;
     made->n_users = 1;

@@ -17,6 +17,7 @@
  * association goes on. */
 
 #include "dicom/network/callers.h"
+#include "dicom/network/identity.h"
 #include "dicom/network/service.h"
 #include "dicom/network/tls.h"
 
@@ -38,8 +39,23 @@ typedef struct md_scp_object {
     uint64_t dataset_offset_bytes; /* in the file: what is before it is our own */
     const uint8_t *content_tag;    /* of the dataset; without content_key: nothing */
     const char *study_instance_uid, *series_instance_uid;
-    const char *patient_id; /* as in md_identity, for the audit trail alone */
+    const char
+        *own_ae; /* called_ae if it is one of the titles, else the ae_title of the options */
+    const md_identity *identity; /* with the values of `wanted` */
+    const md_wanted *wanted;     /* of the options */
+    const char *patient_id;      /* as in md_identity, for the audit trail alone */
 } md_scp_object;
+
+/* A further AE title, with its own callers. */
+typedef struct md_scp_title {
+    char ae_title[MD_AE_BYTES];
+    const md_caller *allowed_callers; /* none: those of the options */
+    unsigned n_allowed_callers;
+} md_scp_title;
+
+enum {
+    MD_SCP_MAX_TITLES = 16
+};
 
 typedef struct md_scp_options {
     const char *ae_title;
@@ -63,7 +79,10 @@ typedef struct md_scp_options {
     uint64_t max_object_bytes;
     const uint8_t *content_key; /* for the tags of objects, see base/content_tag.h; borrowed
                                    until the stop. NULL: none are computed */
-    bool check_called_ae;       /* reject another called AE title */
+    bool check_called_ae;       /* reject another called AE title than these */
+    md_scp_title titles[MD_SCP_MAX_TITLES];
+    unsigned n_titles;
+    md_wanted wanted; /* what is read of each object beside its UIDs */
     /* Others are rejected: permanent, service user, calling AE title not recognised. None: all
      * may call. */
     const md_caller *allowed_callers;

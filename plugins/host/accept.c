@@ -38,22 +38,44 @@ static void read_word(const md_dataset *dataset, uint32_t tag, char text[MD_ACCE
     clean(text);
 }
 
+static void name_code(const char *scheme, const char *value, const known_code *known,
+                      char text[MD_ACCEPT_CS_BYTES])
+{
+    for (; known->scheme != NULL; known++) {
+        if (strcmp(known->scheme, scheme) == 0 && strcmp(known->value, value) == 0) {
+            snprintf(text, MD_ACCEPT_CS_BYTES, "%s", known->word);
+            return;
+        }
+    }
+    snprintf(text, MD_ACCEPT_CS_BYTES, "%.15s:%.16s", scheme, value);
+    clean(text);
+}
+
+void md_accept_view_of(const char *scheme, const char *value, char ret_word[MD_ACCEPT_CS_BYTES])
+{
+    ret_word[0] = '\0';
+    if (value[0] != '\0') {
+        name_code(scheme, value, views, ret_word);
+    }
+}
+
+void md_accept_body_part_of(const char *scheme, const char *value,
+                            char ret_word[MD_ACCEPT_CS_BYTES])
+{
+    ret_word[0] = '\0';
+    if (value[0] != '\0') {
+        name_code(scheme, value, regions, ret_word);
+    }
+}
+
 static void read_coded(const md_dataset *dataset, uint32_t tag, uint32_t sequence_tag,
                        const known_code *known, char text[MD_ACCEPT_CS_BYTES])
 {
     read_word(dataset, tag, text);
     md_code code;
-    if (text[0] != '\0' || !md_dataset_get_code(dataset, sequence_tag, &code)) {
-        return;
+    if (text[0] == '\0' && md_dataset_get_code(dataset, sequence_tag, &code)) {
+        name_code(code.scheme, code.value, known, text);
     }
-    for (; known->scheme != NULL; known++) {
-        if (strcmp(known->scheme, code.scheme) == 0 && strcmp(known->value, code.value) == 0) {
-            snprintf(text, MD_ACCEPT_CS_BYTES, "%s", known->word);
-            return;
-        }
-    }
-    snprintf(text, MD_ACCEPT_CS_BYTES, "%.15s:%.16s", code.scheme, code.value);
-    clean(text);
 }
 
 /* Three digits and a unit; devices also write "4Y", which cannot be misread, and to take that

@@ -58,6 +58,13 @@ typedef struct md_accept_facts {
 
 void md_accept_facts_read(const md_dataset *dataset, md_accept_facts *ret_facts) MD_NOEXCEPT;
 
+/* The word of (0018,5101) or (0018,0015) that a code of View Code Sequence or Anatomic Region
+ * Sequence stands for, as above; "" for no code. */
+void md_accept_view_of(const char *scheme, const char *value, char ret_word[MD_ACCEPT_CS_BYTES])
+    MD_NOEXCEPT;
+void md_accept_body_part_of(const char *scheme, const char *value,
+                            char ret_word[MD_ACCEPT_CS_BYTES]) MD_NOEXCEPT;
+
 /* Years of an Age String "nnnD", "nnnW", "nnnM" or "nnnY" (PS3.5 6.2), also with one or two
  * digits, as devices write it; negative when it is none. */
 double md_accept_age_years(const char *text) MD_NOEXCEPT;

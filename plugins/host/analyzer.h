@@ -12,6 +12,7 @@
  * An analyzer belongs to one thread at a time. */
 
 #include "base/raster.h"
+#include "conf/required.h"
 #include "dicom/image/normalise.h"
 #include "dicom/report/result.h"
 #include "plugins/host/accept.h"
@@ -83,6 +84,7 @@ struct md_analyzer {
     md_analyzer_kind kind;
     md_model_identity identity;
     md_model_card card;
+    md_required required;   /* of a study; nothing: no views and count 0 */
     md_finding_spec *specs; /* owned by the analyzer */
     unsigned n_findings;
     union {

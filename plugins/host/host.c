@@ -69,6 +69,11 @@ const md_model_identity *md_host_model(const md_host *host, size_t index)
     return index < host->registry.n ? &host->registry.models[index]->identity : NULL;
 }
 
+const md_required *md_host_model_required(const md_host *host, size_t index)
+{
+    return index < host->registry.n ? &host->registry.models[index]->required : NULL;
+}
+
 const md_model_card *md_host_model_card(const md_host *host, size_t index)
 {
     return index < host->registry.n ? &host->registry.models[index]->card : NULL;

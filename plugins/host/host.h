@@ -7,6 +7,7 @@
  *
  * A host belongs to one thread at a time. */
 
+#include "conf/required.h"
 #include "dicom/report/report.h"
 #include "dicom/report/result.h"
 #include "plugins/host/view.h"
@@ -42,6 +43,10 @@ MD_DEFINE_DESTROYP(md_host, md_host_destroy)
 size_t md_host_n_models(const md_host *host) MD_NOEXCEPT;
 /* Identity of model `index`, valid until destroy. */
 const md_model_identity *md_host_model(const md_host *host, size_t index) MD_NOEXCEPT;
+
+/* What a study must hold before model `index` looks at it; valid until destroy. Not all models
+ * require something: then there is no view, and the count is 0. */
+const md_required *md_host_model_required(const md_host *host, size_t index) MD_NOEXCEPT;
 
 /* Value and 95% interval; `there` false: not stated. */
 typedef struct md_measure {
@@ -95,6 +100,12 @@ typedef struct md_analyse_options {
     const md_predecessor *predecessors; /* borrowed; at most one of each model */
     size_t n_predecessors;              /* at most MD_HOST_MAX_PREDECESSORS */
     uint64_t revision;                  /* as in md_result */
+    bool some_models;                   /* only those of the list may look */
+    const char (*models)[MD_KEY_BYTES]; /* ids, borrowed */
+    size_t n_models;
+    /* What has not come, for people and without patient data: "a view: LL/RL". Then the results
+     * are PARTIAL with (110523, DCM, "Object Set incomplete"). NULL: nothing is missing. */
+    const char *missing;
 } md_analyse_options;
 
 /* Let the result name the predecessor of its model, if options has one, and its revision. For

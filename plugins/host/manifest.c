@@ -282,6 +282,8 @@ static const md_schema_field manifest_fields[] = {
      LINE(network.line)},
     {.key = "accepts", .type = MD_SCHEMA_MAP, .fields = accepts_fields, .required = true,
      LINE(accepts_line)},
+    {.key = "required", .type = MD_SCHEMA_MAP, .offset = offsetof(md_manifest, required),
+     .fields = md_required_manifest_fields, LINE(required.line)},
     {.key = "quality", .type = MD_SCHEMA_MAP, .fields = quality_fields},
     {.key = "preprocess", .type = MD_SCHEMA_MAP, .fields = preprocess_fields, .required = true,
      LINE(preprocess.line)},
@@ -412,6 +414,29 @@ static md_status check_files(const md_manifest *m, const char *name, md_error *e
     return MD_OK;
 }
 
+/* The images that count are those that the model accepts, as far as modality and body part
+ * tell. A view that it does not accept may be required all the same: a lateral film shows that
+ * the study is whole. */
+static md_status fill_required(md_manifest *m, const char *name, md_error *err)
+{
+    md_required *r = &m->required;
+    if (r->line != 0 && r->n_views == 0 && r->count == 0) {
+        return md_fail(err, MD_FORMAT, "%s:%u: key 'required': expected views or a count", name,
+                       r->line);
+    }
+    for (unsigned i = 0; i < m->accept.modality.n; i++) {
+        /* a checked code string: at most 16 characters */
+        memcpy(r->modality[r->n_modality++], m->accept.modality.words[i],
+               MD_REQUIRED_WORD_BYTES);
+    }
+    for (unsigned i = 0; i < m->accept.body_part.n; i++) {
+        memcpy(r->body_part[r->n_body_part++], m->accept.body_part.words[i],
+               MD_REQUIRED_WORD_BYTES);
+    }
+    r->accepts_no_body_part = m->accept.when_body_part_absent == 1;
+    return MD_OK;
+}
+
 md_status md_manifest_parse(const uint8_t *bytes, size_t size_bytes, const char *name,
                             md_manifest *ret_manifest, md_error *err)
 {
@@ -423,6 +448,7 @@ md_status md_manifest_parse(const uint8_t *bytes, size_t size_bytes, const char 
                        "%s:%u: key 'accepts': min_age_years %g is above max_age_years %g", name,
                        m->accepts_line, m->accept.min_age_years, m->accept.max_age_years);
     }
+    MD_TRY(fill_required(m, name, err));
     MD_TRY(check_preprocess(m, name, err));
     if (m->calibration.method != MD_CALIBRATION_NONE &&
         m->network.activation == MD_TARGET_SCORE &&

@@ -54,6 +54,7 @@ typedef struct md_manifest {
     } network;
     unsigned accepts_line;
     md_accept accept;
+    md_required required; /* filled up from accept: n_views and count 0 when nothing is */
     md_gate gate;
     struct {
         unsigned line;

@@ -522,6 +522,7 @@ static void prepare(package *self)
     }
     self->base.specs = self->specs;
     self->base.n_findings = m->n_findings;
+    self->base.required = m->required;
     md_image_needs *needs = &self->base.needs.image;
     *needs =
         (md_image_needs){.accept = m->accept, .gate = m->gate, .values = m->preprocess.values};

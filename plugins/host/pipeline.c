@@ -82,6 +82,16 @@ static bool accepted(const md_study_file *file, size_t model)
     return (file->accepted_by >> model & 1) != 0;
 }
 
+static bool may_run(const md_analyse_options *options, const char *model_id)
+{
+    for (size_t i = 0; options->some_models && i < options->n_models; i++) {
+        if (strcmp(options->models[i], model_id) == 0) {
+            return true;
+        }
+    }
+    return !options->some_models;
+}
+
 /* Which models look at which files. Files that none wants are counted and told. */
 static void match(run *r, md_error *ret_first_refusal)
 {
@@ -92,7 +102,11 @@ static void match(run *r, md_error *ret_first_refusal)
             const md_analyzer *model = r->registry->models[m];
             const md_image_needs *needs = &model->needs.image;
             char reason[160] = "it does not look at images";
-            if (model->kind == MD_ANALYZER_IMAGE &&
+            bool may = may_run(r->options, model->identity.id);
+            if (!may) {
+                snprintf(reason, sizeof reason, "it may not run here");
+            }
+            if (may && model->kind == MD_ANALYZER_IMAGE &&
                 md_accept_check(&needs->accept, needs->values == MD_VALUES_DISPLAY,
                                 &file->facts, reason, sizeof reason)) {
                 file->accepted_by |= UINT64_C(1) << m;
@@ -446,17 +460,20 @@ static void analyse_unit(run *r, unit *u)
 
 /* `n_lost` files of the study could not even be opened: what was on them nobody knows, so no
  * report may say that the study was analysed as a whole. */
-static void finish_result(tally *t, size_t n_lost)
+static void finish_result(tally *t, size_t n_lost, const char *missing)
 {
     md_result *result = t->result;
     result->times.analysis_end_ms = md_clock_wall_ms();
-    if (t->n_failed == 0 && n_lost == 0) {
+    if (t->n_failed == 0 && n_lost == 0 && missing == NULL) {
         result->status = MD_RESULT_COMPLETE;
         return;
     }
     result->status = t->n_failed < t->n_accepted ? MD_RESULT_PARTIAL : MD_RESULT_FAILED;
     md_error text = {0};
-    if (t->n_failed == 0) {
+    if (t->n_failed == 0 && n_lost == 0) {
+        t->code = (md_code){"110523", "DCM", "Object Set incomplete"};
+        (void)md_fail(&text, MD_NOT_FOUND, "the study lacks %s", missing);
+    } else if (t->n_failed == 0) {
         md_pipeline_failure_code(MD_FORMAT, &t->code);
         (void)md_fail(&text, MD_FORMAT, "%zu files of the study could not be read", n_lost);
     } else if (t->n_accepted == 1) {
@@ -593,7 +610,7 @@ static md_status analyse(run *r, const char *const *paths, size_t n_paths, md_er
     }
     for (size_t m = 0; m < r->registry->n; m++) {
         if (r->tallies[m].result != NULL) {
-            finish_result(&r->tallies[m], r->study.n_unreadable);
+            finish_result(&r->tallies[m], r->study.n_unreadable, r->options->missing);
         }
     }
     return write_objects(r, err);

@@ -91,7 +91,11 @@ static md_study_state state_of(storage *s, int64_t id)
 static unsigned run(storage *s, int64_t quiet_ms, int64_t deadline_ms, int64_t now_ms,
                     int64_t expected_wait_ms)
 {
-    const md_assembly_policy policy = {.quiet_ms = quiet_ms, .deadline_ms = deadline_ms};
+    md_conf conf;
+    md_conf_defaults(&conf);
+    conf.study.quiet_ms = (unsigned)quiet_ms;
+    conf.study.deadline_s = (unsigned)(deadline_ms / 1000);
+    const md_policy policy = {.conf = &conf};
     unsigned n = 99;
     int64_t wait_ms = -1;
     assert_ok(md_assembly_run(s->store, &policy, now_ms, &n, &wait_ms, err));
@@ -130,8 +134,8 @@ static void test_deadline(void **state)
     assert_int_equal(state_of(s, id), MD_STUDY_COMPLETE);
     /* a deadline shorter than the quiet time */
     receive(s, 2, 0, 20000);
-    assert_int_equal(run(s, 1000, 300, 20000, 300), 0);
-    assert_int_equal(run(s, 1000, 300, 20300, 300), 1);
+    assert_int_equal(run(s, 2000, 1000, 20000, 1000), 0);
+    assert_int_equal(run(s, 2000, 1000, 21000, 1000), 1);
 }
 
 static void test_interleaved_studies(void **state)
@@ -153,6 +157,122 @@ static void test_interleaved_studies(void **state)
                          i % 2 == 0 ? MD_STUDY_RECEIVING : MD_STUDY_COMPLETE);
     }
     assert_int_equal(run(s, 1000, 0, 11700, 1000), N / 2);
+}
+
+/* An instance that came to one of our titles and shows a view. */
+static int64_t receive_view(storage *s, unsigned study, unsigned instance, const char *called,
+                            const char *view, int64_t at_ms)
+{
+    char study_uid[32], instance_uid[32], tags[128];
+    snprintf(study_uid, sizeof study_uid, "1.2.3.%u", study);
+    snprintf(instance_uid, sizeof instance_uid, "1.2.4.%u.%u", study, instance);
+    snprintf(tags, sizeof tags, "00080060=DX\n00180015=CHEST\n00185101=%s\n", view);
+    md_instance_new item = {.study_uid = study_uid,
+                            .series_uid = "1.2.5",
+                            .sop_instance_uid = instance_uid,
+                            .sop_class_uid = TEST_CT_CLASS,
+                            .transfer_syntax_uid = "1.2.840.10008.1.2.1",
+                            .source_ae = "SENDER",
+                            .called_ae = called,
+                            .tags = tags,
+                            .file = 2000000 + study * 100 + instance,
+                            .size_bytes = 1,
+                            .received_ms = at_ms};
+    md_instance_outcome outcome;
+    assert_ok(md_store_add_instances(s->store, &item, 1, &outcome, err));
+    return outcome.study;
+}
+
+static unsigned assemble(storage *s, const md_policy *policy, int64_t now_ms, int64_t *ret_wait)
+{
+    unsigned n = 99;
+    assert_ok(md_assembly_run(s->store, policy, now_ms, &n, ret_wait, err));
+    return n;
+}
+
+static void test_required_views(void **state)
+{
+    storage *s = *state;
+    md_conf conf;
+    md_conf_title late = {
+        .title = "LATE", .analyse = true, .has_quiet = true, .quiet_ms = 5000};
+    md_required chest = {.views = {"PA", "LL/RL"}, .n_views = 2};
+    md_conf_defaults(&conf);
+    conf.study.quiet_ms = 1000;
+    conf.study.deadline_s = 60;
+    conf.study.required = &chest;
+    conf.study.n_required = 1;
+    conf.ae.titles = &late;
+    conf.ae.n_titles = 1;
+    const md_policy policy = {.conf = &conf};
+    int64_t wait_ms = 0;
+    /* the second view comes long after the quiet time, and the study is complete a quiet time
+     * after it */
+    int64_t id = receive_view(s, 1, 1, "MEDAID", "PA", 100000);
+    assert_int_equal(assemble(s, &policy, 101000, &wait_ms), 0);
+    assert_int_equal(wait_ms, 1000); /* it may come at any moment */
+    assert_int_equal(assemble(s, &policy, 140000, &wait_ms), 0);
+    receive_view(s, 1, 2, "MEDAID", "RL", 140000);
+    assert_int_equal(assemble(s, &policy, 140999, &wait_ms), 0);
+    assert_int_equal(wait_ms, 1);
+    assert_int_equal(assemble(s, &policy, 141000, &wait_ms), 1);
+    assert_int_equal(state_of(s, id), MD_STUDY_COMPLETE);
+    /* it never comes: the deadline ends the wait, however many others come */
+    id = receive_view(s, 2, 1, "MEDAID", "PA", 200000);
+    receive_view(s, 2, 2, "MEDAID", "PA", 259500);
+    assert_int_equal(assemble(s, &policy, 259999, &wait_ms), 0);
+    assert_int_equal(wait_ms, 1);
+    assert_int_equal(assemble(s, &policy, 260000, &wait_ms), 1);
+    assert_int_equal(state_of(s, id), MD_STUDY_COMPLETE);
+    /* a late view re-opens it; then all views are there */
+    receive_view(s, 2, 3, "MEDAID", "LL", 261000);
+    assert_int_equal(state_of(s, id), MD_STUDY_RECEIVING);
+    assert_int_equal(assemble(s, &policy, 262000, &wait_ms), 1);
+    /* a title with a patience of its own; the study at both titles waits for the more patient
+     */
+    receive_view(s, 3, 1, "LATE", "PA", 300000);
+    receive_view(s, 3, 2, "LATE", "LL", 300000);
+    receive_view(s, 4, 1, "MEDAID", "PA", 300000);
+    receive_view(s, 4, 2, "MEDAID", "LL", 300000);
+    receive_view(s, 5, 1, "MEDAID", "PA", 300000);
+    receive_view(s, 5, 2, "LATE", "LL", 300000);
+    assert_int_equal(assemble(s, &policy, 301000, &wait_ms), 1);
+    assert_int_equal(assemble(s, &policy, 304999, &wait_ms), 0);
+    assert_int_equal(assemble(s, &policy, 305000, &wait_ms), 2);
+    /* without any deadline only a model can require: half an hour */
+    const md_model_required model = {.model_id = "chest", .required = chest};
+    const md_policy by_model = {.conf = &conf, .models = &model, .n_models = 1};
+    conf.study.n_required = 0;
+    conf.study.deadline_s = 0;
+    id = receive_view(s, 6, 1, "MEDAID", "PA", 400000);
+    assert_int_equal(assemble(s, &by_model, 400000 + 1799999, &wait_ms), 0);
+    assert_int_equal(assemble(s, &by_model, 400000 + 1800000, &wait_ms), 1);
+}
+
+/* The priority of a title is there before the study can be claimed. */
+static void test_title_priority(void **state)
+{
+    storage *s = *state;
+    md_conf conf;
+    md_conf_title titles[] = {
+        {.title = "ER", .analyse = true, .priority = MD_CONF_PRIORITY_HIGH},
+        {.title = "NIGHT", .analyse = true, .priority = MD_CONF_PRIORITY_LOW}};
+    md_conf_defaults(&conf);
+    conf.ae.titles = titles;
+    conf.ae.n_titles = 2;
+    const md_policy policy = {.conf = &conf};
+    int64_t wait_ms = 0;
+    int64_t night = receive_view(s, 11, 1, "NIGHT", "PA", 1000);
+    int64_t day = receive_view(s, 12, 1, "MEDAID", "PA", 1001);
+    int64_t er = receive_view(s, 13, 1, "ER", "PA", 1002);
+    assert_int_equal(assemble(s, &policy, 100000, &wait_ms), 3);
+    const int64_t expected[] = {er, day, night};
+    for (size_t i = 0; i < 3; i++) {
+        md_claim claim;
+        md_study study;
+        assert_ok(md_store_claim(s->store, "test", 200000, 60000, &claim, &study, err));
+        assert_int_equal(claim.study, expected[i]);
+    }
 }
 
 /* ---- outbox ---- */
@@ -458,6 +578,8 @@ int main(void)
         TEST(test_quiet_time),
         TEST(test_deadline),
         TEST(test_interleaved_studies),
+        TEST(test_required_views),
+        TEST(test_title_priority),
         TEST(test_destinations_are_alone),
         TEST(test_refused_for_good),
         TEST(test_success_only_if_every_response_says_so),
