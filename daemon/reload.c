@@ -37,6 +37,7 @@ static const struct {
     {"storage", MD_RELOAD_FIXED},
     {"storage.keep_h", MD_RELOAD_LIVE},
     {"storage.max_gib", MD_RELOAD_LIVE},
+    {"web", MD_RELOAD_FIXED},
     {"http", MD_RELOAD_FIXED},
     {"notifiers", MD_RELOAD_FIXED}, /* their threads borrow them */
     {"ups", MD_RELOAD_FIXED},       /* likewise */
