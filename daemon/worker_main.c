@@ -2,6 +2,7 @@
 
 #include "daemon/host_setup.h"
 #include "daemon/worker/serve.h"
+#include "inference/share.h"
 #include "plugins/host/study.h"
 
 #include <fcntl.h>
@@ -11,6 +12,7 @@
 
 typedef struct host_engine {
     md_host *host;
+    md_share share;
 } host_engine;
 
 static md_status load(void *context, const md_conf *conf, md_analyse_options *ret_options,
@@ -20,7 +22,12 @@ static md_status load(void *context, const md_conf *conf, md_analyse_options *re
     *ret_options = md_analyse_options_from(conf);
     ret_options->want_view = true; /* for the worklist */
     MD_TRY(md_dicom_init(err));
-    return md_host_setup(conf, NULL, NULL, NULL, &now->host, err);
+    MD_TRY(md_host_setup(conf, NULL, NULL, NULL, &now->host, err));
+    size_t n_bytes = 0;
+    /* without it the worker serves as well, with weights of its own */
+    md_status shared = md_host_share_weights(now->host, &now->share, &n_bytes, NULL);
+    (void)shared;
+    return MD_OK;
 }
 
 static size_t n_models(void *context)
@@ -141,6 +148,7 @@ _Noreturn void md_worker_main(const char *work_folder)
         fputs("medaid: --worker is for the daemon alone\n", stderr);
         _exit(2);
     }
+    (void)!md_share_begin(MD_WORKER_WEIGHTS_FD, &now.share, NULL);
     /* _exit: no handler of a library that a plugin brought along runs any more */
     _exit(
         md_worker_serve(&engine, MD_WORKER_SOCKET_FD, MD_WORKER_SHARED_FD, work_folder, true));

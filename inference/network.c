@@ -1,4 +1,5 @@
 #include "inference/network.h"
+#include "inference/network_private.h"
 
 #include "inference/backend/backend.h"
 #include "inference/graph/decode.h"
@@ -461,6 +462,11 @@ md_status md_network_load_taking(uint8_t **onnx, size_t size_bytes,
     md_status status = load_network(&bytes, options, ret_network, err);
     release_onnx(&bytes);
     return status;
+}
+
+md_plan *md_network_plan(md_network *network)
+{
+    return &network->plan;
 }
 
 void md_network_destroy(md_network *network)

@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "daemon/worker/files.h"
+#include "inference/share.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -283,6 +284,9 @@ static void free_list(char **list)
 
 static void release(md_worker_pool *pool)
 {
+    if (pool->weights_fd > 0) {
+        close(pool->weights_fd);
+    }
     if (pool->jobs_fd >= 0) {
         close(pool->jobs_fd);
     }
@@ -407,6 +411,9 @@ static md_status fill(md_worker_pool *pool, const md_worker_pool_options *option
     }
     if (!fine) {
         return md_fail(err, MD_NOMEM, "no memory for %u workers", options->n_workers);
+    }
+    if (md_share_create(&pool->weights_fd, NULL) != MD_OK) {
+        pool->weights_fd = 0; /* it only costs memory */
     }
     pool->jobs_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
     pool->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

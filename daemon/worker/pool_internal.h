@@ -57,9 +57,10 @@ struct md_worker_pool {
     char *work_folder, *program;
     char **arguments, **read_folders;
     unsigned n_arguments;
-    int jobs_fd;   /* an eventfd as semaphore: one count for each queued job */
-    int folder_fd; /* holds the lock on the work folder */
-    int stop_fd;   /* an eventfd, readable from md_worker_pool_stop on */
+    int weights_fd; /* inference/share.h; 0: none, then each worker has its own */
+    int jobs_fd;    /* an eventfd as semaphore: one count for each queued job */
+    int folder_fd;  /* holds the lock on the work folder */
+    int stop_fd;    /* an eventfd, readable from md_worker_pool_stop on */
     /* under the lock */
     pthread_mutex_t lock;
     pthread_cond_t changed;

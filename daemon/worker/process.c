@@ -74,7 +74,8 @@ typedef struct child_plan {
     const char *program;
     char *const *arguments;
     char *const *environment;
-    int socket_fd, shared_fd, null_fd, ruleset_fd; /* all above FIRST_HIGH_FD, or -1 */
+    int socket_fd, shared_fd, null_fd, ruleset_fd,
+        weights_fd; /* all above FIRST_HIGH_FD, or -1 */
     md_sandbox_limits limits;
     bool keep_stderr;
     pid_t parent;
@@ -107,14 +108,17 @@ static int prepare_child(const child_plan *plan)
     if (dup2(plan->null_fd, 0) < 0 || dup2(plan->null_fd, 1) < 0 ||
         (!plan->keep_stderr && dup2(plan->null_fd, 2) < 0) ||
         dup2(plan->socket_fd, MD_WORKER_SOCKET_FD) < 0 ||
-        dup2(plan->shared_fd, MD_WORKER_SHARED_FD) < 0) {
+        dup2(plan->shared_fd, MD_WORKER_SHARED_FD) < 0 ||
+        (plan->weights_fd >= 0 && dup2(plan->weights_fd, MD_WORKER_WEIGHTS_FD) < 0)) {
         return errno;
     }
     int result = md_sandbox_limit_in_child(&plan->limits);
     if (result == 0 && plan->ruleset_fd >= 0) {
         result = md_landlock_enter_in_child(plan->ruleset_fd);
     }
-    if (result == 0 && close_range(MD_WORKER_SHARED_FD + 1, ~0U, 0) != 0) {
+    const unsigned first_unused =
+        (plan->weights_fd >= 0 ? MD_WORKER_WEIGHTS_FD : MD_WORKER_SHARED_FD) + 1;
+    if (result == 0 && close_range(first_unused, ~0U, 0) != 0) {
         result = errno;
     }
     if (result == 0 && sigprocmask(SIG_SETMASK, &none, NULL) != 0) {
@@ -219,6 +223,12 @@ static md_status start(const md_worker_start_options *options, child_plan *plan,
             return md_fail_os(err, errno, "a worker's descriptors");
         }
     }
+    if (options->weights_fd > 0) {
+        plan->weights_fd = fcntl(options->weights_fd, F_DUPFD_CLOEXEC, FIRST_HIGH_FD);
+        if (plan->weights_fd < 0) {
+            return md_fail_os(err, errno, "a worker's descriptors");
+        }
+    }
     pid_t pid = start_with_signals_blocked(plan);
     if (pid < 0) {
         return md_fail_os(err, errno, "no process for a worker");
@@ -251,6 +261,7 @@ md_status md_worker_process_start(const md_worker_start_options *options,
         .shared_fd = -1,
         .null_fd = -1,
         .ruleset_fd = -1,
+        .weights_fd = -1,
         .limits = {.memory_bytes = (uint64_t)options->memory_mib << 20,
                    .n_files = N_FILES,
                    .may_write = options->keep_stderr,
@@ -264,6 +275,7 @@ md_status md_worker_process_start(const md_worker_start_options *options,
     close_fd(&plan.shared_fd);
     close_fd(&plan.null_fd);
     close_fd(&plan.ruleset_fd);
+    close_fd(&plan.weights_fd);
     if (status != MD_OK) {
         md_worker_process_end(&process, NULL);
         return status;

@@ -32,6 +32,7 @@ typedef struct md_worker_start_options {
      * and how much may be written to it. It stays the caller's. 0: none. */
     int output_fd;
     uint64_t output_bytes;
+    int weights_fd;   /* becomes MD_WORKER_WEIGHTS_FD; it stays the caller's. 0: none */
     bool keep_stderr; /* for finding errors: the worker's standard error is main's. Otherwise it
                          is /dev/null: a plugin may print what it likes, patients' data too */
 } md_worker_start_options;

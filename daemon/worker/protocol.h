@@ -32,6 +32,7 @@
 enum {
     MD_WORKER_SOCKET_FD = 3, /* in the worker */
     MD_WORKER_SHARED_FD = 4,
+    MD_WORKER_WEIGHTS_FD = 5, /* inference/share.h; may be missing */
     MD_WORKER_PROTOCOL = 3,
     MD_WORKER_PACKET_BYTES = 128 * 1024,
     MD_WORKER_MAX_MODELS = 64,

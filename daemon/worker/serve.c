@@ -110,6 +110,9 @@ static bool start(server *s, int shared_fd, bool sandbox)
     md_status status = sandbox ? md_sandbox_enter(s->socket_fd, &err) : MD_OK;
     if (status == MD_OK) {
         status = s->engine->load(s->engine->context, &s->conf, &s->options, &err);
+        if (sandbox) {
+            close(MD_WORKER_WEIGHTS_FD); /* whether it was given or not */
+        }
     }
     if (status != MD_OK) {
         packet = (md_worker_packet){.kind = MD_WORKER_START_FAILED, .status = status};

@@ -305,6 +305,7 @@ static md_status start_process(md_worker_slot *slot, md_error *err)
                                        .arguments = arguments,
                                        .memory_mib = pool->options.memory_mib,
                                        .ruleset_fd = ruleset_fd,
+                                       .weights_fd = pool->weights_fd,
                                        .keep_stderr = pool->options.keep_stderr},
             &slot->process, err);
     }

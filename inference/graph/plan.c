@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 enum {
@@ -32,7 +33,12 @@ void md_plan_finish(md_plan *plan)
     md_free(plan->steps);
     md_free(plan->buffers);
     md_free(plan->arena);
-    md_pool_finish(&plan->constants);
+    while (plan->chunks != NULL) {
+        md_plan_chunk *next = plan->chunks->next;
+        (void)munmap(plan->chunks->data, plan->chunks->n_bytes);
+        md_free(plan->chunks);
+        plan->chunks = next;
+    }
     md_pool_finish(&plan->pool);
     memset(plan, 0, sizeof *plan);
 }
@@ -78,24 +84,39 @@ md_status md_plan_buffer(md_plan *plan, size_t n_bytes, int *ret_buffer, md_erro
     return add_buffer(plan, &buffer, ret_buffer, err);
 }
 
+static md_plan_chunk *add_chunk(md_plan *plan, size_t n_bytes)
+{
+    md_plan_chunk *chunk = md_malloc(sizeof *chunk);
+    if (chunk == NULL) {
+        return NULL;
+    }
+    void *data =
+        mmap(NULL, n_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (data == MAP_FAILED) {
+        md_free(chunk);
+        return NULL;
+    }
+    (void)madvise(data, n_bytes, MADV_HUGEPAGE); /* only a hint */
+    *chunk = (md_plan_chunk){plan->chunks, data, 0, n_bytes};
+    plan->chunks = chunk;
+    return chunk;
+}
+
 /* Constants lie side by side: one block each would cost a page fault for each 4 KiB. */
 static void *constant_bytes(md_plan *plan, size_t n_bytes)
 {
-    if (n_bytes > CONSTANT_CHUNK_BYTES / 2) {
-        return md_pool_data(&plan->constants, n_bytes);
-    }
     const size_t rounded =
         n_bytes / ALIGNMENT * ALIGNMENT + ALIGNMENT; /* none is of no bytes */
-    if (rounded > plan->n_free_constants) {
-        plan->free_constants = md_pool_data(&plan->constants, CONSTANT_CHUNK_BYTES);
-        plan->n_free_constants = plan->free_constants == NULL ? 0 : CONSTANT_CHUNK_BYTES;
-        if (plan->free_constants == NULL) {
-            return NULL;
-        }
+    md_plan_chunk *chunk = plan->chunks;
+    if (chunk == NULL || rounded > chunk->n_bytes - chunk->n_used) {
+        chunk =
+            add_chunk(plan, rounded > CONSTANT_CHUNK_BYTES ? rounded : CONSTANT_CHUNK_BYTES);
     }
-    void *data = plan->free_constants;
-    plan->free_constants += rounded;
-    plan->n_free_constants -= rounded;
+    if (chunk == NULL) {
+        return NULL;
+    }
+    void *data = chunk->data + chunk->n_used;
+    chunk->n_used += rounded;
     return data;
 }
 

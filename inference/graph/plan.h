@@ -28,6 +28,13 @@ typedef struct md_buffer {
 
 struct md_plan;
 
+/* Pages of their own, so that others may be mapped in their place: see md_network_share. */
+typedef struct md_plan_chunk {
+    struct md_plan_chunk *next;
+    uint8_t *data;
+    size_t n_used, n_bytes;
+} md_plan_chunk;
+
 typedef struct md_plan_step {
     md_status (*run)(void *state, md_error *err);
     /* The buffers have their addresses now. */
@@ -42,9 +49,7 @@ typedef struct md_plan_step {
 
 typedef struct md_plan {
     md_pool pool;
-    md_pool constants; /* few large blocks */
-    uint8_t *free_constants;
-    size_t n_free_constants;
+    struct md_plan_chunk *chunks; /* where the constants are, the newest first */
     md_buffer *buffers;
     md_plan_step *steps;
     unsigned n_buffers, n_steps, capacity_buffers, capacity_steps;

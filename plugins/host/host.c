@@ -1,5 +1,6 @@
 #include "plugins/host/host.h"
 
+#include "inference/share.h"
 #include "plugins/host/pipeline.h"
 
 #include <string.h>
@@ -24,6 +25,19 @@ md_status md_backend_named(const char *text, md_backend *ret_backend, md_error *
     }
     return md_fail(err, MD_INVALID_ARG, "back end '%s', expected auto, onednn or openblas",
                    text);
+}
+
+md_status md_host_share_weights(md_host *host, md_share *share, size_t *ret_shared_bytes,
+                                md_error *err)
+{
+    md_network *networks[MD_REGISTRY_MAX_MODELS];
+    unsigned n = 0;
+    for (size_t i = 0; i < host->registry.n; i++) {
+        if (strcmp(host->registry.models[i]->card.form, "package") == 0) {
+            networks[n++] = md_package_network(host->registry.models[i]);
+        }
+    }
+    return md_network_share(networks, n, share, ret_shared_bytes, err);
 }
 
 void md_host_destroy(md_host *host)

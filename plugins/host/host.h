@@ -40,6 +40,12 @@ md_status md_host_create(const md_host_options *options, md_host **ret_host, md_
 void md_host_destroy(md_host *host) MD_NOEXCEPT;
 MD_DEFINE_DESTROYP(md_host, md_host_destroy)
 
+/* Keep the models' weights once for all processes that load the same models and began to share
+ * (inference/share.h). Errors leave everything as it is. */
+struct md_share;
+md_status md_host_share_weights(md_host *host, struct md_share *share, size_t *ret_shared_bytes,
+                                md_error *err) MD_NOEXCEPT MD_NODISCARD;
+
 size_t md_host_n_models(const md_host *host) MD_NOEXCEPT;
 /* Identity of model `index`, valid until destroy. */
 const md_model_identity *md_host_model(const md_host *host, size_t index) MD_NOEXCEPT;
