@@ -417,6 +417,8 @@ static md_status start(daemon_state *now, const md_analyser *analyser, md_error 
     MD_TRY(md_notifiers_start(now->first_conf, now->store, NULL, &now->notifiers, err));
     now->ups = (md_ups){now->first_conf, now->store, wake_couriers, now};
     if (now->first_conf->ups.enabled) {
+        /* workitems are datasets that this process reads itself; DCMTK's words go to the log */
+        MD_TRY(md_dicom_init(err));
         MD_TRY(md_couriers_start(now->first_conf, now->store, &now->couriers, err));
     }
     int bound_fd = now->bound_fd;
