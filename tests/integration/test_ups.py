@@ -203,6 +203,8 @@ def check_item_of_study(desk, film, n_inputs):
     assert request.AccessionNumber == study.AccessionNumber
     for part in item.InputInformationSequence:
         assert part.DICOMRetrievalSequence[0].RetrieveAETitle == "PACS", part
+    # dciodvfy knows no normalized objects; it finds nothing else
+    assert hospital.dciodvfy_errors(desk.file(item)) == ["Error - Information Object Not found"]
     return match.SOPInstanceUID, item
 
 
@@ -304,7 +306,7 @@ def check_late_image(site, desk, medaid, manager, film, uid, before):
 
 
 def main():
-    hospital.need("storescu")
+    hospital.need("storescu", "dciodvfy")
     with hospital.Hospital("ups") as site:
         watcher, watcher_peer = listening(site, "watcher", "WATCHER", "listen")
         manager, manager_peer = listening(site, "manager", "RIS", "manage")

@@ -33,6 +33,17 @@ const uint32_t empty_ones[] = {
     MD_TAG(0x0074, 0x1216), /* Unified Procedure Step Performed Procedure Sequence */
 };
 
+/* Type 2 of an item of the Referenced Request Sequence, PS3.3 table C.30.4-1. */
+const uint32_t empty_of_request[] = {
+    MD_TAG(0x0008, 0x0051), /* Issuer of Accession Number Sequence */
+    MD_TAG(0x0032, 0x1064), /* Requested Procedure Code Sequence */
+    MD_TAG(0x0040, 0x0026), /* Order Placer Identifier Sequence */
+    MD_TAG(0x0040, 0x0027), /* Order Filler Identifier Sequence */
+    MD_TAG(0x0040, 0x1001), /* Requested Procedure ID */
+    MD_TAG(0x0040, 0x2016), /* Placer Order Number */
+    MD_TAG(0x0040, 0x2017), /* Filler Order Number */
+};
+
 DcmItem *append_item(DcmItem *to, uint32_t sequence)
 {
     DcmItem *item = nullptr;
@@ -98,8 +109,12 @@ void put_request(DcmItem *to, const md_workitem_study *study)
     DcmItem *request = append_item(to, MD_TAG(0x0040, 0xa370));
     md_ups_put(request, MD_UPS_TAG_STUDY, study->study_instance_uid);
     md_ups_put(request, MD_TAG(0x0008, 0x0050), study->accession_number);
-    md_ups_put(request, MD_TAG(0x0040, 0x1001), "");
     md_ups_put(request, MD_TAG(0x0032, 0x1060), study->study_description);
+    for (const uint32_t tag : empty_of_request) {
+        if (request->insertEmptyElement(DcmTag(md_ups_key(tag))).bad()) {
+            throw std::bad_alloc();
+        }
+    }
 }
 
 void put_workitem_code(DcmItem *to)
