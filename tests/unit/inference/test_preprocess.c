@@ -283,9 +283,10 @@ static void test_quality(void **state)
     md_raster_finish(&r);
 }
 
-/* A plane, value 2 x + 3 y at the centre of pixel (x, y), is resized without error away from
- * its borders; so the same tensor must come of a picture that holds each fourth sample alone.
- */
+/* A plane, value 2 x + 3 y at the centre of pixel (x, y), gives nearly the same tensor when
+ * only each fourth sample is there: with few samples under the triangle their mean is up to 0.1
+ * of a pixel beside its middle, which is 1 here. Taken for the pixels' centres they would
+ * be 7.5 off. */
 static void test_smaller_decode(void **state)
 {
     (void)state;
@@ -321,7 +322,7 @@ static void test_smaller_decode(void **state)
         for (uint32_t y = 2; y < TARGET - 2; y++) {
             for (uint32_t x = 2; x < TARGET - 2; x++) {
                 const float *in_whole = a.data, *in_fourth = b.data;
-                assert_near(in_whole[y * TARGET + x], in_fourth[y * TARGET + x], 1e-3);
+                assert_near(in_whole[y * TARGET + x], in_fourth[y * TARGET + x], 1.2);
             }
         }
         md_tensor_finish(&a);
