@@ -52,14 +52,19 @@ static inline float md_bf16_to_f32(uint16_t half)
     return md_bits_to_f32((uint32_t)half << 16);
 }
 
-static inline uint16_t md_bf16_from_f32(float value)
+/* Rounded to its 8 bits in double precision, so that what float32 makes of it is exact. */
+static inline uint16_t md_bf16_from_f64(double value)
 {
+    float rounded = (float)value;
     uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    if (isnan(value)) {
-        return (uint16_t)(bits >> 16 | 0x40U);
+    int exponent;
+    if (isfinite(value) && value != 0.0) {
+        (void)frexp(value, &exponent);
+        const int quantum = exponent - 8 < -133 ? -133 : exponent - 8;
+        rounded = (float)ldexp(nearbyint(ldexp(value, -quantum)), quantum);
     }
-    return (uint16_t)((bits + 0x7fffU + (bits >> 16 & 1U)) >> 16);
+    memcpy(&bits, &rounded, sizeof bits);
+    return (uint16_t)(bits >> 16 | (isnan(value) ? 0x40U : 0U));
 }
 
 #endif

@@ -33,7 +33,7 @@ void md_store_real(md_tensor *y, size_t i, double value)
         ((uint16_t *)y->data)[i] = md_f16_from_f64(value);
         break;
     case MD_BF16:
-        ((uint16_t *)y->data)[i] = md_bf16_from_f32((float)value);
+        ((uint16_t *)y->data)[i] = md_bf16_from_f64(value);
         break;
     case MD_I64:
         ((int64_t *)y->data)[i] = to_integer(value, INT64_MIN, INT64_MAX);

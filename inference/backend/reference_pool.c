@@ -25,12 +25,40 @@ static span window_span(const md_window *w, unsigned axis, int64_t out)
     return s;
 }
 
+/* The maximum or the mean of what the window sees of one plane of float32, the usual case. */
+static float pool_usual(const md_pool_params *pool, const float *x, const span *s)
+{
+    const md_window *w = &pool->window;
+    float best = -INFINITY;
+    double sum = 0.0;
+    for (int64_t z = s[0].first; z < s[0].end; z++) {
+        for (int64_t y = s[1].first; y < s[1].end; y++) {
+            const float *line = x + ((s[0].start + z * w->dilation[0]) * w->in[1] + s[1].start +
+                                     y * w->dilation[1]) *
+                                        w->in[2];
+            for (int64_t i = s[2].first; i < s[2].end; i++) {
+                const float value = line[s[2].start + i * w->dilation[2]];
+                sum += (double)value;
+                best = value > best || value != value ? value : best;
+            }
+        }
+    }
+    if (!pool->average) {
+        return best;
+    }
+    int64_t n = 1;
+    for (unsigned i = 0; i < 3; i++) {
+        n *= pool->count_include_pad ? s[i].n_padded : s[i].end - s[i].first;
+    }
+    return (float)(sum / (double)n);
+}
+
 typedef struct pooled {
     double value;
     int64_t at; /* of a maximum, in its plane */
 } pooled;
 
-/* The maximum, the mean or the p-norm of what the window sees of one plane. */
+/* The maximum and where it is, or the p-norm, of elements of any type. */
 static pooled pool_window(const md_pool_params *pool, const md_tensor *x, int64_t plane,
                           const span *s)
 {
@@ -45,10 +73,8 @@ static pooled pool_window(const md_pool_params *pool, const md_tensor *x, int64_
                                  s[2].start;
             for (int64_t i = s[2].first; i < s[2].end; i++) {
                 const int64_t at = line + i * w->dilation[2];
-                const double value = x->dtype == MD_F32
-                                         ? (double)((const float *)x->data)[plane + at]
-                                         : md_element_real(x, (size_t)(plane + at));
-                sum += pool->p > 0 ? pow(fabs(value), (double)pool->p) : value;
+                const double value = md_element_real(x, (size_t)(plane + at));
+                sum += pool->p > 0 ? pow(fabs(value), (double)pool->p) : 0.0;
                 best = value > best.value || value != value ? (pooled){value, at} : best;
             }
         }
@@ -56,14 +82,7 @@ static pooled pool_window(const md_pool_params *pool, const md_tensor *x, int64_
     if (pool->p > 0) {
         best.value = pow(sum, 1.0 / (double)pool->p);
     }
-    if (!pool->average) {
-        return best;
-    }
-    int64_t n = 1;
-    for (unsigned i = 0; i < 3; i++) {
-        n *= pool->count_include_pad ? s[i].n_padded : s[i].end - s[i].first;
-    }
-    return (pooled){sum / (double)n, 0};
+    return best;
 }
 
 /* The index of a maximum counts in the whole of x, the last axis fastest or, column-major, the
@@ -87,6 +106,7 @@ md_status md_kernel_pool(const md_call *call)
     const md_tensor *x = call->in[0];
     const int64_t n_planes = x->dims[0] * x->dims[1], n_plane = w->in[0] * w->in[1] * w->in[2];
     int64_t *index = call->n_out > 1 ? call->out[1]->data : NULL;
+    const bool usual = x->dtype == MD_F32 && index == NULL && pool->p == 0;
     size_t to = 0;
     for (int64_t plane = 0; plane < n_planes; plane++) {
         span s[3];
@@ -96,12 +116,13 @@ md_status md_kernel_pool(const md_call *call)
                 s[1] = window_span(w, 1, oy);
                 for (int64_t ox = 0; ox < w->out[2]; ox++) {
                     s[2] = window_span(w, 2, ox);
-                    const pooled p = pool_window(pool, x, plane * n_plane, s);
-                    if (x->dtype == MD_F32) {
-                        ((float *)call->out[0]->data)[to] = (float)p.value;
-                    } else {
-                        md_store_real(call->out[0], to, p.value);
+                    if (usual) {
+                        ((float *)call->out[0]->data)[to++] =
+                            pool_usual(pool, (const float *)x->data + plane * n_plane, s);
+                        continue;
                     }
+                    const pooled p = pool_window(pool, x, plane * n_plane, s);
+                    md_store_real(call->out[0], to, p.value);
                     if (index != NULL) {
                         index[to] = pool_index(pool, plane * n_plane, p.at);
                     }

@@ -47,6 +47,12 @@ md_status md_import_range(md_node_import *b)
         return md_import_fail(b, MD_FORMAT, "from %g to %g in steps of %g", bound[0], bound[1],
                               bound[2]);
     }
+    for (unsigned i = 0; i < 3 && dtype == MD_I64; i++) {
+        if (fabs(bound[i]) > 0x1p53) {
+            return md_import_fail(b, MD_UNSUPPORTED, "a bound of %g is not counted exactly",
+                                  bound[i]);
+        }
+    }
     dim = n > 0.0 ? (int64_t)n : 0;
     MD_TRY(md_import_constant(b, 0, dtype, 1, &dim, &value));
     md_tensor *y = md_graph_tensor(b->graph, value);

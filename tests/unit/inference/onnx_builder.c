@@ -129,7 +129,9 @@ Onnx__TensorProto *builder_tensor(builder *b, const char *name, int type, size_t
     const size_t k = b->n_tensors++;
     Onnx__TensorProto *tensor = &b->tensors[k];
     onnx__tensor_proto__init(tensor);
-    memcpy(b->tensor_dims[k], dims, n_dims * sizeof *dims);
+    if (n_dims > 0) {
+        memcpy(b->tensor_dims[k], dims, n_dims * sizeof *dims);
+    }
     tensor->name = text(name);
     tensor->has_data_type = 1;
     tensor->data_type = type;
