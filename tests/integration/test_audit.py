@@ -4,9 +4,7 @@
 A film goes through to a real storescp with audit messages to a local socket, to UDP and to TLS. What
 arrives is taken apart: the header of RFC 5424, the octet count of RFC 5425, the XML with what the
 tables of A.5.3 make mandatory; with hashed identifiers nothing of the patient, with full ones what the
-dataset says. A syslog that is away, and one that comes back, cost no message and no reception.
-
-usage: test_audit.py MEDAID MEDAID_PHANTOM SOURCE_ROOT"""
+dataset says. A syslog that is away, and one that comes back, cost no message and no reception."""
 import base64
 import contextlib
 import json
@@ -20,39 +18,14 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 import xml.etree.ElementTree as ET
 
-MEDAID, PHANTOM, ROOT = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3]).resolve()
-PATIENCE_S = 240  # for a loaded machine; nothing here measures time
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from hospital import MEDAID, PATIENCE_S, PHANTOM, ROOT, free_ports, run, wait_for  # noqa: E402
+
 NAME, PATIENT, ACCESSION = "Zebra^Quagga", "PID<&\"'>77", "ACC-MARKER-99"
 HEADER = re.compile(rb"<(8[45])>1 (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z) ([!-~]+) medaid (\d+) "
                     rb"DICOM\+RFC3881 - \xef\xbb\xbf(<\?xml .*)", re.DOTALL)
-
-
-def run(*command, good=True):
-    """A program that must succeed, or must not."""
-    done = subprocess.run([str(c) for c in command], capture_output=True, check=False)
-    assert (done.returncode == 0) == good, (command, done.returncode, done.stderr[-600:])
-    return done.stdout.decode(errors="replace")
-
-
-def wait_for(what, condition):
-    """Until the condition is true; its value."""
-    end = time.monotonic() + PATIENCE_S
-    while time.monotonic() < end:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.05)
-    raise AssertionError(f"waited in vain for {what}")
-
-
-def free_port():
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Datagrams:
@@ -161,7 +134,7 @@ class Site:
 
     def __init__(self, folder):
         self.folder, self.n_films, self.n_starts = folder, 0, 0
-        self.port, self.pacs_port = free_port(), free_port()
+        self.port, self.pacs_port = free_ports(2)
         self.daemon = None
         (folder / "pacs").mkdir()
         self.pacs = subprocess.Popen(["storescp", "-aet", "PACS", "-od", folder / "pacs",

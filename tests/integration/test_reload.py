@@ -4,9 +4,7 @@
 Within one association, open over all of it: a wrong file changes nothing and its line is in the log,
 a destination comes and another goes, callers and the listener's certificate change, what needs a
 restart is named key by key, and the association lives on with the rules it began with. As root: the
-port below 1024 is bound, then every thread of the process is another user without a way back.
-
-usage: test_reload.py MEDAID MEDAID_PHANTOM SOURCE_ROOT"""
+port below 1024 is bound, then every thread of the process is another user without a way back."""
 import contextlib
 import json
 import os
@@ -20,51 +18,19 @@ import struct
 import subprocess
 import sys
 import tempfile
-import time
 
-MEDAID, PHANTOM, ROOT = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3]).resolve()
-PATIENCE_S = 20  # for a loaded machine; nothing here measures time
-
-
-def run(*command, good=True):
-    """A program that must succeed, or must not."""
-    done = subprocess.run([str(c) for c in command], capture_output=True, check=False)
-    assert (done.returncode == 0) == good, (command, done.returncode, done.stderr[-600:])
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from hospital import (MEDAID, PATIENCE_S, PHANTOM, ROOT, children_of, free_ports,  # noqa: E402
+                      run, wait_for)
 
 
-def wait_for(what, condition):
-    """Until the condition is true; its value."""
-    end = time.monotonic() + PATIENCE_S
-    while time.monotonic() < end:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.05)
-    raise AssertionError(f"waited in vain for {what}")
-
-
-def free_ports(n, least=1024):
-    """Ports that were free a moment ago, all different."""
-    sockets, ports = [], []
-    while len(ports) < n:
-        each = socket.socket()
-        sockets.append(each)
-        if least >= 1024:
-            each.bind(("127.0.0.1", 0))
-            ports.append(each.getsockname()[1])
-            continue
-        for port in range(least, 1024):
-            try:
-                each.bind(("127.0.0.1", port))
-                ports.append(port)
-                break
-            except OSError:
-                continue
-        else:
-            raise AssertionError("no port below 1024 is free")
-    for each in sockets:
-        each.close()
-    return ports
+def low_port():
+    """A port that only root may bind."""
+    for port in range(900, 1024):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port below 1024 is free")
 
 
 def item(kind, body):
@@ -330,7 +296,7 @@ def test_privileges(site):
         return
     user = pwd.getpwnam("nobody")
     site.folder.chmod(0o755)
-    [port] = free_ports(1, least=900)
+    port = low_port()
     # a store of its own: that of the tests before belongs to root, and is refused
     text = f"""
 ae: {{port: {port}}}
@@ -372,7 +338,7 @@ workers: {{count: 1}}
 
 def check_powerless(pid, user):
     """Every thread of the daemon and of its workers is the user's, without a capability."""
-    processes = [pid, *children(pid)]
+    processes = [pid, *children_of(pid)]
     assert len(processes) > 1
     for process in processes:
         for thread in os.listdir(f"/proc/{process}/task"):
@@ -382,16 +348,6 @@ def check_powerless(pid, user):
             for kind in ("CapEff", "CapPrm", "CapInh", "CapAmb"):
                 assert int(ids(process, thread, kind)[0], 16) == 0, (thread, kind)
         assert ids(process, process, "NoNewPrivs") == ["1"]
-
-
-def children(pid):
-    """The workers."""
-    found = []
-    for status in pathlib.Path("/proc").glob("[0-9]*/status"):
-        with contextlib.suppress(OSError):  # it may have ended
-            if f"\nPPid:\t{pid}\n" in status.read_text(encoding="utf-8", errors="replace"):
-                found.append(int(status.parent.name))
-    return found
 
 
 def main():

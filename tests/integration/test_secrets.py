@@ -4,9 +4,7 @@
 Objects whose attributes hold markers, good ones, ones that no model accepts and ones that are refused or
 broken, go to a daemon that logs at debug, with an audit trail that is hashed, a PACS that takes and one
 that refuses. Then the log, the audit messages, /metrics, /readyz, every answer of medaidctl, the names
-of all files and what --oneshot says about the same files are searched for the markers and the UIDs.
-
-usage: test_secrets.py MEDAID MEDAIDCTL MEDAID_PHANTOM SOURCE_ROOT"""
+of all files and what --oneshot says about the same files are searched for the markers and the UIDs."""
 import json
 import os
 import pathlib
@@ -17,40 +15,18 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 import urllib.request
 import warnings
 
 import pydicom
 from pydicom.uid import generate_uid
 
-MEDAID, CTL, PHANTOM = sys.argv[1:4]
-ROOT = pathlib.Path(sys.argv[4]).resolve()
-PATIENCE_S = 240  # for a loaded machine; nothing here measures time
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from hospital import (CTL, MEDAID, PATIENCE_S, PHANTOM, ROOT, free_ports,  # noqa: E402
+                      wait_for)
+
 MARK = "QUAGGA"
 warnings.simplefilter("ignore")  # pydicom about what is wrong on purpose
-
-
-def wait_for(what, condition):
-    """Until the condition is true; its value."""
-    end = time.monotonic() + PATIENCE_S
-    while time.monotonic() < end:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.05)
-    raise AssertionError(f"waited in vain for {what}")
-
-
-def free_ports(n):
-    """Ports that were free a moment ago, all different."""
-    sockets = [socket.socket() for _ in range(n)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def make_objects(folder):

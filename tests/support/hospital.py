@@ -83,6 +83,16 @@ def running(pid):
         return False
 
 
+def children_of(pid):
+    """The processes that it has started."""
+    found = []
+    for status in pathlib.Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):  # it may have ended
+            if f"\nPPid:\t{pid}\n" in status.read_text(encoding="utf-8", errors="replace"):
+                found.append(int(status.parent.name))
+    return found
+
+
 def hostile_rows():
     """{deed: rows of the image that asks for it} of the hostile plugin."""
     header = (ROOT / "tests/support/hostile/hostile.h").read_text(encoding="ascii")
@@ -397,11 +407,7 @@ class Medaid(Program):
 
     def children(self):
         """The pids of its workers."""
-        found = []
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            for task in pathlib.Path(f"/proc/{self.pid}/task").iterdir():
-                found += [int(pid) for pid in (task / "children").read_text().split()]
-        return found
+        return children_of(self.pid)
 
     def descriptors(self):
         """What each of its open descriptors is."""
