@@ -297,6 +297,32 @@ static void tell_refused(void *context, const char *package, const md_error *rea
     now->n_problems++;
 }
 
+static bool serves(const md_host *host, const char *id)
+{
+    for (size_t i = 0; i < md_host_n_models(host); i++) {
+        if (strcmp(md_host_model(host, i)->id, id) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A title that names no model that serves has its studies stored and never analysed. */
+static void check_titles(check *now, const md_host *host)
+{
+    for (unsigned i = 0; i < now->conf->ae.n_titles; i++) {
+        const md_conf_title *title = &now->conf->ae.titles[i];
+        char key[KEY_BYTES];
+        snprintf(key, sizeof key, "ae.titles[%u].models", i);
+        for (unsigned k = 0; k < title->n_models; k++) {
+            if (!serves(host, title->models[k])) {
+                problem(now, title->line, key, "'%s' is not the id of a model that serves",
+                        title->models[k]);
+            }
+        }
+    }
+}
+
 md_exit_code md_check_config(const md_conf *conf, const char *model, bool echo)
 {
     check now = {.conf = conf, .echo = echo, .is_serving = is_serving(conf)};
@@ -310,6 +336,9 @@ md_exit_code md_check_config(const md_conf *conf, const char *model, bool echo)
     if (status != MD_OK) {
         fprintf(stderr, "medaid: %s\n", err.msg);
         now.n_problems++;
+    }
+    if (host != NULL) {
+        check_titles(&now, host);
     }
     check_user(&now);
     check_port(&now, conf->ae.port_line, "ae.port",

@@ -10,6 +10,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import ssl
 import sys
 import urllib.request
@@ -487,7 +488,8 @@ class Complaints:
             assert medaid.stop() == 0
 
     def test_18_a_dangling_name_never_fails_a_store(self):
-        """What waits for a destination that is gone from the configuration stays, with a line."""
+        """--check-config finds it with its line, a reload leaves what was; what waits for a
+        destination that is gone stays, with a line. Stores and reports go on."""
         (nobody,) = hospital.free_ports(1)
         gone = {"name": "old", "ae_title": "OLD", "host": "127.0.0.1", "port": nobody}
         medaid = self.site.here.medaid("medaid-dangling", destinations=[gone]).start()
@@ -497,6 +499,15 @@ class Complaints:
         assert medaid.stop() == 0
         medaid.configure(destinations=[self.pacs.destination("new")]).start()
         medaid.wait_line("outbox_without_destination", destination="old")
+        title = {"title": "OTHER", "destinations": ["new"], "models": ["chest-pneumonia"]}
+        for key, name in (("destinations", "no-such-destination"), ("models", "no-such-model")):
+            medaid.configure(ae={"titles": [{**title, key: [name]}]})
+            said = run(hospital.MEDAID, "--check-config", "--config", medaid.configuration, good=False)
+            assert f"medaid.yaml:1: key 'ae.titles[0].{key}': '{name}' is not" in said, said
+            if key == "destinations":
+                os.kill(medaid.pid, signal.SIGHUP)
+                medaid.wait_line("reload_failed")
+        medaid.configure(ae={"titles": [title]})
         film, read = self.site.film(181)
         send(medaid, film)
         wait_for("the report", lambda: self.pacs.reports_of(read.StudyInstanceUID))

@@ -18,7 +18,7 @@ import pydicom.uid  # noqa: E402
 from PIL import Image  # noqa: E402
 
 import hospital  # noqa: E402
-from hospital import (PATIENT, PICTURE_CLASS, ROOT, SR_CLASS, dciodvfy_errors,  # noqa: E402
+from hospital import (PATIENT, ROOT, SR_CLASS, dciodvfy_errors,  # noqa: E402
                       references_in, run, wait_for)
 from transfer_syntax import SYNTAXES, transcode  # noqa: E402
 

@@ -14,7 +14,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 import hospital  # noqa: E402
-from hospital import MEDAID, ROOT, free_ports, make_film, run, wait_for  # noqa: E402
+from hospital import MEDAID, ROOT, make_film, run, wait_for  # noqa: E402
 
 
 def document():
