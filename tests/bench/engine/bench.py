@@ -105,6 +105,20 @@ def compare(name, model, threads, scratch):
         assert error <= (1e-4 if "f32" in program.label else 0.1), "results differ"
 
 
+def gradcam(model, features):
+    """What a heat-map costs, in turn with plain runs."""
+    program = Program("gradcam", [bench_network, model, "1", "onednn"], environment(True))
+    program.load()
+    program.ask("run 20")
+    times = [float(t) for t in program.ask(f"gradcam {features} 200")]
+    plain, with_map = statistics.median(times[::2]), statistics.median(times[1::2])
+    print(f"Grad-CAM of the chest model: {with_map / plain:.3f} of a plain run "
+          f"({plain / 1e3:.2f} and {with_map / 1e3:.2f} ms)")
+    assert with_map <= 1.3 * plain
+    program.process.stdin.close()
+    program.process.wait()
+
+
 networks = {path.stem: str(path) for path in sorted(pathlib.Path(folder).glob("*-[0-9]*.onnx"))}
 networks["chest"] = chest
 with tempfile.TemporaryDirectory() as scratch:
@@ -112,3 +126,4 @@ with tempfile.TemporaryDirectory() as scratch:
         if not wanted or name in wanted:
             for threads in (1, 2):
                 compare(name, model, threads, scratch)
+    gradcam(chest, "features")

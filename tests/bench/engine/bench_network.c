@@ -5,14 +5,22 @@
  *
  * int8 takes its ranges from runs on noise, before the clock starts.
  *
- *   load         "LOADED FIRST BEFORE": microseconds until loaded and until the first result,
- * and the resident KiB before run N        the microseconds of N runs output FILE  write the
- * first output of the last run, float32 peak         the largest resident KiB so far */
+ * load: "LOADED FIRST BEFORE", microseconds until loaded and until the first result, and the
+ * resident KiB before.
+ *
+ * run N: the microseconds of N runs.
+ *
+ * gradcam F N: N times those of a plain run, and of one with a Grad-CAM map from the tensor F.
+ *
+ * output FILE: write the first output of the last run, float32.
+ *
+ * peak: the largest resident KiB so far. */
 
 #include "inference/network.h"
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "inference/gradcam.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -109,6 +117,37 @@ static md_status load(bench *b, const char *path, md_network_options *options, m
     return MD_OK;
 }
 
+static md_status gradcam(bench *b, const char *path, const md_network_options *options,
+                         const char *features, unsigned n_runs, md_error *err)
+{
+    static const unsigned classes[] = {1};
+    md_network_options with = *options;
+    MD_AUTO(md_freep) uint8_t *onnx = NULL;
+    MD_AUTO(md_network_destroyp) md_network *network = NULL;
+    size_t size_bytes;
+    md_tensor head, out[17];
+    with.extra_outputs[with.n_extra_outputs++] = features;
+    MD_TRY(md_file_read(path, MD_NETWORK_MAX_ONNX_BYTES, &onnx, &size_bytes, err));
+    MD_TRY(md_network_load_taking(&onnx, size_bytes, &with, &network, err));
+    MD_TRY(md_network_linear_head(network, features, md_network_output(network, 0)->name, &head,
+                                  err));
+    const int at = md_network_find_output(network, features);
+    for (unsigned i = 0; i < n_runs; i++) {
+        double plain;
+        float *map = NULL;
+        uint32_t rows, columns;
+        MD_TRY(run(b, &plain, err));
+        const double start = now_us();
+        MD_TRY(md_network_run(network, &b->in, 1, out, md_network_n_outputs(network), err));
+        MD_TRY(md_gradcam(&out[at], &head, out[0].data, MD_TARGET_SOFTMAX, classes, 1, &map,
+                          &rows, &columns, err));
+        const double us = now_us() - start;
+        md_free(map);
+        printf("%.1f %.1f%c", plain, us, i + 1 == n_runs ? '\n' : ' ');
+    }
+    return MD_OK;
+}
+
 static md_status answer(bench *b, const char *line, const char *path,
                         md_network_options *options, md_error *err)
 {
@@ -124,6 +163,11 @@ static md_status answer(bench *b, const char *line, const char *path,
             printf("%.1f%c", us, i == 1 ? '\n' : ' ');
         }
         return MD_OK;
+    }
+    if (strcmp(command, "gradcam") == 0) {
+        unsigned n_runs = 0;
+        (void)sscanf(line, "%*s %4095s %u", argument, &n_runs);
+        return gradcam(b, path, options, argument, n_runs, err);
     }
     if (strcmp(command, "output") == 0) {
         MD_TRY(md_file_write(argument, MD_FILE_REPLACE, b->out[0].data,
