@@ -11,6 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const md_schema_choice rules_modes[] = {
+    {"first", MD_RULES_FIRST}, {"all", MD_RULES_ALL}, {NULL, 0}};
+
 /* Who shares the lists of a configuration. */
 struct md_conf_holders {
     atomic_uint n;
@@ -451,6 +454,23 @@ const md_schema_field *md_conf_fields(void)
          .type = MD_SCHEMA_MAP,
          .fields = md_conf_study_fields,
          .help = "When a study is analysed."},
+        {.key = "rules_mode",
+         .type = MD_SCHEMA_ENUM,
+         MD_SCHEMA_AT(md_conf, rules_mode),
+         .choices = rules_modes,
+         .fallback = "first",
+         .help = "first: the first rule that matches decides; all: all that match add up."},
+        {.key = "rules",
+         .type = MD_SCHEMA_LIST,
+         MD_SCHEMA_AT(md_conf, rules),
+         .item = &md_conf_rule_item,
+         .max_items = MD_RULES_MAX,
+         .n_offset = offsetof(md_conf, n_rules),
+         .owned_bytes = sizeof(md_rule),
+         .is_off = true,
+         .help = "What is done with which study, see docs/rules.md: rules on the images alone "
+                 "when a study is complete, all of them when it is analysed. medaid "
+                 "--explain-rules FILE shows which one matches and why the others do not."},
         {.key = "plugins",
          .type = MD_SCHEMA_MAP,
          .fields = plugins_fields,
@@ -592,6 +612,7 @@ static md_status check_whole(const char *path, md_conf *conf, md_error *err)
 {
     MD_TRY(md_conf_check_destinations(path, conf, err));
     MD_TRY(md_conf_check_titles(path, conf, err));
+    MD_TRY(md_conf_check_rules(path, conf, err));
     if (conf->http.port == conf->ae.port) {
         return md_fail(err, MD_FORMAT,
                        "%s:%u: key 'http.port': got %u, the port of 'ae.port' too, expected "

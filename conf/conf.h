@@ -8,6 +8,7 @@
 
 #include "base/memory.h"
 #include "conf/required.h"
+#include "conf/rules.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -322,6 +323,9 @@ typedef struct md_conf {
     unsigned n_destinations;
     md_conf_notifier notifiers[MD_CONF_MAX_NOTIFIERS];
     unsigned n_notifiers;
+    md_rules_mode rules_mode;
+    md_rule *rules; /* owned, in order */
+    unsigned n_rules;
     struct md_conf_holders *holders; /* of the owned lists; NULL: there are none */
 } md_conf;
 
@@ -340,6 +344,11 @@ md_status md_conf_load(const char *path, md_conf *ret_conf, md_error *err)
 void md_conf_hold_lists(const md_conf *conf) MD_NOEXCEPT;
 /* Give the lists up; they are freed with their last holder. A zeroed struct is fine. */
 void md_conf_finish(md_conf *conf) MD_NOEXCEPT;
+
+/* Add the attributes (sequence or 0, element) that a condition asks for to a list of n, each
+ * once; NULL asks for none. Returns how many there are, of which n_max have room. */
+unsigned md_conf_rule_tags(const md_rule_condition *condition, uint32_t (*ret_tags)[2],
+                           unsigned n, unsigned n_max) MD_NOEXCEPT;
 
 /* What is done with studies that were sent to this AE title; one that is not ours counts as
  * ae.title. Valid as long as `conf`. */

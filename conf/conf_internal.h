@@ -41,7 +41,6 @@ md_status md_conf_check_notifiers(const char *path, const md_conf *conf, md_erro
  * the words of a priority. The check finds what one key alone cannot show. */
 extern const md_schema_field md_conf_title_item, md_conf_caller_item, md_conf_name_item;
 extern const md_schema_field md_conf_study_fields[];
-extern const md_schema_choice *const md_conf_priorities;
 md_status md_conf_check_titles(const char *path, const md_conf *conf, md_error *err)
     MD_NODISCARD;
 bool md_conf_has_destination(const md_conf *conf, const char *name);
@@ -53,6 +52,11 @@ md_status md_conf_check_ups(const char *path, const md_conf *conf, md_error *err
 extern const md_schema_field md_conf_web_fields[];
 md_status md_conf_check_web(const char *path, const md_conf *conf, md_error *err) MD_NODISCARD;
 const char *md_conf_check_address(const char *text);
+
+/* An entry of `rules`, and what one key alone cannot show. The check
+ * also fills in what is derived of each rule. */
+extern const md_schema_field md_conf_rule_item;
+md_status md_conf_check_rules(const char *path, md_conf *conf, md_error *err) MD_NODISCARD;
 
 /* Each returns NULL or what is expected. */
 const char *md_conf_check_host(const char *text);

@@ -9,7 +9,6 @@ static const md_schema_choice priorities[] = {{"HIGH", MD_CONF_PRIORITY_HIGH},
                                               {"MEDIUM", MD_CONF_PRIORITY_MEDIUM},
                                               {"LOW", MD_CONF_PRIORITY_LOW},
                                               {NULL, 0}};
-const md_schema_choice *const md_conf_priorities = priorities;
 
 static const md_schema_choice missing[] = {
     {"analyse", MD_CONF_MISSING_ANALYSE}, {"fail", MD_CONF_MISSING_FAIL}, {NULL, 0}};

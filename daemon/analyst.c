@@ -102,8 +102,8 @@ static void results_remove(md_analyst *now, const results *r)
 static bool is_wanted(const md_plan *plan, const md_object *object, unsigned destination)
 {
     const char *model_id = object->model_id[0] != '\0' ? object->model_id : NULL;
-    return md_destination_wants(&task_conf->destinations[destination], object->sop_class_uid) &&
-           md_plan_wants_result(task_conf, plan, model_id, destination);
+    return md_plan_wants_result(task_conf, plan, model_id,
+                                md_destination_is_report(object->sop_class_uid), destination);
 }
 
 static md_status keep_object(md_analyst *now, const md_plan *plan, const md_object *object,
@@ -177,31 +177,41 @@ static void link_results(md_analyst *now, const md_study *study, const results *
 
 /* The received images for the destinations that want them at this time. Those that a
  * destination has are not sent again. */
-static md_status add_originals(md_analyst *now, const md_study_task *task,
+static md_status add_originals(md_analyst *now, int64_t study, const md_plan *plan,
                                md_conf_originals when, md_error *err)
 {
     const char *names[MD_CONF_MAX_DESTINATIONS];
     size_t n = 0;
     for (unsigned i = 0; i < task_conf->n_destinations; i++) {
-        if (task_conf->destinations[i].originals == when &&
-            md_plan_wants_originals(task_conf, task->plan, i)) {
+        if (md_plan_wants_originals(task_conf, plan, when, i)) {
             names[n++] = task_conf->destinations[i].name;
         }
     }
-    return md_store_add_originals(now->store, task->study->id, names, n, md_steady_ms(), err);
+    return md_store_add_originals(now->store, study, names, n, md_steady_ms(), err);
+}
+
+static md_ups_priority priority_of(int priority)
+{
+    return priority >= MD_CONF_PRIORITY_HIGH     ? MD_UPS_HIGH
+           : priority >= MD_CONF_PRIORITY_MEDIUM ? MD_UPS_MEDIUM
+                                                 : MD_UPS_LOW;
 }
 
 /* The end of the analysis, with the workitem that it calls for. When somebody changed that item
  * at the same moment, it is drafted again. */
 static md_status finish_study(md_analyst *now, const md_claim *claim, const md_study *study,
-                              const md_analysis *analysis, md_study_outcome *outcome,
-                              md_study_state *ret_state, md_error *err)
+                              const md_plan *plan, const md_analysis *analysis,
+                              md_study_outcome *outcome, md_study_state *ret_state,
+                              md_error *err)
 {
     const md_ups_result result = {
         .study = study,
         .analysis = analysis,
         .failed = outcome->failed,
-        .priority = md_ups_priority_of(analysis, outcome->failed),
+        .priority = plan->ups && plan->has_rule_priority
+                        ? priority_of(plan->priority)
+                        : md_ups_priority_of(analysis, outcome->failed),
+        .worklist_label = plan->ups_label,
         .objects = outcome->objects,
         .n_objects = outcome->n_objects,
         .now_ms = md_steady_ms(),
@@ -219,6 +229,39 @@ static md_status finish_study(md_analyst *now, const md_claim *claim, const md_s
         md_couriers_wake(now->couriers);
     }
     return status;
+}
+
+/* What the rules say now that the findings are there. */
+typedef struct conclusion {
+    const md_analyst *now;
+    const md_study_task *task;
+    md_plan *plan;
+    md_told_rules rules; /* for md_told_make */
+} conclusion;
+
+static void conclude(void *context, const md_told *told)
+{
+    const conclusion *with = context;
+    const md_analyst *now = with->now;
+    const md_study_task *task = with->task;
+    md_plan *plan = with->plan;
+    const md_policy policy = {task_conf, now->policy.models, now->policy.n_models};
+    const md_rule_facts facts = {.sets = task->sets,
+                                 .n_sets = task->n_sets,
+                                 .called = task->study->called,
+                                 .findings = told->findings,
+                                 .n_findings = told->n_findings,
+                                 .complete_ms = task->study->clock.complete_ms};
+    md_plan_conclude(&policy, &facts, plan);
+    for (unsigned i = 0; i < plan->n_rules; i++) {
+        md_log(MD_LOG_INFO, "rule_matched", MD_LOG_TEXT("study", task->study->key),
+               MD_LOG_TEXT("rule", plan->rules[i]->name));
+    }
+}
+
+static bool notifies(const void *context, const char *notifier)
+{
+    return md_plan_notifies(((const conclusion *)context)->plan, notifier);
 }
 
 /* Results on disk, then the study and its outbox in one transaction. A failure of every model
@@ -240,13 +283,17 @@ static md_status hand_on(md_analyst *now, const md_claim *claim, const md_study_
     }
     md_study_state state = MD_STUDY_SENDING;
     md_told told = {0};
-    MD_TRY(md_told_make(task_conf, study, analysis, failed, md_steady_ms(), &told, err));
+    md_plan plan = *task->plan;
+    conclusion with = {.now = now, .task = task, .plan = &plan};
+    with.rules = (md_told_rules){conclude, notifies, &with};
+    MD_TRY(md_told_make(task_conf, study, analysis, failed, md_steady_ms(), &with.rules, &told,
+                        err));
     md_status status = md_store_report(now->store, claim, md_steady_ms(), err);
     if (status == MD_OK) {
-        status = keep_results(now, task->plan, analysis, &r, err);
+        status = keep_results(now, &plan, analysis, &r, err);
     }
     if (status == MD_OK) {
-        status = add_originals(now, task, MD_ORIGINALS_AFTER, err);
+        status = add_originals(now, study->id, &plan, MD_ORIGINALS_AFTER, err);
     }
     if (status == MD_OK) {
         md_study_outcome outcome = {.objects = r.objects,
@@ -261,7 +308,7 @@ static md_status hand_on(md_analyst *now, const md_claim *claim, const md_study_
                                              .image_bytes = analysis->view.image_bytes,
                                              .overlay_bytes = analysis->view.overlay_bytes},
                                     .failed = failed};
-        status = finish_study(now, claim, study, analysis, &outcome, &state, err);
+        status = finish_study(now, claim, study, &plan, analysis, &outcome, &state, err);
     }
     *ret_ours =
         status == MD_IO || status == MD_LIMIT || status == MD_BUSY || status == MD_NOMEM;
@@ -289,7 +336,7 @@ static void tell_failure(md_analyst *now, const md_study *study, const char *rea
     md_told told = {0};
     md_error err = {0};
     md_status status =
-        md_told_make(task_conf, study, &nothing, reason, md_steady_ms(), &told, &err);
+        md_told_make(task_conf, study, &nothing, reason, md_steady_ms(), NULL, &told, &err);
     if (status == MD_OK && told.notices.n > 0) {
         status = md_store_add_notices(now->store, study->id, told.notices.items, told.notices.n,
                                       md_steady_ms(), &err);
@@ -309,7 +356,7 @@ static void give_up(md_analyst *now, const md_study_task *task, const char *reas
     results r = {0};
     md_error err = {0};
     tell_failure(now, task->study, reason);
-    if (add_originals(now, task, MD_ORIGINALS_AFTER, &err) != MD_OK) {
+    if (add_originals(now, task->study->id, task->plan, MD_ORIGINALS_AFTER, &err) != MD_OK) {
         md_log(MD_LOG_ERROR, "originals_not_sent", MD_LOG_TEXT("study", task->study->key),
                MD_LOG_TEXT("reason", err.msg));
     }
@@ -420,15 +467,18 @@ static md_status pass_by(md_analyst *now, const md_claim *claim, const md_study_
     return status;
 }
 
+/* The plan, and the sets that it is made from: md_free *ret_sets. */
 static md_status make_plan(md_analyst *now, const md_study *study, md_plan *ret_plan,
-                           md_error *err)
+                           md_tag_set **ret_sets, size_t *ret_n_sets, md_error *err)
 {
-    md_tag_set *sets = NULL;
-    size_t n_sets = 0;
     const md_policy policy = {task_conf, now->policy.models, now->policy.n_models};
-    MD_TRY(md_store_tag_sets(now->store, study->id, MD_PLAN_MAX_SETS, &sets, &n_sets, err));
-    md_plan_make(&policy, study->called, sets, n_sets, ret_plan);
-    md_free(sets);
+    MD_TRY(
+        md_store_tag_sets(now->store, study->id, MD_PLAN_MAX_SETS, ret_sets, ret_n_sets, err));
+    const md_rule_facts facts = {.sets = *ret_sets,
+                                 .n_sets = *ret_n_sets,
+                                 .called = study->called,
+                                 .complete_ms = study->clock.complete_ms};
+    md_plan_make(&policy, &facts, ret_plan);
     return MD_OK;
 }
 
@@ -562,6 +612,7 @@ static void run_study(md_analyst *now, const md_claim *claim, const md_study *st
     MD_AUTO(md_freep) char *text = NULL;
     MD_AUTO(md_freep) const char **paths = NULL;
     md_predecessor predecessors[MD_HOST_MAX_PREDECESSORS];
+    MD_AUTO(md_freep) md_tag_set *sets = NULL;
     md_plan plan = {0};
     md_study_task task = {.study = study, .predecessors = predecessors, .plan = &plan};
     md_error err = {0};
@@ -571,11 +622,12 @@ static void run_study(md_analyst *now, const md_claim *claim, const md_study *st
         list_paths(now, study, &text, &paths, &task.n_paths, &task.revision, &err);
     task.paths = paths;
     if (status == MD_OK) {
-        status = make_plan(now, study, &plan, &err);
+        status = make_plan(now, study, &plan, &sets, &task.n_sets, &err);
+        task.sets = sets;
     }
     if (status == MD_OK) {
         /* usually done when the study was completed; not if the program ended in between */
-        status = add_originals(now, &task, MD_ORIGINALS_BEFORE, &err);
+        status = add_originals(now, study->id, &plan, MD_ORIGINALS_BEFORE, &err);
     }
     if (status == MD_OK) {
         status = list_predecessors(now, study, predecessors, &task.n_predecessors, &err);

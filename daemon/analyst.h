@@ -23,7 +23,9 @@ typedef struct md_study_task {
     size_t n_paths;
     const md_predecessor *predecessors; /* as in md_analyse_options */
     size_t n_predecessors;
-    uint64_t revision;   /* as in md_result */
+    uint64_t revision;      /* as in md_result */
+    const md_tag_set *sets; /* what is known of the instances */
+    size_t n_sets;
     const md_plan *plan; /* which models may look, and what is missing */
 } md_study_task;
 

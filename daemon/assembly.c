@@ -14,13 +14,15 @@ typedef struct candidate {
 } candidate;
 
 /* The plan, from what is known of its instances. */
-static md_status make_plan(md_store *store, const md_policy *policy, candidate *one,
-                           md_error *err)
+static md_status make_plan(md_store *store, const md_policy *policy, int64_t now_ms,
+                           candidate *one, md_error *err)
 {
     md_tag_set *sets = NULL;
     size_t n_sets = 0;
     MD_TRY(md_store_tag_sets(store, one->study->id, MD_PLAN_MAX_SETS, &sets, &n_sets, err));
-    md_plan_make(policy, one->study->called, sets, n_sets, &one->plan);
+    const md_rule_facts facts = {
+        .sets = sets, .n_sets = n_sets, .called = one->study->called, .complete_ms = now_ms};
+    md_plan_make(policy, &facts, &one->plan);
     md_free(sets);
     return MD_OK;
 }
@@ -32,8 +34,7 @@ static md_status add_originals(md_store *store, const md_conf *conf, const candi
     const char *names[MD_CONF_MAX_DESTINATIONS];
     size_t n = 0;
     for (unsigned i = 0; i < conf->n_destinations; i++) {
-        if (conf->destinations[i].originals == MD_ORIGINALS_BEFORE &&
-            md_plan_wants_originals(conf, &one->plan, i)) {
+        if (md_plan_wants_originals(conf, &one->plan, MD_ORIGINALS_BEFORE, i)) {
             names[n++] = conf->destinations[i].name;
         }
     }
@@ -63,6 +64,7 @@ static md_status complete(md_store *store, const md_policy *policy, const candid
                MD_LOG_INT("generation", study->generation),
                MD_LOG_INT("priority", one->plan.priority),
                MD_LOG_TEXT("lacks", one->plan.missing),
+               MD_LOG_TEXT("rule", one->plan.n_rules > 0 ? one->plan.rules[0]->name : ""),
                MD_LOG_INT("receiving_ms",
                           study->clock.last_received_ms - study->clock.first_received_ms));
     }
@@ -83,7 +85,7 @@ static md_status look_at(md_store *store, const md_study *study, const md_policy
                           : INT64_MAX;
     int64_t due = one.quiet_ms < one.deadline_ms ? one.quiet_ms : one.deadline_ms;
     if (due <= now_ms) {
-        MD_TRY(make_plan(store, policy, &one, err));
+        MD_TRY(make_plan(store, policy, now_ms, &one, err));
         if (timing.asks_for_views && timing.deadline_ms == 0) {
             one.deadline_ms = study->clock.first_received_ms + MD_PLAN_LONGEST_WAIT_MS;
         }

@@ -41,6 +41,8 @@ static const struct {
     {"http", MD_RELOAD_FIXED},
     {"notifiers", MD_RELOAD_FIXED}, /* their threads borrow them */
     {"ups", MD_RELOAD_FIXED},       /* likewise */
+    {"rules_mode", MD_RELOAD_LIVE},
+    {"rules", MD_RELOAD_LIVE},
     {"log", MD_RELOAD_LIVE},
     {"audit", MD_RELOAD_LIVE},
     {"user", MD_RELOAD_FIXED},

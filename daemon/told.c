@@ -60,7 +60,7 @@ static void copy_whole(const char *from, char *to, size_t size_bytes)
 
 static md_status make_notices(const md_conf *conf, const md_study *study,
                               const md_analysis *analysis, const char *failed, int64_t now_ms,
-                              md_told *told, md_error *err)
+                              const md_told_rules *rules, md_told *told, md_error *err)
 {
     const md_study_header *h = &analysis->header;
     md_notice notice = {.study_key = study->key,
@@ -81,6 +81,10 @@ static md_status make_notices(const md_conf *conf, const md_study *study,
     copy_whole(h->sex, notice.sex, sizeof notice.sex);
     copy_whole(h->accession_number, notice.accession_number, sizeof notice.accession_number);
     copy_whole(study->study_uid, notice.study_instance_uid, sizeof notice.study_instance_uid);
+    if (rules != NULL) {
+        notice.is_named = rules->notifies;
+        notice.context = rules->context;
+    }
     return md_notifiers_make(conf, &notice, &told->notices, err);
 }
 
@@ -101,15 +105,19 @@ static md_status make_header(const md_study_header *h, md_told *told, md_error *
 }
 
 md_status md_told_make(const md_conf *conf, const md_study *study, const md_analysis *analysis,
-                       const char *failed, int64_t now_ms, md_told *ret_told, md_error *err)
+                       const char *failed, int64_t now_ms, const md_told_rules *rules,
+                       md_told *ret_told, md_error *err)
 {
     md_told told = {0};
     md_status status = list_findings(analysis, &told, err);
     if (status == MD_OK) {
         status = make_header(&analysis->header, &told, err);
     }
+    if (status == MD_OK && rules != NULL) {
+        rules->conclude(rules->context, &told);
+    }
     if (status == MD_OK && conf->n_notifiers > 0) {
-        status = make_notices(conf, study, analysis, failed, now_ms, &told, err);
+        status = make_notices(conf, study, analysis, failed, now_ms, rules, &told, err);
     }
     if (status != MD_OK) {
         md_told_finish(&told);

@@ -14,10 +14,18 @@ typedef struct md_told {
     char *header; /* owned; patient and study as JSON */
 } md_told;
 
-/* `failed` NULL: it came to a result. Caller finishes. MD_NOMEM, MD_LIMIT. */
+/* What rules have to say, once the findings are listed. */
+typedef struct md_told_rules {
+    void (*conclude)(void *context, const md_told *told); /* called first */
+    bool (*notifies)(const void *context, const char *notifier);
+    void *context;
+} md_told_rules;
+
+/* `rules` may be NULL. `failed` NULL: it came to a result. Caller finishes. MD_NOMEM, MD_LIMIT.
+ */
 md_status md_told_make(const md_conf *conf, const md_study *study, const md_analysis *analysis,
-                       const char *failed, int64_t now_ms, md_told *ret_told, md_error *err)
-    MD_NODISCARD;
+                       const char *failed, int64_t now_ms, const md_told_rules *rules,
+                       md_told *ret_told, md_error *err) MD_NODISCARD;
 void md_told_finish(md_told *told);
 
 #endif

@@ -80,7 +80,9 @@ md_status md_notifiers_make(const md_conf *conf, const md_notice *notice,
     for (unsigned i = 0; i < conf->n_notifiers; i++) {
         const md_conf_notifier *notifier = &conf->notifiers[i];
         char *text = NULL;
-        if (!is_occasion(notifier, notice)) {
+        bool is_named =
+            notice->is_named != NULL && notice->is_named(notice->context, notifier->name);
+        if (!is_named && !is_occasion(notifier, notice)) {
             continue;
         }
         md_status status = make_text(notifier, notice, &text, err);

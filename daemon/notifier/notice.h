@@ -32,6 +32,10 @@ typedef struct md_notice {
     char patient_id[MD_NOTICE_TEXT_BYTES], patient_name[MD_NOTICE_TEXT_BYTES], birth_date[9],
         sex[17];
     char accession_number[65], study_instance_uid[MD_STORE_UID_BYTES];
+    /* Whether a rule names the notifier, so that it tells whatever its own occasion is; NULL:
+     * no rule does. */
+    bool (*is_named)(const void *context, const char *notifier);
+    const void *context;
 } md_notice;
 
 /* The ends of an HL7 conversation, MSH-3 to MSH-6. */

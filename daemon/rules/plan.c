@@ -136,12 +136,133 @@ static void look_for_views(const md_policy *policy, const md_tag_set *sets, size
     }
 }
 
-void md_plan_make(const md_policy *policy, const char *called, const md_tag_set *sets,
-                  size_t n_sets, md_plan *ret_plan)
+/* The models of the plan that a rule's list has too; of all, those of the list. */
+static void keep_models(md_plan *plan, const md_conf_name *names, unsigned n)
+{
+    md_conf_name kept[MD_CONF_MAX_NAMES];
+    unsigned n_kept = 0;
+    for (unsigned i = 0; i < n && n_kept < MD_CONF_MAX_NAMES; i++) {
+        bool may = !plan->some_models;
+        for (unsigned k = 0; k < plan->n_models; k++) {
+            may = may || strcmp(plan->models[k], names[i]) == 0;
+        }
+        if (may) {
+            memcpy(kept[n_kept++], names[i], sizeof(md_conf_name));
+        }
+    }
+    memcpy(plan->models, kept, n_kept * sizeof(md_conf_name));
+    plan->n_models = n_kept;
+    plan->some_models = true;
+    plan->analyse = plan->analyse && n_kept > 0;
+}
+
+/* Add what a rule says of a destination. */
+static void add_destination(const md_conf *conf, md_plan *plan, const md_rule_destination *to)
+{
+    for (unsigned i = 0; i < conf->n_destinations; i++) {
+        const md_conf_destination *known = &conf->destinations[i];
+        if (strcmp(known->name, to->name) != 0) {
+            continue;
+        }
+        md_results_kind results =
+            to->has_results ? (md_results_kind)to->results : known->results;
+        md_conf_originals originals =
+            to->has_originals ? (md_conf_originals)to->originals : known->originals;
+        bool had = plan->destinations[i].is_named;
+        if (!had || plan->destinations[i].results == MD_RESULTS_NONE) {
+            plan->destinations[i].results = results;
+        } else if (results != MD_RESULTS_NONE && results != plan->destinations[i].results) {
+            plan->destinations[i].results = MD_RESULTS_BOTH;
+        }
+        if (!had || originals > plan->destinations[i].originals) {
+            plan->destinations[i].originals = originals; /* no, after, before */
+        }
+        plan->destinations[i].is_named = true;
+    }
+}
+
+/* Judge the rules in their order, those with findings too or not. */
+static void apply_rules(const md_conf *conf, const md_rule_facts *facts, bool with_findings,
+                        md_plan *plan)
+{
+    plan->n_rules = 0;
+    plan->has_rule_destinations = false;
+    plan->ups = false;
+    plan->ups_label = NULL;
+    memset(plan->destinations, 0, sizeof plan->destinations);
+    for (unsigned i = 0; i < conf->n_rules; i++) {
+        const md_rule *rule = &conf->rules[i];
+        if ((rule->needs_findings && !with_findings) || !md_rule_matches(rule, facts)) {
+            continue;
+        }
+        bool is_first = !plan->has_rule_priority;
+        plan->rules[plan->n_rules++] = rule;
+        if (rule->then.has_priority && (is_first || rule->then.priority > plan->priority)) {
+            plan->priority = rule->then.priority;
+            plan->has_rule_priority = true;
+        }
+        plan->has_rule_destinations =
+            plan->has_rule_destinations || rule->then.has_destinations;
+        for (unsigned k = 0; k < rule->then.n_destinations; k++) {
+            add_destination(conf, plan, &rule->then.destinations[k]);
+        }
+        plan->ups = plan->ups || rule->then.ups;
+        if (plan->ups_label == NULL && rule->then.ups_label[0] != '\0') {
+            plan->ups_label = rule->then.ups_label;
+        }
+        if (conf->rules_mode == MD_RULES_FIRST) {
+            return;
+        }
+    }
+}
+
+/* The lists of all rules that have one, together, of what the titles run. */
+static void choose_models(md_plan *plan)
+{
+    md_conf_name names[MD_CONF_MAX_NAMES];
+    unsigned n = 0;
+    bool has_list = false;
+    for (unsigned i = 0; i < plan->n_rules; i++) {
+        const md_rule *rule = plan->rules[i];
+        has_list = has_list || rule->then.has_models;
+        for (unsigned k = 0; k < rule->then.n_models && n < MD_CONF_MAX_NAMES; k++) {
+            bool is_known = false;
+            for (unsigned j = 0; j < n; j++) {
+                is_known = is_known || strcmp(names[j], rule->then.models[k]) == 0;
+            }
+            if (!is_known) {
+                memcpy(names[n++], rule->then.models[k], sizeof(md_conf_name));
+            }
+        }
+    }
+    if (has_list) {
+        keep_models(plan, names, n);
+    }
+}
+
+void md_plan_conclude(const md_policy *policy, const md_rule_facts *facts, md_plan *plan)
+{
+    plan->has_rule_priority = false;
+    apply_rules(policy->conf, facts, true, plan);
+}
+
+bool md_plan_notifies(const md_plan *plan, const char *notifier)
+{
+    for (unsigned i = 0; i < plan->n_rules; i++) {
+        for (unsigned k = 0; k < plan->rules[i]->then.n_notify; k++) {
+            if (strcmp(plan->rules[i]->then.notify[k], notifier) == 0) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+void md_plan_make(const md_policy *policy, const md_rule_facts *facts, md_plan *ret_plan)
 {
     const md_conf *conf = policy->conf;
     md_plan plan = {.some_models = true, .fail_missing = true};
-    plan.n_titles = find_titles(conf, called, plan.titles);
+    plan.n_titles = find_titles(conf, facts->called, plan.titles);
     plan.priority = plan.titles[0]->priority;
     for (unsigned i = 0; i < plan.n_titles; i++) {
         const md_conf_title *title = plan.titles[i];
@@ -157,8 +278,10 @@ void md_plan_make(const md_policy *policy, const char *called, const md_tag_set 
                                                               : conf->study.required_missing;
         plan.fail_missing = plan.fail_missing && missing == MD_CONF_MISSING_FAIL;
     }
+    apply_rules(conf, facts, false, &plan);
+    choose_models(&plan);
     if (plan.analyse) {
-        look_for_views(policy, sets, n_sets, &plan);
+        look_for_views(policy, facts->sets, facts->n_sets, &plan);
     }
     *ret_plan = plan;
 }
@@ -173,23 +296,39 @@ static bool title_sends(const md_conf_title *title, const char *destination)
     return !title->has_destinations;
 }
 
-bool md_plan_wants_result(const md_conf *conf, const md_plan *plan, const char *model_id,
-                          unsigned index)
+static bool is_kind(md_results_kind kind, bool is_report)
 {
-    for (unsigned i = 0; i < plan->n_titles; i++) {
+    return kind == MD_RESULTS_BOTH || kind == (is_report ? MD_RESULTS_SR : MD_RESULTS_PICTURE);
+}
+
+bool md_plan_wants_result(const md_conf *conf, const md_plan *plan, const char *model_id,
+                          bool is_report, unsigned index)
+{
+    if (plan->has_rule_destinations) {
+        return plan->destinations[index].is_named &&
+               is_kind(plan->destinations[index].results, is_report);
+    }
+    const md_conf_destination *to = &conf->destinations[index];
+    for (unsigned i = 0; i < plan->n_titles && is_kind(to->results, is_report); i++) {
         const md_conf_title *title = plan->titles[i];
         bool runs = model_id == NULL ? title->analyse : title_runs(title, model_id);
-        if (runs && title_sends(title, conf->destinations[index].name)) {
+        if (runs && title_sends(title, to->name)) {
             return true;
         }
     }
     return false;
 }
 
-bool md_plan_wants_originals(const md_conf *conf, const md_plan *plan, unsigned index)
+bool md_plan_wants_originals(const md_conf *conf, const md_plan *plan, md_conf_originals when,
+                             unsigned index)
 {
-    for (unsigned i = 0; i < plan->n_titles; i++) {
-        if (title_sends(plan->titles[i], conf->destinations[index].name)) {
+    if (plan->has_rule_destinations) {
+        return plan->destinations[index].is_named &&
+               plan->destinations[index].originals == when;
+    }
+    const md_conf_destination *to = &conf->destinations[index];
+    for (unsigned i = 0; i < plan->n_titles && to->originals == when; i++) {
+        if (title_sends(plan->titles[i], to->name)) {
             return true;
         }
     }

@@ -11,12 +11,13 @@
  * urgent of them says. */
 
 #include "conf/conf.h"
+#include "daemon/rules/rules.h"
 #include "daemon/rules/views.h"
 #include "daemon/store/store.h"
 
 enum {
     MD_PLAN_MAX_TITLES = MD_CONF_MAX_TITLES + 1,
-    MD_PLAN_MAX_SETS = 4096, /* of one study that are looked at */
+    MD_PLAN_MAX_SETS = 512, /* of one study that are looked at */
     /* The deadline of a study of which only a model requires views, where the configuration has
      * none: it must not wait for ever. */
     MD_PLAN_LONGEST_WAIT_MS = 1800 * 1000,
@@ -51,6 +52,17 @@ typedef struct md_plan {
     int priority;                         /* of the store */
     char missing[MD_VIEWS_MISSING_BYTES]; /* what has not come; "": nothing */
     bool fail_missing;                    /* and then it is not analysed */
+    const md_rule *rules[MD_RULES_MAX];   /* that matched */
+    unsigned n_rules;
+    bool has_rule_priority;     /* `priority` is that of a rule */
+    bool has_rule_destinations; /* the next one counts, and not the titles' */
+    struct {
+        bool is_named;
+        md_results_kind results;
+        md_conf_originals originals;
+    } destinations[MD_CONF_MAX_DESTINATIONS];
+    bool ups;              /* the workitem has priority and label of a rule */
+    const char *ups_label; /* of the configuration; NULL: no rule has one */
 } md_plan;
 
 /* `called`: md_study.called. */
@@ -58,15 +70,21 @@ void md_plan_timing(const md_policy *policy, const char *called, md_timing *ret_
 /* The shortest quiet time or deadline that any study can have. */
 int64_t md_plan_shortest_ms(const md_conf *conf);
 
-/* The plan as far as it is known without findings. */
-void md_plan_make(const md_policy *policy, const char *called, const md_tag_set *sets,
-                  size_t n_sets, md_plan *ret_plan);
+/* The plan as far as it is known without findings: from the titles, and the rules that ask for
+ * none. facts->findings are not looked at. */
+void md_plan_make(const md_policy *policy, const md_rule_facts *facts, md_plan *ret_plan);
+/* What is left when the findings are there: all rules are judged anew, in their order, for
+ * destinations, notifications, workitem and its priority. */
+void md_plan_conclude(const md_policy *policy, const md_rule_facts *facts, md_plan *plan);
+/* Whether a rule has this notifier tell of the study. */
+bool md_plan_notifies(const md_plan *plan, const char *notifier);
 /* Whether destination `index` of the configuration gets a result of this model; NULL: of none
- * in particular, as the report of a failure may be. What of it, report or picture, is the
- * destination's own key `results`. */
+ * in particular, as the report of a failure may be. Report or picture, as the rule says or
+ * the destination's own key `results`. */
 bool md_plan_wants_result(const md_conf *conf, const md_plan *plan, const char *model_id,
-                          unsigned index);
-/* Whether it gets the originals, if its key `originals` says so. */
-bool md_plan_wants_originals(const md_conf *conf, const md_plan *plan, unsigned index);
+                          bool is_report, unsigned index);
+/* Whether it gets the originals at this time. */
+bool md_plan_wants_originals(const md_conf *conf, const md_plan *plan, md_conf_originals when,
+                             unsigned index);
 
 #endif

@@ -18,10 +18,20 @@ void md_tags_wanted(const md_conf *conf, md_wanted *ret_wanted)
         {REGION_SEQUENCE, CODE_SCHEME}, {VIEW_SEQUENCE, CODE_VALUE},
         {VIEW_SEQUENCE, CODE_SCHEME},
     };
-    (void)conf;
+    uint32_t tags[MD_IDENTITY_MAX_WANTED][2];
+    unsigned n = sizeof always / sizeof always[0];
+    for (unsigned i = 0; i < n; i++) {
+        tags[i][0] = always[i].sequence;
+        tags[i][1] = always[i].tag;
+    }
+    for (unsigned i = 0; i < conf->n_rules; i++) {
+        n = md_conf_rule_tags(conf->rules[i].when, tags, n, MD_IDENTITY_MAX_WANTED);
+    }
     memset(ret_wanted, 0, sizeof *ret_wanted);
-    memcpy(ret_wanted->tags, always, sizeof always);
-    ret_wanted->n = sizeof always / sizeof always[0];
+    ret_wanted->n = n < MD_IDENTITY_MAX_WANTED ? n : MD_IDENTITY_MAX_WANTED;
+    for (unsigned i = 0; i < ret_wanted->n; i++) {
+        ret_wanted->tags[i] = (md_wanted_tag){tags[i][0], tags[i][1]};
+    }
 }
 
 /* VRs that hold binary numbers. */

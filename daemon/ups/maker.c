@@ -168,7 +168,8 @@ static md_status make(const md_conf *conf, md_store *store, const md_ups_result 
         .accession_number = header->accession_number,
         .study_description = header->study_description,
         .priority = from->priority,
-        .worklist_label = conf->ups.worklist_label,
+        .worklist_label =
+            from->worklist_label != NULL ? from->worklist_label : conf->ups.worklist_label,
         .label = conf->ups.procedure_label,
         .comment = comment,
         .retrieve_ae = retrieve_ae_of(conf),

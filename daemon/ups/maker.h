@@ -17,6 +17,7 @@ typedef struct md_ups_result {
     const md_analysis *analysis;
     const char *failed; /* NULL: the analysis came to a result */
     md_ups_priority priority;
+    const char *worklist_label;   /* NULL: that of the configuration */
     const md_object_new *objects; /* what was written of it */
     size_t n_objects;
     int64_t now_ms;

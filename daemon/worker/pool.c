@@ -371,6 +371,8 @@ static void copy_conf(md_worker_pool *pool, const md_conf *conf)
     pool->conf.ae.n_titles = 0;
     pool->conf.study.required = NULL;
     pool->conf.study.n_required = 0;
+    pool->conf.rules = NULL;
+    pool->conf.n_rules = 0;
     pool->conf.holders = NULL;
     long n_cores = sysconf(_SC_NPROCESSORS_ONLN);
     if (pool->conf.engine.n_threads == 0 && n_cores > 0) {

@@ -152,6 +152,13 @@ static void test_views(void **state)
     "  - {name: archive, ae_title: AR, host: h}\n"                                             \
     "  - {name: pacs, ae_title: PA, host: h}\n"
 
+static void plan_of(const md_policy *policy, const char *called, const md_tag_set *film,
+                    md_plan *ret_plan)
+{
+    const md_rule_facts facts = {.sets = film, .n_sets = 1, .called = called};
+    md_plan_make(policy, &facts, ret_plan);
+}
+
 enum {
     ER,
     ARCHIVE,
@@ -168,41 +175,41 @@ static void test_titles(void **state)
     md_timing timing;
     const md_tag_set film = image("DX", "CHEST", "PA", 1);
 
-    md_plan_make(&policy, "MAIN", &film, 1, &plan);
+    plan_of(&policy, "MAIN", &film, &plan);
     assert_true(plan.analyse && !plan.some_models);
     assert_int_equal(plan.priority, MD_CONF_PRIORITY_MEDIUM);
     for (unsigned i = 0; i < conf.n_destinations; i++) {
-        assert_true(md_plan_wants_result(&conf, &plan, "chest", i));
-        assert_true(md_plan_wants_originals(&conf, &plan, i));
+        assert_true(md_plan_wants_result(&conf, &plan, "chest", true, i));
+        assert_true(md_plan_wants_originals(&conf, &plan, MD_ORIGINALS_NO, i));
     }
-    md_plan_make(&policy, "", &film, 1, &plan); /* from before titles were known */
+    plan_of(&policy, "", &film, &plan); /* from before titles were known */
     assert_true(plan.analyse && !plan.some_models);
 
-    md_plan_make(&policy, "ER", &film, 1, &plan);
+    plan_of(&policy, "ER", &film, &plan);
     assert_true(plan.analyse && plan.some_models && plan.n_models == 1);
     assert_string_equal(plan.models[0], "chest");
     assert_int_equal(plan.priority, MD_CONF_PRIORITY_HIGH);
-    assert_true(md_plan_wants_result(&conf, &plan, "chest", ER));
-    assert_false(md_plan_wants_result(&conf, &plan, "chest", PACS));
-    assert_false(md_plan_wants_result(&conf, &plan, "hand", ER));
+    assert_true(md_plan_wants_result(&conf, &plan, "chest", true, ER));
+    assert_false(md_plan_wants_result(&conf, &plan, "chest", true, PACS));
+    assert_false(md_plan_wants_result(&conf, &plan, "hand", true, ER));
 
-    md_plan_make(&policy, "ARCHIVE", &film, 1, &plan);
+    plan_of(&policy, "ARCHIVE", &film, &plan);
     assert_false(plan.analyse);
     assert_int_equal(plan.priority, MD_CONF_PRIORITY_LOW);
-    assert_true(md_plan_wants_originals(&conf, &plan, ARCHIVE));
-    assert_false(md_plan_wants_originals(&conf, &plan, ER));
-    assert_false(md_plan_wants_result(&conf, &plan, NULL, ARCHIVE));
+    assert_true(md_plan_wants_originals(&conf, &plan, MD_ORIGINALS_NO, ARCHIVE));
+    assert_false(md_plan_wants_originals(&conf, &plan, MD_ORIGINALS_NO, ER));
+    assert_false(md_plan_wants_result(&conf, &plan, NULL, true, ARCHIVE));
 
     /* at several titles: each does what it would do alone */
-    md_plan_make(&policy, "ARCHIVE\\ER\\HAND", &film, 1, &plan);
+    plan_of(&policy, "ARCHIVE\\ER\\HAND", &film, &plan);
     assert_true(plan.analyse && plan.some_models && plan.n_models == 2);
     assert_int_equal(plan.priority, MD_CONF_PRIORITY_HIGH);
-    assert_true(md_plan_wants_result(&conf, &plan, "chest", ER));
-    assert_false(md_plan_wants_result(&conf, &plan, "chest", ARCHIVE));
-    assert_true(md_plan_wants_result(&conf, &plan, "hand", ARCHIVE));
+    assert_true(md_plan_wants_result(&conf, &plan, "chest", true, ER));
+    assert_false(md_plan_wants_result(&conf, &plan, "chest", true, ARCHIVE));
+    assert_true(md_plan_wants_result(&conf, &plan, "hand", true, ARCHIVE));
     assert_string_equal(plan.missing, "images: 1 of 2 came");
     assert_false(plan.fail_missing); /* ER would analyse it */
-    md_plan_make(&policy, "ARCHIVE\\HAND", &film, 1, &plan);
+    plan_of(&policy, "ARCHIVE\\HAND", &film, &plan);
     assert_true(plan.fail_missing);
 
     md_plan_timing(&policy, "ER", &timing);
@@ -231,15 +238,15 @@ static void test_model_requires(void **state)
     const md_tag_set film = image("DX", "CHEST", "PA", 1);
     md_plan plan;
     md_timing timing;
-    md_plan_make(&policy, "ER", &film, 1, &plan);
+    plan_of(&policy, "ER", &film, &plan);
     assert_string_equal(plan.missing, "a view: LL");
     md_plan_timing(&policy, "ER", &timing);
     assert_true(timing.asks_for_views);
-    md_plan_make(&policy, "ARCHIVE", &film, 1, &plan);
+    plan_of(&policy, "ARCHIVE", &film, &plan);
     assert_string_equal(plan.missing, "");
     md_plan_timing(&policy, "ARCHIVE", &timing);
     assert_false(timing.asks_for_views);
-    md_plan_make(&policy, "MAIN", &film, 1, &plan);
+    plan_of(&policy, "MAIN", &film, &plan);
     assert_string_equal(plan.missing, "a view: LL");
     md_conf_finish(&conf);
 }
