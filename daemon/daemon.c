@@ -12,6 +12,7 @@
 #include "daemon/reload.h"
 #include "daemon/steady.h"
 #include "daemon/ups/courier.h"
+#include "daemon/ups/maker.h"
 #include "daemon/ups/service.h"
 #include "daemon/web/web.h"
 #include "dicom/network/scp.h"
@@ -336,6 +337,16 @@ static void look_again(void *context)
     md_couriers_wake(now->couriers);
 }
 
+/* Read on medaid's own page or by medaidctl. */
+static md_status complete_workitem(void *context, const char *study_key, md_error *err)
+{
+    daemon_state *now = context;
+    md_status status =
+        md_ups_complete_study(now->first_conf, now->store, study_key, md_steady_ms(), err);
+    md_couriers_wake(now->couriers);
+    return status;
+}
+
 static md_status start_http(daemon_state *now, md_error *err)
 {
     const md_http_service service = {
@@ -345,6 +356,7 @@ static md_status start_http(daemon_state *now, md_error *err)
         .started_ms = md_steady_ms(),
         .heartbeat_ms = &now->heartbeat_ms,
         .on_change = look_again,
+        .on_read = now->first_conf->ups.enabled ? complete_workitem : NULL,
         .context = now,
     };
     int64_t watchdog_ms = md_notify_watchdog_ms();

@@ -308,6 +308,14 @@ typedef enum study_action {
     N_ACTIONS
 } study_action;
 
+md_status md_http_mark_read(const md_http_service *service, const char *study_key,
+                            md_error *err)
+{
+    MD_TRY(md_store_set_read(service->store, study_key, md_steady_ms(), err));
+    return service->on_read != NULL ? service->on_read(service->context, study_key, err)
+                                    : MD_OK;
+}
+
 /* A reader's word on a study; who says so is taken as it is told, over the socket that only
  * medaid's own user can open. */
 static md_status take_word(const exchange *now, const md_study *study, study_action action,
@@ -317,7 +325,7 @@ static md_status take_word(const exchange *now, const md_study *study, study_act
     md_store *store = now->service->store;
     md_error why = {0};
     md_status status = action == ACTION_READ
-                           ? md_store_set_read(store, study->key, md_steady_ms(), &why)
+                           ? md_http_mark_read(now->service, study->key, &why)
                            : md_store_set_verdict(store, study->key, request->model,
                                                   request->finding, request->reader,
                                                   action == ACTION_AGREE, md_steady_ms(), &why);

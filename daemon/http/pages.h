@@ -37,8 +37,14 @@ typedef struct md_http_service {
     _Atomic int64_t *heartbeat_ms; /* md_steady_ms of the main loop's last round */
     /* The queue or the outbox has changed: look at once. */
     void (*on_change)(void *context);
+    /* A person has read the study: its workitem is to be completed. NULL: there are none. */
+    md_status (*on_read)(void *context, const char *study_key, md_error *err);
     void *context;
 } md_http_service;
+
+/* md_store_set_read, and what follows from it. */
+md_status md_http_mark_read(const md_http_service *service, const char *study_key,
+                            md_error *err) MD_NODISCARD;
 
 typedef struct md_http_request {
     const char *method, *path;          /* the path without the query */

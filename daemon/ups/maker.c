@@ -13,7 +13,8 @@ typedef struct made {
 } made;
 
 enum {
-    COMMENT_BYTES = 2048
+    COMMENT_BYTES = 2048,
+    MAX_TRIES = 8, /* when a workstation changes the item at the same moment */
 };
 
 md_ups_priority md_ups_priority_of(const md_analysis *analysis, const char *failed)
@@ -217,4 +218,48 @@ void md_ups_made_destroy(md_ups_draft *draft)
         md_ups_row_finish(&m->row);
         md_free(m);
     }
+}
+
+/* Complete the item that was read, by way of IN PROGRESS as for anybody else. */
+static md_status complete(const md_conf *conf, md_store *store, const md_ups_row *row,
+                          int64_t now_ms, md_error *err)
+{
+    MD_AUTO(md_dataset_destroyp) md_dataset *item = NULL;
+    md_ups_draft draft = {.write = {.id = row->id,
+                                    .revision = row->revision,
+                                    .uid = row->uid,
+                                    .state = MD_UPS_COMPLETED,
+                                    .transaction_uid = "",
+                                    .study_key = ""}};
+    MD_TRY(md_workitem_parse(row->bytes, row->n, MD_ENCODING_EXPLICIT_LITTLE, &item, err));
+    MD_TRY(md_workitem_fill_completed(item, conf->ae.title, now_ms, err));
+    MD_TRY(md_workitem_put(item, MD_UPS_TAG_STATE, md_ups_state_name(MD_UPS_IN_PROGRESS), err));
+    md_status status = md_ups_draft_event(&draft, item, MD_UPS_EVENT_STATE, NULL, NULL, err);
+    if (status == MD_OK) {
+        status = md_ups_draft_make(&draft, store, item, err);
+    }
+    if (status == MD_OK) {
+        status = md_ups_draft_event(&draft, item, MD_UPS_EVENT_STATE, NULL, NULL, err);
+    }
+    if (status == MD_OK) {
+        status = md_store_ups_write(store, &draft.write, now_ms, err);
+    }
+    md_ups_draft_finish(&draft);
+    return status;
+}
+
+md_status md_ups_complete_study(const md_conf *conf, md_store *store, const char *study_key,
+                                int64_t now_ms, md_error *err)
+{
+    md_status status = MD_BUSY;
+    for (int i = 0; i < MAX_TRIES && status == MD_BUSY; i++) {
+        md_ups_row row = {0};
+        size_t n = 0;
+        MD_TRY(md_store_ups_of_study(store, study_key, &row, &n, err));
+        status = n > 0 && row.state == MD_UPS_SCHEDULED
+                     ? complete(conf, store, &row, now_ms, err)
+                     : MD_OK;
+        md_ups_row_finish(&row);
+    }
+    return status;
 }

@@ -30,4 +30,10 @@ md_status md_ups_make(const md_conf *conf, md_store *store, const md_ups_result 
                       md_ups_draft **ret_draft, md_error *err) MD_NODISCARD;
 void md_ups_made_destroy(md_ups_draft *draft);
 
+/* A person has read the study elsewhere, on medaid's own page: its item is completed when
+ * nobody has claimed it. One that a workstation has claimed is that workstation's to end. MD_OK
+ * also when there is nothing to do. */
+md_status md_ups_complete_study(const md_conf *conf, md_store *store, const char *study_key,
+                                int64_t now_ms, md_error *err) MD_NODISCARD;
+
 #endif

@@ -248,7 +248,7 @@ static md_status change(exchange *now, const md_study *study, const char *action
                                     now->session.user, agree, md_steady_ms(), err);
     }
     if (strcmp(action, "/read") == 0) {
-        return md_store_set_read(store, study->key, md_steady_ms(), err);
+        return md_http_mark_read(&now->site->service, study->key, err);
     }
     return retry(now, study, err);
 }

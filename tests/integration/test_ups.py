@@ -334,7 +334,10 @@ def main():
         told(watcher, 3)
         check_pull(desk, watcher, sick_uid)
         check_created(desk, watcher)
-        assert len(desk.find(ProcedureStepState="COMPLETED")) == 1
+        key = medaid.key_of(pydicom.dcmread(normal, stop_before_pixels=True).StudyInstanceUID)
+        medaid.ctl("read", key)
+        assert desk.get(uid).ProcedureStepState == "COMPLETED"
+        assert len(desk.find(ProcedureStepState="COMPLETED")) == 2
         assert len(desk.find(kind="watch")) == 4
         for mark in hospital.PATIENT + (uid, sick_uid, "P-CREATED"):
             assert mark not in medaid.log(), mark

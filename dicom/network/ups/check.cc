@@ -245,7 +245,34 @@ md_status fill_canceled(md_dataset *item, const md_dataset *request, int64_t now
     return MD_OK;
 }
 
+md_status fill_completed(md_dataset *item, const char *station, int64_t now_ms)
+{
+    DcmItem *procedure = md_ups_need_item(md_dataset_dcmtk(item), tag_performed);
+    if (!md_ups_has_value(procedure, MD_TAG(0x0040, 0x4019))) {
+        put_code(procedure, MD_TAG(0x0040, 0x4019), "110005", "DCM", "Interpretation");
+    }
+    if (!md_ups_has_value(procedure, MD_TAG(0x0040, 0x4028))) {
+        put_code(procedure, MD_TAG(0x0040, 0x4028), station, "99MEDAID", "worklist of medaid");
+    }
+    if (procedure->tagExists(md_ups_key(MD_TAG(0x0040, 0x4033))) == OFFalse &&
+        procedure->insertEmptyElement(DcmTag(md_ups_key(MD_TAG(0x0040, 0x4033)))).bad()) {
+        throw std::bad_alloc();
+    }
+    for (const uint32_t tag : {MD_TAG(0x0040, 0x4050), MD_TAG(0x0040, 0x4051)}) {
+        if (!md_ups_has_value(procedure, tag)) {
+            put_now(procedure, tag, now_ms);
+        }
+    }
+    return MD_OK;
+}
+
 } // namespace
+
+md_status md_workitem_fill_completed(md_dataset *item, const char *station, int64_t now_ms,
+                                     md_error *err) noexcept
+{
+    return md_guard(err, __func__, [&] { return fill_completed(item, station, now_ms); });
+}
 
 md_status md_workitem_check_new(md_dataset *item, const char *worklist_label, int64_t now_ms,
                                 uint16_t *ret_status,

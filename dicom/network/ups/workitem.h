@@ -84,6 +84,10 @@ bool md_workitem_is_final(const md_dataset *item, md_ups_state final,
 md_status md_workitem_fill_canceled(md_dataset *item, const md_dataset *request, int64_t now_ms,
                                     md_error *err) MD_NOEXCEPT MD_NODISCARD;
 
+/* What a completed item must have and has not yet: that it was read at this station, now. */
+md_status md_workitem_fill_completed(md_dataset *item, const char *station, int64_t now_ms,
+                                     md_error *err) MD_NOEXCEPT MD_NODISCARD;
+
 /* Whether the item matches all keys of an identifier: single value, list of UIDs, wildcards,
  * ranges of dates and times, sequences (C.2.2.2). Keys that are empty match all; so does a key
  * for the Transaction UID. */

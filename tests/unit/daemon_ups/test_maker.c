@@ -229,6 +229,37 @@ static void test_race(void **state)
     assert_int_equal(list(o, uids, "IN PROGRESS"), 1);
 }
 
+/* Read on medaid's page: the item ends as if a workstation had read it, unless one has it. */
+static void test_read_elsewhere(void **state)
+{
+    office *o = *state;
+    char uids[4][MD_UID_BYTES], comment[MD_WORKITEM_COMMENT_BYTES];
+    md_study study;
+    md_dataset *answer = NULL;
+    md_claim claim = claim_study(o, 0, 1000, &study);
+    assert_ok(md_ups_complete_study(&o->conf, o->store, study.key, 1500, err));
+    assert_int_equal(subscribe(o, 3, MD_UPS_GLOBAL, "WATCHER", "FALSE"), 0);
+    assert_int_equal(finish(o, &claim, &study, MD_PRESENCE_ABSENT, 1, 2000), MD_OK);
+    assert_ok(md_ups_complete_study(&o->conf, o->store, study.key, 3000, err));
+    md_couriers_wake(o->couriers);
+    assert_int_equal(list(o, uids, "COMPLETED"), 1);
+    assert_int_equal(ask(o, MD_COMMAND_GET_RQ, MD_UPS_PULL, uids[0], 0, NULL, &answer), 0);
+    assert_true(md_workitem_is_final(answer, MD_UPS_COMPLETED, comment));
+    md_dataset_destroy(answer);
+    wait_told(o, 3);
+    assert_string_equal(o->watcher.told[0].state, "SCHEDULED");
+    assert_string_equal(o->watcher.told[1].state, "IN PROGRESS");
+    assert_string_equal(o->watcher.told[2].state, "COMPLETED");
+    /* again, and of one that somebody else has in hand: nothing happens */
+    assert_ok(md_ups_complete_study(&o->conf, o->store, study.key, 4000, err));
+    claim = claim_study(o, 1, 5000, &study);
+    assert_int_equal(finish(o, &claim, &study, MD_PRESENCE_ABSENT, 2, 6000), MD_OK);
+    assert_int_equal(list(o, uids, "SCHEDULED"), 1);
+    assert_int_equal(change_state(o, uids[0], "IN PROGRESS", TRANSACTION), 0);
+    assert_ok(md_ups_complete_study(&o->conf, o->store, study.key, 7000, err));
+    assert_int_equal(list(o, uids, "IN PROGRESS"), 1);
+}
+
 /* Switched off, or nothing that a model looked at: no item. */
 static void test_none(void **state)
 {
@@ -251,10 +282,8 @@ int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, office_setup, office_teardown)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_priority),
-        CASE(test_life),
-        CASE(test_race),
-        CASE(test_none),
+        cmocka_unit_test(test_priority), CASE(test_life), CASE(test_race),
+        CASE(test_read_elsewhere),       CASE(test_none),
     };
     return cmocka_run_group_tests_name("daemon-ups-maker", tests, NULL, NULL);
 }
