@@ -323,6 +323,60 @@ static void check_titles(check *now, const md_host *host)
     }
 }
 
+/* The models that a rule lets run, and those whose findings it asks for. */
+static void check_rule_models(check *now, const md_host *host, const md_rule *rule,
+                              const md_rule_condition *c)
+{
+    const md_rule_finding *lists[4] = {NULL};
+    unsigned n[4] = {0};
+    if (c == NULL) {
+        return;
+    }
+    if (c->findings != NULL) {
+        lists[0] = c->findings->any_of;
+        n[0] = c->findings->n_any_of;
+        lists[1] = c->findings->all_of;
+        n[1] = c->findings->n_all_of;
+        lists[2] = c->findings->none_of;
+        n[2] = c->findings->n_none_of;
+    }
+    lists[3] = c->finding;
+    n[3] = c->finding != NULL;
+    for (size_t i = 0; i < 4; i++) {
+        for (unsigned k = 0; k < n[i]; k++) {
+            if (lists[i][k].model[0] != '\0' && !serves(host, lists[i][k].model)) {
+                problem(now, rule->line, "rules",
+                        "rule '%s': '%s' is not the id of a model "
+                        "that serves",
+                        rule->name, lists[i][k].model);
+            }
+        }
+    }
+    for (unsigned i = 0; i < c->n_all; i++) {
+        check_rule_models(now, host, rule, &c->all[i]);
+    }
+    for (unsigned i = 0; i < c->n_any; i++) {
+        check_rule_models(now, host, rule, &c->any[i]);
+    }
+    check_rule_models(now, host, rule, c->not_this);
+}
+
+static void check_rules(check *now, const md_host *host)
+{
+    for (unsigned i = 0; i < now->conf->n_rules; i++) {
+        const md_rule *rule = &now->conf->rules[i];
+        for (unsigned k = 0; k < rule->then.n_models; k++) {
+            if (!serves(host, rule->then.models[k])) {
+                problem(now, rule->line, "rules",
+                        "rule '%s': '%s' is not the id of a model "
+                        "that serves",
+                        rule->name, rule->then.models[k]);
+            }
+        }
+        check_rule_models(now, host, rule, rule->when);
+    }
+}
+
 md_exit_code md_check_config(const md_conf *conf, const char *model, bool echo)
 {
     check now = {.conf = conf, .echo = echo, .is_serving = is_serving(conf)};
@@ -339,6 +393,7 @@ md_exit_code md_check_config(const md_conf *conf, const char *model, bool echo)
     }
     if (host != NULL) {
         check_titles(&now, host);
+        check_rules(&now, host);
     }
     check_user(&now);
     check_port(&now, conf->ae.port_line, "ae.port",

@@ -1,5 +1,6 @@
 /* The program `medaid`: reads the command line and hands over. */
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "conf/conf.h"
 #include "daemon/check_config.h"
@@ -9,27 +10,36 @@
 #include "daemon/explain.h"
 #include "daemon/host_setup.h"
 #include "daemon/oneshot.h"
+#include "daemon/rules/explain.h"
 #include "daemon/transcode.h"
 #include "daemon/worker_main.h"
 #include "dicom/network/tls.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char usage[] =
     "usage: medaid --oneshot PATH...   analyse files, folders or a DICOMDIR\n"
     "       medaid --daemon            serve as a DICOM Storage SCP\n"
     "       medaid --check-config      read the configuration, load and test the models\n"
     "       medaid --list-models       show the models that would serve\n"
+    "       medaid --explain-rules FILE...  which rule matches a study, and why\n"
     "       medaid --explain-model DIR how the network of a model package is computed\n"
     "       medaid --version | --help\n"
     "\n"
     "  --config FILE         the configuration (default: built-in values)\n"
     "  --model ID            use this model alone (not with --daemon)\n"
     "  --echo                with --check-config: ask every destination for a C-ECHO\n"
+    "with --explain-rules:\n"
+    "  --source-ae AE        as if it came from there\n"
+    "  --called-ae AE        as if it was sent to this AE title of medaid\n"
+    "  --json                one JSON object\n"
     "with --oneshot:\n"
     "  --output DIR          folder for the DICOM objects (default: medaid-results)\n"
     "  --overwrite           replace objects that exist there already\n"
@@ -47,14 +57,16 @@ typedef enum mode {
     MODE_DAEMON,
     MODE_CHECK,
     MODE_LIST,
-    MODE_EXPLAIN
+    MODE_EXPLAIN,
+    MODE_RULES
 } mode;
 
 typedef struct arguments {
     mode mode;
     bool finished; /* --help or --version: all is said */
     const char *config, *model, *output, *send;
-    const char *folder; /* of the model to explain */
+    const char *folder;                /* of the model to explain */
+    const char *source_ae, *called_ae; /* for the rules */
     bool json, overwrite, timing, echo;
 } arguments;
 
@@ -72,6 +84,9 @@ enum {
     OPT_CHECK,
     OPT_LIST,
     OPT_EXPLAIN,
+    OPT_RULES,
+    OPT_SOURCE,
+    OPT_CALLED,
     OPT_HELP,
     OPT_VERSION
 };
@@ -99,6 +114,14 @@ static bool take_option(arguments *args, int option)
         return set_mode(args, MODE_CHECK);
     case OPT_LIST:
         return set_mode(args, MODE_LIST);
+    case OPT_RULES:
+        return set_mode(args, MODE_RULES);
+    case OPT_SOURCE:
+        args->source_ae = optarg;
+        return true;
+    case OPT_CALLED:
+        args->called_ae = optarg;
+        return true;
     case OPT_EXPLAIN:
         args->folder = optarg;
         return set_mode(args, MODE_EXPLAIN);
@@ -147,6 +170,9 @@ static bool parse_arguments(int argc, char **argv, arguments *args)
         {"daemon", no_argument, NULL, OPT_DAEMON},
         {"check-config", no_argument, NULL, OPT_CHECK},
         {"list-models", no_argument, NULL, OPT_LIST},
+        {"explain-rules", no_argument, NULL, OPT_RULES},
+        {"source-ae", required_argument, NULL, OPT_SOURCE},
+        {"called-ae", required_argument, NULL, OPT_CALLED},
         {"explain-model", required_argument, NULL, OPT_EXPLAIN},
         {"config", required_argument, NULL, OPT_CONFIG},
         {"model", required_argument, NULL, OPT_MODEL},
@@ -172,8 +198,13 @@ static bool parse_arguments(int argc, char **argv, arguments *args)
 /* An option that would have no effect is refused: whoever gives it believes that it has. */
 static bool options_fit(const arguments *args)
 {
-    bool wants_result = args->output != NULL || args->send != NULL || args->json ||
-                        args->overwrite || args->timing;
+    bool wants_result = args->output != NULL || args->send != NULL ||
+                        (args->json && args->mode != MODE_RULES) || args->overwrite ||
+                        args->timing;
+    if (args->mode != MODE_RULES && (args->source_ae != NULL || args->called_ae != NULL)) {
+        fputs("medaid: --source-ae and --called-ae are for --explain-rules\n", stderr);
+        return false;
+    }
     if (args->mode != MODE_ONESHOT && wants_result) {
         fputs("medaid: --output, --overwrite, --json, --send and --timing are for --oneshot\n",
               stderr);
@@ -256,6 +287,50 @@ static md_exit_code run_oneshot(const arguments *args, const md_conf *conf, char
     });
 }
 
+static md_exit_code explain_rules(const arguments *args, const md_conf *conf, char **paths,
+                                  size_t n_paths)
+{
+    const md_explain_sender sender = {
+        .source_ae = args->source_ae != NULL ? args->source_ae : "",
+        .called_ae = args->called_ae != NULL ? args->called_ae : conf->ae.title,
+        .complete_ms = md_clock_wall_ms(),
+    };
+    if (n_paths == 0 || n_paths > MD_EXPLAIN_MAX_FILES) {
+        fprintf(stderr, "medaid: --explain-rules needs 1..%d files of one study\n",
+                MD_EXPLAIN_MAX_FILES);
+        return MD_EXIT_USAGE;
+    }
+    MD_AUTO(md_freep) md_tag_set *sets = md_calloc(n_paths, sizeof *sets);
+    md_error err = {0};
+    if (sets == NULL) {
+        (void)md_fail(&err, MD_NOMEM, "no memory for %zu files", n_paths);
+        return fail(&err, MD_EXIT_INTERNAL);
+    }
+    for (size_t i = 0; i < n_paths; i++) {
+        int fd = open(paths[i], O_RDONLY | O_CLOEXEC);
+        md_status status = fd < 0 ? md_fail_os(&err, errno, "%s", paths[i])
+                                  : md_explain_read(conf, fd, &sender, &sets[i], &err);
+        if (fd >= 0) {
+            close(fd);
+        }
+        if (status != MD_OK) {
+            return fail(&err, MD_EXIT_UNREADABLE);
+        }
+    }
+    if (!args->json) {
+        md_explain_print(conf, sets, n_paths, &sender, stdout);
+        return MD_EXIT_OK;
+    }
+    char *text = md_explain_json(conf, sets, n_paths, &sender);
+    if (text == NULL) {
+        (void)md_fail(&err, MD_NOMEM, "no memory for the answer");
+        return fail(&err, MD_EXIT_INTERNAL);
+    }
+    puts(text);
+    free(text);
+    return MD_EXIT_OK;
+}
+
 static void count_refused(void *context, const char *package, const md_error *reason)
 {
     unsigned *n_refused = context;
@@ -317,7 +392,8 @@ int main(int argc, char **argv)
         return MD_EXIT_OK;
     }
     size_t n_paths = (size_t)(argc - optind);
-    if (args.mode == MODE_NONE || (args.mode != MODE_ONESHOT && n_paths > 0)) {
+    if (args.mode == MODE_NONE ||
+        (args.mode != MODE_ONESHOT && args.mode != MODE_RULES && n_paths > 0)) {
         fputs(usage, stderr);
         return MD_EXIT_USAGE;
     }
@@ -349,6 +425,9 @@ int main(int argc, char **argv)
         break;
     case MODE_LIST:
         code = list_models(&args, &conf);
+        break;
+    case MODE_RULES:
+        code = explain_rules(&args, &conf, argv + optind, n_paths);
         break;
     case MODE_EXPLAIN:
         code = md_explain_model(args.folder, &conf);

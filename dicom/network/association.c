@@ -111,6 +111,7 @@ static void begin_store(association *now, const md_context *context)
     md_incoming_begin(incoming, now->setup->buffers, &place, &now->command,
                       context->transfer_syntax, now->peer->calling_ae,
                       now->options->content_key, now->options->max_object_bytes);
+    incoming->wanted = &now->options->wanted;
     now->storing = true;
     md_wire_read_ahead(now->wire, incoming->buffer == NULL);
     if (strcmp(now->command.sop_class_uid, context->abstract_syntax) != 0 &&

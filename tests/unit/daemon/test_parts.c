@@ -37,7 +37,7 @@ static int open_storage(void **state)
     char path[96];
     test_folder_make(s->folder);
     snprintf(path, sizeof path, "%s/medaid.db", s->folder);
-    md_store_options options = {.path = path};
+    md_store_options options = {.path = path, .ageing_ms = 360000}; /* overtake_s: 3600 */
     md_spool_scan scan;
     assert_ok(md_store_open(&options, &s->store, err));
     md_spool_options spool_options = {.folder = s->folder, .store = s->store};
@@ -273,6 +273,55 @@ static void test_title_priority(void **state)
         assert_ok(md_store_claim(s->store, "test", 200000, 60000, &claim, &study, err));
         assert_int_equal(claim.study, expected[i]);
     }
+}
+
+/* A STAT order overtakes a batch of 500 routine studies, and a LOW study waits for no study of
+ * a higher priority that is complete later than overtake_s after it, twice that for HIGH. */
+static void test_overtaking(void **state)
+{
+    enum {
+        BATCH = 500,
+        STEP_MS = 3600 * 1000 /* study.overtake_s, a store without options has 10 times less */
+    };
+    storage *s = *state;
+    md_conf conf;
+    md_conf_title titles[] = {
+        {.title = "ER", .analyse = true, .priority = MD_CONF_PRIORITY_HIGH},
+        {.title = "NIGHT", .analyse = true, .priority = MD_CONF_PRIORITY_LOW}};
+    md_conf_defaults(&conf);
+    assert_int_equal(conf.study.overtake_s * 1000, STEP_MS);
+    conf.ae.titles = titles;
+    conf.ae.n_titles = 2;
+    conf.study.quiet_ms = 100;
+    const md_policy policy = {.conf = &conf};
+    int64_t wait_ms = 0;
+    int64_t night = receive_view(s, 1000, 1, "NIGHT", "PA", 0);
+    assert_int_equal(assemble(s, &policy, 1000, &wait_ms), 1);
+    for (unsigned i = 0; i < BATCH; i++) {
+        receive_view(s, 2000 + i, 1, "MEDAID", "PA", 2000);
+    }
+    assert_int_equal(assemble(s, &policy, 3000, &wait_ms), BATCH);
+    /* the batch has waited for most of an hour when the order comes */
+    int64_t stat = receive_view(s, 3000, 1, "ER", "PA", STEP_MS - 2000);
+    assert_int_equal(assemble(s, &policy, STEP_MS - 1000, &wait_ms), 1);
+    md_claim claim;
+    md_study study;
+    assert_ok(md_store_claim(s->store, "test", STEP_MS, 9 * STEP_MS, &claim, &study, err));
+    assert_int_equal(claim.study, stat);
+    assert_ok(md_store_claim(s->store, "test", STEP_MS, 9 * STEP_MS, &claim, &study, err));
+    assert_int_not_equal(claim.study, night); /* of the batch: complete two seconds after it */
+    /* what is complete later does not overtake it: MEDIUM after one step, HIGH after two */
+    int64_t day = receive_view(s, 4000, 1, "MEDAID", "PA", STEP_MS + 1000);
+    int64_t er = receive_view(s, 4001, 1, "ER", "PA", 2 * STEP_MS + 1000);
+    assert_int_equal(assemble(s, &policy, STEP_MS + 2000, &wait_ms), 1);
+    assert_int_equal(assemble(s, &policy, 2 * STEP_MS + 2000, &wait_ms), 1);
+    for (unsigned i = 1; i < BATCH; i++) {
+        assert_ok(
+            md_store_claim(s->store, "test", 3 * STEP_MS, 9 * STEP_MS, &claim, &study, err));
+        assert_true(claim.study != night && claim.study != day && claim.study != er);
+    }
+    assert_ok(md_store_claim(s->store, "test", 3 * STEP_MS, 9 * STEP_MS, &claim, &study, err));
+    assert_int_equal(claim.study, night);
 }
 
 /* ---- outbox ---- */
@@ -580,6 +629,7 @@ int main(void)
         TEST(test_interleaved_studies),
         TEST(test_required_views),
         TEST(test_title_priority),
+        TEST(test_overtaking),
         TEST(test_destinations_are_alone),
         TEST(test_refused_for_good),
         TEST(test_success_only_if_every_response_says_so),
