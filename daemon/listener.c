@@ -257,8 +257,10 @@ static void copy_callers(const md_conf_caller *from, unsigned n, md_caller **roo
 {
     for (unsigned i = 0; i < n; i++) {
         md_caller *to = (*room)++;
-        snprintf(to->ae_title, sizeof to->ae_title, "%s", from[i].ae_title);
-        snprintf(to->address, sizeof to->address, "%s", from[i].address);
+        static_assert(sizeof to->ae_title >= sizeof from->ae_title, "there is room");
+        static_assert(sizeof to->address >= sizeof from->address, "there is room");
+        memcpy(to->ae_title, from[i].ae_title, sizeof from->ae_title);
+        memcpy(to->address, from[i].address, sizeof from->address);
     }
 }
 
