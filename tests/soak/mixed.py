@@ -41,7 +41,9 @@ DEEDS = ["NONE", "SEGFAULT", "LOOP", "ALLOCATE", "SOCKET", "FORK", "SCORE_NAN", 
 REPORTS = re.compile(r"==\d+==\s*ERROR|runtime error:|LeakSanitizer|AddressSanitizer|"
                      r"SUMMARY: \w+Sanitizer|assertion .* failed|Assertion", re.IGNORECASE)
 N_SENDERS, N_WARM = 4, 16
-MOST_OF_DATABASE = 13  # a writer and four readers: file and log each; their shared memory, the lock
+# A writer and four readers of the database (file and log each; their shared memory, the lock), and four
+# folders of the spool.
+KEPT = {"/medaid\\.db": 13, "/store/data/[0-9a-f]+$": 4}
 
 
 class Actor(threading.Thread):
@@ -312,15 +314,19 @@ class Soak:
     # ---- the run
 
     def at_rest(self, medaid, most=None):
-        """How many descriptors it has when nothing has changed for a while; at most `most`. Those of
-        the database are not among them: its connections are opened when first needed, and few."""
+        """How many descriptors it has when nothing has changed for a while; at most `most`. Those
+        that are opened when first needed and kept are not among them, but bounded: the connections
+        of the database, and the folders of the spool that were used last."""
         counts = collections.deque(maxlen=20)
 
         def quiet():
             names = medaid.descriptors()
-            of_database = [name for name in names if "/medaid.db" in name]
-            assert len(of_database) <= MOST_OF_DATABASE, f"{len(of_database)} on the database"
-            counts.append(len(names) - len(of_database))
+            kept = 0
+            for part, bound in KEPT.items():
+                n = sum(re.search(part, name) is not None for name in names)
+                assert n <= bound, f"{n} descriptors like {part}, at most {bound}"
+                kept += n
+            counts.append(len(names) - kept)
             return medaid.alive() and len(counts) == 20 and len(set(counts)) == 1 and (
                 most is None or counts[0] <= most)
         try:
