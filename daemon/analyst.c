@@ -410,10 +410,13 @@ static md_status analyse(md_analyst *now, const md_claim *claim, const md_study_
     int64_t start_us = md_clock_monotonic_us();
     md_status status = now->analyser->analyse(now->analyser->context, task, &analysis, err);
     md_histogram_add(&md_figures_now()->analysis, (md_clock_monotonic_us() - start_us) / 1000);
-    if (status != MD_OK && status != MD_NOT_FOUND && status != MD_CANCELLED) {
+    if (status != MD_OK && status != MD_NOT_FOUND && status != MD_CANCELLED &&
+        status != MD_BUSY) {
         md_counter_add(&md_figures_now()->analyses_failed, 1);
     }
-    if (status == MD_NOT_FOUND) {
+    if (status == MD_BUSY) {
+        *ret_ours = true; /* it was not begun: no attempt */
+    } else if (status == MD_NOT_FOUND) {
         md_log(MD_LOG_INFO, "study_not_accepted", MD_LOG_TEXT("study", task->study->key),
                MD_LOG_INT("images", analysis.n_not_accepted),
                MD_LOG_INT("unreadable", analysis.n_unreadable),

@@ -36,7 +36,8 @@ typedef struct md_analyser {
      * be NULL. */
     md_status (*start)(void *context, md_error *err);
     /* As md_host_analyse: `ret_analysis` is filled, and must be finished, whatever the status.
-     */
+     * MD_BUSY: it could not even be begun, for a reason outside of the study; it is tried again
+     * and no attempt is counted. */
     md_status (*analyse)(void *context, const md_study_task *task, md_analysis *ret_analysis,
                          md_error *err);
     void (*finish)(md_analysis *analysis);

@@ -53,9 +53,14 @@ static md_status run(md_worker_pool *pool, const md_study_task *task, const char
         .context = &told,
     };
     md_worker_outcome outcome;
-    return reason == NULL
-               ? md_worker_pool_analyse(pool, &job, ret_analysis, &outcome, err)
-               : md_worker_pool_fail(pool, &job, reason, ret_analysis, &outcome, err);
+    md_status status =
+        reason == NULL ? md_worker_pool_analyse(pool, &job, ret_analysis, &outcome, err)
+                       : md_worker_pool_fail(pool, &job, reason, ret_analysis, &outcome, err);
+    /* A full disk is not the study's fault; a worker may not say that of itself. */
+    if (outcome == MD_WORKER_OUTCOME_NOT_RUN) {
+        return status == MD_IO ? MD_BUSY : status;
+    }
+    return status == MD_BUSY ? MD_PLUGIN : status;
 }
 
 static md_status analyse(void *context, const md_study_task *task, md_analysis *ret_analysis,

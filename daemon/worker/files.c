@@ -108,7 +108,8 @@ md_status md_worker_files_put(const char *folder, const char *const *paths, size
         if (os_errno != 0) {
             md_worker_files_clear(folder, i + 1);
             return os_errno == ENOENT
-                       ? md_fail(err, MD_IO, "file %zu of %zu is not there", i + 1, n_paths)
+                       ? md_fail(err, MD_INTERNAL, "file %zu of %zu is not there", i + 1,
+                                 n_paths)
                        : md_fail_os(err, os_errno, "file %zu of %zu for a worker", i + 1,
                                     n_paths);
         }

@@ -10,9 +10,9 @@
 
 /* Make the folder (mode 0700) when it is not there, and empty it. MD_IO. */
 md_status md_worker_files_prepare(const char *folder, md_error *err) MD_NODISCARD;
-/* Link or copy `paths` into the empty folder. MD_IO, also for a file that is not there: names
- * its number, not its path; then the folder is empty again. Never MD_NOT_FOUND, which would
- * mean that no model is for the study. */
+/* Link or copy `paths` into the empty folder. MD_IO when the disk does not let us, MD_INTERNAL
+ * for a file that is not there: they name its number, not its path, and the folder is empty
+ * again. Never MD_NOT_FOUND, which would mean that no model is for the study. */
 md_status md_worker_files_put(const char *folder, const char *const *paths, size_t n_paths,
                               md_error *err) MD_NODISCARD;
 /* Empty it of n files. */

@@ -89,6 +89,8 @@ static md_status analyse(void *context, const md_study_task *task, md_analysis *
         return md_fail(err, MD_NOT_FOUND, "no model accepts it");
     case 'f':
         return md_fail(err, MD_PLUGIN, "the plugin has failed");
+    case 'b':
+        return md_fail(err, MD_BUSY, "no space for the files of a worker");
     case 'c':
         abort();
     case 's':
@@ -401,6 +403,26 @@ static void test_analysis_fails(void **state)
     clean_up(&now);
 }
 
+/* What could not be begun, as on a full disk, costs the study no attempt. */
+static void test_analysis_cannot_begin(void **state)
+{
+    server now;
+    test_scp pacs;
+    (void)state;
+    prepare(&now);
+    order(&now, "b");
+    launch(&now);
+    assert_int_equal(send_object(&now, "1.2.3.1", 1000), 0);
+    wait_in_log(&now, "\"storage_failed\"", MD_ANALYST_MAX_ATTEMPTS + 1);
+    order(&now, "g");
+    start_pacs(&now, &pacs);
+    wait_in_log(&now, "results_sent", 1);
+    assert_int_equal(count_in(now.log_path, "study_failed"), 0);
+    terminate(&now);
+    test_scp_stop(&pacs);
+    clean_up(&now);
+}
+
 /* An analysis that takes the process with it is not tried for ever. */
 static void test_analysis_crashes(void **state)
 {
@@ -550,11 +572,12 @@ static void test_start_fails(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_study_goes_through), cmocka_unit_test(test_pacs_is_away),
-        cmocka_unit_test(test_pacs_refuses),       cmocka_unit_test(test_nothing_for_it),
-        cmocka_unit_test(test_analysis_fails),     cmocka_unit_test(test_analysis_crashes),
-        cmocka_unit_test(test_stop_and_go_on),     cmocka_unit_test(test_start_fails),
-        cmocka_unit_test(test_disk_is_full),       cmocka_unit_test(test_disk_is_low),
+        cmocka_unit_test(test_study_goes_through),    cmocka_unit_test(test_pacs_is_away),
+        cmocka_unit_test(test_pacs_refuses),          cmocka_unit_test(test_nothing_for_it),
+        cmocka_unit_test(test_analysis_fails),        cmocka_unit_test(test_analysis_crashes),
+        cmocka_unit_test(test_analysis_cannot_begin), cmocka_unit_test(test_stop_and_go_on),
+        cmocka_unit_test(test_start_fails),           cmocka_unit_test(test_disk_is_full),
+        cmocka_unit_test(test_disk_is_low),
     };
     return cmocka_run_group_tests_name("daemon_serve", tests, NULL, NULL);
 }

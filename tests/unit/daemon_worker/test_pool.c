@@ -82,7 +82,8 @@ static void test_models_and_problems(void **state)
     /* a file that is not there is a failure, not a study that no model is for */
     const char *missing = "/nonexistent/file";
     job.paths = &missing;
-    assert_int_equal(md_worker_pool_analyse(f.pool, &job, &analysis, &outcome, &err), MD_IO);
+    assert_int_equal(md_worker_pool_analyse(f.pool, &job, &analysis, &outcome, &err),
+                     MD_INTERNAL);
     assert_int_equal(outcome, MD_WORKER_OUTCOME_NOT_RUN);
     /* results of another study than the one that was given */
     paths[0] = fixture_file(&f, HOSTILE_NONE);
