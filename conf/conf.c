@@ -666,8 +666,11 @@ md_status md_conf_load(const char *path, md_conf *ret_conf, md_error *err)
         status = md_fail(err, MD_LIMIT, "%s: a path of more than %zu bytes", path,
                          sizeof conf->path - 1);
     }
+    bool has_lists = conf->ae.n_titles + conf->study.n_required + conf->n_rules > 0;
+    if (status != MD_OK || !has_lists) {
+        md_conf_finish(conf); /* without lists nobody has to */
+    }
     if (status != MD_OK) {
-        md_conf_finish(conf);
         return status;
     }
     snprintf(conf->path, sizeof conf->path, "%s", path);
