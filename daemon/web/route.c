@@ -1,8 +1,10 @@
 #include "daemon/web/web_internal.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "daemon/http/report_json.h"
 #include "daemon/http/worklist_json.h"
+#include "daemon/rules/explain.h"
 #include "daemon/steady.h"
 
 #include <jansson.h>
@@ -330,6 +332,53 @@ static md_status route_get(exchange *now, const char *path, md_error *err)
     return answer_error(now, NOT_FOUND, "no such page", err);
 }
 
+/* Which rule matches a file that the user has dropped on the page, and why each other does not.
+ * The answer quotes its values, to the user who has the file; they go to no log. */
+static md_status answer_rules(exchange *now, md_error *err)
+{
+    const md_web_request *request = now->request;
+    const md_conf *conf = now->site->service.conf;
+    const md_explain_sender sender = {
+        .source_ae = request->source_ae != NULL ? request->source_ae : "",
+        .called_ae = request->called_ae != NULL ? request->called_ae : conf->ae.title,
+        .complete_ms = md_clock_wall_ms()};
+    md_error why = {0};
+    if (request->upload_fd < 0) {
+        return answer_error(now, BAD_REQUEST, "a DICOM file is needed", err);
+    }
+    MD_AUTO(md_freep) md_tag_set *set = md_calloc(1, sizeof *set);
+    if (set == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory to look at a file");
+    }
+    if (md_explain_read(conf, request->upload_fd, &sender, set, &why) != MD_OK) {
+        return answer_error(now, BAD_REQUEST, why.msg, err);
+    }
+    char *text = md_explain_json(conf, set, 1, &sender);
+    now->answer->body = md_strdup(text);
+    free(text);
+    if (now->answer->body == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for an answer");
+    }
+    now->answer->code = OK;
+    now->answer->content_type = "application/json";
+    now->answer->n_bytes = strlen(now->answer->body);
+    return MD_OK;
+}
+
+unsigned md_web_refuses_upload(const md_web_site *site, const md_web_request *request)
+{
+    exchange now = {.site = site, .request = request};
+    if (strcmp(request->method, "POST") != 0) {
+        return WRONG_METHOD;
+    }
+    if (!find_session(&now)) {
+        return UNAUTHORISED;
+    }
+    bool fine = md_session_csrf_is(&now.session, request->csrf) && is_own_origin(request) &&
+                now.session.sees_patient;
+    return fine ? 0 : FORBIDDEN;
+}
+
 static md_status route_post(exchange *now, const char *path, md_error *err)
 {
     static const char study_root[] = "/api/v1/study/";
@@ -339,6 +388,9 @@ static md_status route_post(exchange *now, const char *path, md_error *err)
     }
     if (strcmp(path, "/logout") == 0) {
         return answer_logout(now);
+    }
+    if (strcmp(path, MD_WEB_UPLOAD_PATH) == 0) {
+        return answer_rules(now, err);
     }
     if (strncmp(path, study_root, sizeof study_root - 1) == 0) {
         return route_study(now, path + sizeof study_root - 1, true, err);

@@ -7,6 +7,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <microhttpd.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -54,6 +55,8 @@ struct md_web {
 typedef struct arrival {
     size_t n;
     bool too_large;
+    int upload_fd; /* an unnamed file that takes the body instead; -1 */
+    uint64_t upload_bytes;
     char body[MD_WEB_MAX_BODY_BYTES + 1];
 } arrival;
 
@@ -208,15 +211,12 @@ static const md_conf *current_conf(md_web *web)
     return conf;
 }
 
-static enum MHD_Result answer(md_web *web, struct MHD_Connection *connection, const char *url,
-                              const char *method, const arrival *body)
+static md_web_request request_of(struct MHD_Connection *connection, const char *url,
+                                 const char *method, const arrival *body)
 {
-    const md_conf *conf = current_conf(web);
-    md_web_site site = {.service = web->service, .sessions = web->sessions, .now_ms = now_ms()};
-    site.service.conf = conf;
 #define HEADER(name) MHD_lookup_connection_value(connection, MHD_HEADER_KIND, name)
 #define QUERY(name) MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, name)
-    const md_web_request request = {
+    return (md_web_request){
         .method = method,
         .path = url,
         .cookie = HEADER(MHD_HTTP_HEADER_COOKIE),
@@ -227,9 +227,21 @@ static enum MHD_Result answer(md_web *web, struct MHD_Connection *connection, co
         .model = QUERY("model"),
         .finding = QUERY("finding"),
         .days = QUERY("days"),
+        .source_ae = QUERY("source"),
+        .called_ae = QUERY("called"),
         .body = body->body,
         .body_bytes = body->n,
+        .upload_fd = body->upload_fd,
     };
+}
+
+static enum MHD_Result answer(md_web *web, struct MHD_Connection *connection, const char *url,
+                              const char *method, const arrival *body)
+{
+    const md_conf *conf = current_conf(web);
+    md_web_site site = {.service = web->service, .sessions = web->sessions, .now_ms = now_ms()};
+    site.service.conf = conf;
+    const md_web_request request = request_of(connection, url, method, body);
     md_web_answer made;
     md_error err = {0};
     md_status status = md_web_route(&site, &request, &made, &err);
@@ -248,17 +260,49 @@ static enum MHD_Result answer(md_web *web, struct MHD_Connection *connection, co
     return result;
 }
 
-static enum MHD_Result refuse_body(struct MHD_Connection *connection)
+static enum MHD_Result refuse(struct MHD_Connection *connection, unsigned code)
 {
     struct MHD_Response *response =
         MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
     if (response == NULL) {
         return MHD_NO;
     }
-    enum MHD_Result result =
-        MHD_queue_response(connection, MHD_HTTP_CONTENT_TOO_LARGE, response);
+    enum MHD_Result result = MHD_queue_response(connection, code, response);
     MHD_destroy_response(response);
     return result;
+}
+
+/* A file goes to a file without a name in the storage folder, not into memory; who may not send
+ * one is told before its body comes. */
+static enum MHD_Result begin_upload(md_web *web, struct MHD_Connection *connection,
+                                    const char *url, const char *method, arrival *body)
+{
+    const md_conf *conf = current_conf(web);
+    const md_web_site site = {
+        .service = {.conf = conf}, .sessions = web->sessions, .now_ms = now_ms()};
+    const md_web_request request = request_of(connection, url, method, body);
+    unsigned code = md_web_refuses_upload(&site, &request);
+    if (code == 0) {
+        body->upload_fd = open(conf->storage.path, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+        code = body->upload_fd < 0 ? MHD_HTTP_INSUFFICIENT_STORAGE : 0;
+    }
+    md_conf_drop(conf);
+    return code == 0 ? MHD_YES : refuse(connection, code);
+}
+
+static void take_part(arrival *body, const char *part, size_t n)
+{
+    if (body->upload_fd >= 0) {
+        body->upload_bytes += n;
+        body->too_large = body->too_large || body->upload_bytes > MD_WEB_MAX_UPLOAD_BYTES ||
+                          write(body->upload_fd, part, n) != (ssize_t)n;
+        return;
+    }
+    size_t room = MD_WEB_MAX_BODY_BYTES - body->n;
+    size_t taken = n < room ? n : room;
+    memcpy(body->body + body->n, part, taken);
+    body->n += taken;
+    body->too_large = body->too_large || taken < n;
 }
 
 static enum MHD_Result on_request(void *context, struct MHD_Connection *connection,
@@ -268,19 +312,27 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
     (void)version;
     arrival *body = *request_context;
     if (body == NULL) {
-        *request_context = md_calloc(1, sizeof *body);
-        return *request_context == NULL ? MHD_NO : MHD_YES;
+        body = md_calloc(1, sizeof *body);
+        *request_context = body;
+        if (body == NULL) {
+            return MHD_NO;
+        }
+        body->upload_fd = -1;
+        return strcmp(url, MD_WEB_UPLOAD_PATH) == 0
+                   ? begin_upload(context, connection, url, method, body)
+                   : MHD_YES;
     }
     if (*part_bytes > 0) {
-        size_t room = MD_WEB_MAX_BODY_BYTES - body->n;
-        size_t n = *part_bytes < room ? *part_bytes : room;
-        memcpy(body->body + body->n, part, n);
-        body->n += n;
-        body->too_large = body->too_large || n < *part_bytes;
+        if (!body->too_large) {
+            take_part(body, part, *part_bytes);
+        }
         *part_bytes = 0;
         return MHD_YES;
     }
-    return body->too_large ? refuse_body(connection)
+    if (body->upload_fd >= 0 && lseek(body->upload_fd, 0, SEEK_SET) != 0) {
+        return MHD_NO;
+    }
+    return body->too_large ? refuse(connection, MHD_HTTP_CONTENT_TOO_LARGE)
                            : answer(context, connection, url, method, body);
 }
 
@@ -290,7 +342,11 @@ static void on_end(void *context, struct MHD_Connection *connection, void **requ
     (void)context;
     (void)connection;
     (void)code;
-    md_free(*request_context);
+    arrival *body = *request_context;
+    if (body != NULL && body->upload_fd >= 0) {
+        close(body->upload_fd);
+    }
+    md_free(body);
     *request_context = NULL;
 }
 

@@ -7,8 +7,12 @@
 #include "daemon/web/web.h"
 
 enum {
-    MD_WEB_MAX_BODY_BYTES = 4096
+    MD_WEB_MAX_BODY_BYTES = 4096,
+    MD_WEB_MAX_UPLOAD_BYTES = 256 << 20
 };
+
+/* The one request that sends a file. */
+#define MD_WEB_UPLOAD_PATH "/api/v1/explain-rules"
 
 typedef struct md_web_request {
     const char *method, *path;
@@ -16,6 +20,8 @@ typedef struct md_web_request {
     const char *read, *model, *finding, *days; /* of the query */
     const char *body;                          /* ends with a zero byte */
     size_t body_bytes;
+    int upload_fd;                     /* a file that was sent, from its first byte; -1 */
+    const char *source_ae, *called_ae; /* of the query, for the rules */
 } md_web_request;
 
 typedef struct md_web_answer {
@@ -37,6 +43,9 @@ typedef struct md_web_site {
 /* Answer a request. MD_NOMEM; every other trouble is an answer. Any thread. */
 md_status md_web_route(const md_web_site *site, const md_web_request *request,
                        md_web_answer *ret_answer, md_error *err) MD_NODISCARD;
+
+/* Whether a request that is about to send a file may do so: 0, or the code that refuses it. */
+unsigned md_web_refuses_upload(const md_web_site *site, const md_web_request *request);
 
 /* A file of the page by its path ("/", "/app.js"); NULL: no such file. Written by embed.py. */
 typedef struct md_web_file {

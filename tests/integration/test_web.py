@@ -77,6 +77,11 @@ def check_closed(port, key):
     assert reader.ask("POST", "/login", "x" * 5000)[0].status == 413
     for path in ("../etc/passwd", "/api/v1/study/../status", "/app.js/", "/api/v1/study/" + "f" * 16):
         assert reader.ask("GET", path)[0].status in (400, 404), path
+    rules = "/api/v1/explain-rules"
+    assert Plain(port).ask("POST", rules, b"x" * 100000)[0].status == 401
+    assert reader.ask("POST", rules, b"x" * 100000)[0].status == 403
+    answer, body = reader.ask("POST", rules, b"x" * 100000, **{"Medaid-CSRF": reader.csrf})
+    assert answer.status == 400 and b"error" in body, body
     guest = Plain(port)
     guest.login(TOKENS["guest"])
     for path in ("worklist", f"study/{key}"):
@@ -139,9 +144,10 @@ class Browser:
             "const o = document.querySelector('img.overlay'); return !!o && o.offsetWidth > 100")
 
     def problems(self):
-        """What the console says, but for the 401 before the login and wrong tokens."""
-        return [line["message"] for line in self.driver.get_log("browser")
-                if line["level"] == "SEVERE" and "401" not in line["message"]]
+        """What the console says, but for the 401 before the login and for wrong tokens, and the file
+        that is none."""
+        return [line["message"] for line in self.driver.get_log("browser") if line["level"] == "SEVERE"
+                and "401" not in line["message"] and "explain-rules" not in line["message"]]
 
 
 def check_page(site, medaid, browser):
@@ -181,12 +187,21 @@ def check_page(site, medaid, browser):
     hospital.wait_for("the report", lambda: "PPV" in browser.texts("#report")[0])
     assert "1.000" in browser.texts("#report")[0]
     browser.shot("report")
+    browser.press("4")
+    browser.one("#file").send_keys(str(film))
+    hospital.wait_for("the rules", lambda: "chest: applies" in (browser.texts("#rules-answer") + [""])[0])
+    answer = browser.texts("#rules-answer")[0]
+    assert "knees: does not match" in answer and "CHEST" in answer, answer
+    browser.shot("rules")
+    browser.one("#file").send_keys(str(pathlib.Path(__file__)))
+    hospital.wait_for("the refusal", lambda: browser.texts("#rules-error")[0] != "")
     browser.press("1")
     browser.driver.set_window_size(820, 1180)
     browser.shot("tablet")
     width = browser.driver.execute_script("return document.documentElement.scrollWidth - innerWidth")
     assert width <= 0, width
-    assert not browser.problems(), browser.problems()
+    problems = browser.problems()
+    assert not problems, problems
     browser.one("#logout").click()
     hospital.wait_for("the form", lambda: browser.one("#token").is_displayed())
     assert not browser.rows()
@@ -196,7 +211,8 @@ def check_page(site, medaid, browser):
     browser.press("j")
     hospital.wait_for("the study", lambda: "Pictures are for those" in browser.texts("#detail")[0])
     assert not browser.all("#mark-read") and not browser.all(".agree")
-    assert not browser.problems(), browser.problems()
+    problems = browser.problems()
+    assert not problems, problems
 
 
 def main():
@@ -204,7 +220,10 @@ def main():
     with hospital.Hospital("web") as site:
         (port,) = hospital.free_ports(1)
         pacs = site.orthanc().start()
-        medaid = site.medaid(destinations=[pacs.destination()], web=configuration(port)).start()
+        rules = [{"name": "knees", "when": {"tag": "BodyPartExamined", "eq": "KNEE"}, "then": {"priority": "LOW"}},
+                 {"name": "chest", "when": {"tag": "BodyPartExamined", "in": ["CHEST", "LUNG"]},
+                  "then": {"priority": "HIGH"}}]
+        medaid = site.medaid(destinations=[pacs.destination()], web=configuration(port), rules=rules).start()
         hospital.send(medaid, site.film("--opacity", "right", seed=1), site.film("--opacity", "left", seed=2))
         hospital.wait_for("two studies", lambda: len(medaid.lines("results_sent")) == 2)
         browser = Browser(port, folder)

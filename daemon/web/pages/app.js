@@ -149,7 +149,7 @@ function showDetail() {
   const study = state.detail;
   const pane = $("detail");
   if (!study) { pane.hidden = true; return; }
-  pane.hidden = state.tab === "report";
+  pane.hidden = !isList();
   const clock = study.clock;
   fill(pane,
     make("h2", {}, badge(study), " ", who(study)),
@@ -245,14 +245,41 @@ async function showReport() {
     make("p", { class: "faint small" }, "Shares are of studies that readers judged, with 95% intervals."));
 }
 
+/* ---- the rules ---- */
+
+function condition(c) {
+  return make("div", { class: "small " + (c.holds ? "holds" : "fails") + " depth-" + Math.min(3, c.depth) },
+    c.wanted, c.found ? make("span", { class: "faint" }, " - found " + c.found) : null);
+}
+
+async function explain(file) {
+  $("rules-error").textContent = ""; fill($("rules-answer"));
+  const query = new URLSearchParams();
+  if ($("source").value) query.set("source", $("source").value);
+  if ($("called").value) query.set("called", $("called").value);
+  try {
+    const answer = await ask("/api/v1/explain-rules?" + query, { method: "POST", body: file,
+      headers: { "Medaid-CSRF": state.session.csrf, "Content-Type": "application/dicom" } });
+    fill($("rules-answer"), answer.rules.length ? answer.rules.map((rule) => make("div", { class: "rule" },
+      make("strong", { class: rule.matches ? "present" : "faint" }, rule.name + ": " +
+        (rule.applies ? "applies" : rule.matches ? "matches, but an earlier one applies" : "does not match")),
+      rule.conditions.map(condition))) : make("p", { class: "faint" }, "There are no rules in the configuration."));
+  } catch (error) { $("rules-error").textContent = error.message; }
+}
+
 /* ---- the page ---- */
+
+const isList = () => state.tab === "open" || state.tab === "read";
 
 async function showTab(tab) {
   state.tab = tab;
-  for (const name of ["open", "read", "report"]) $("tab-" + name).setAttribute("aria-pressed", String(name === tab));
+  for (const name of ["open", "read", "report", "rules"]) $("tab-" + name).setAttribute("aria-pressed", String(name === tab));
   $("report").hidden = tab !== "report";
-  $("list-pane").hidden = tab === "report";
-  if (tab === "report") { $("detail").hidden = true; await showReport(); } else { await loadList(); showDetail(); }
+  $("rules").hidden = tab !== "rules";
+  $("list-pane").hidden = !isList();
+  if (!isList()) $("detail").hidden = true;
+  if (tab === "report") await showReport();
+  if (isList()) { await loadList(); showDetail(); }
 }
 
 function listen() {
@@ -261,7 +288,7 @@ function listen() {
   let waiting = null;
   source.addEventListener("change", () => {
     $("live").className = "on"; $("live").textContent = "live";
-    if (!waiting) waiting = setTimeout(() => { waiting = null; if (state.tab !== "report") loadList().catch(() => {}); }, 200);
+    if (!waiting) waiting = setTimeout(() => { waiting = null; if (isList()) loadList().catch(() => {}); }, 200);
   });
   source.addEventListener("error", () => { $("live").className = "off"; $("live").textContent = "not connected"; });
 }
@@ -269,7 +296,7 @@ function listen() {
 function showLogin() {
   if (state.source) state.source.close();
   state.session = null; state.rows = []; state.chosen = state.detail = null;
-  $("list").tBodies[0].replaceChildren(); $("detail").replaceChildren(); $("report").replaceChildren();
+  $("list").tBodies[0].replaceChildren(); $("detail").replaceChildren(); $("report").replaceChildren(); $("rules-answer").replaceChildren();
   $("app").hidden = true; $("login").hidden = false; $("token").focus();
 }
 
@@ -304,6 +331,7 @@ const keys = {
   a: () => document.querySelector(".agree") && document.querySelector(".agree").click(),
   d: () => document.querySelector(".disagree") && document.querySelector(".disagree").click(),
   1: () => showTab("open"), 2: () => showTab("read"), 3: () => showTab("report"),
+  4: () => showTab("rules"),
 };
 
 document.addEventListener("keydown", (event) => {
@@ -325,6 +353,16 @@ $("keys-close").addEventListener("click", () => $("keys").close());
 $("tab-open").addEventListener("click", () => showTab("open"));
 $("tab-read").addEventListener("click", () => showTab("read"));
 $("tab-report").addEventListener("click", () => showTab("report"));
-setInterval(() => { if (state.session && state.tab !== "report") showList(); }, 15000);
+$("tab-rules").addEventListener("click", () => showTab("rules"));
+$("file").addEventListener("change", () => { if ($("file").files[0]) explain($("file").files[0]); });
+$("rules-form").addEventListener("submit", (event) => event.preventDefault());
+for (const kind of ["dragover", "dragleave", "drop"]) {
+  $("drop").addEventListener(kind, (event) => {
+    event.preventDefault();
+    $("drop").classList.toggle("over", kind === "dragover");
+    if (kind === "drop" && event.dataTransfer.files[0]) explain(event.dataTransfer.files[0]);
+  });
+}
+setInterval(() => { if (state.session && isList()) showList(); }, 15000);
 setTheme(localStorage.getItem("theme") || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
 start();
