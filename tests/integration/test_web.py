@@ -188,6 +188,7 @@ def check_page(site, medaid, browser):
     assert "1.000" in browser.texts("#report")[0]
     browser.shot("report")
     browser.press("4")
+    hospital.wait_for("the form", lambda: browser.one("#file").is_displayed())
     browser.one("#file").send_keys(str(film))
     hospital.wait_for("the rules", lambda: "chest: applies" in (browser.texts("#rules-answer") + [""])[0])
     answer = browser.texts("#rules-answer")[0]
