@@ -53,11 +53,18 @@ static md_status find_or_make_study(md_store_sqlite *s, const md_instance_new *i
     if (status == MD_NOT_FOUND) {
         char key[MD_STORE_KEY_BYTES];
         md_sqlite_hash(&s->base, item->study_uid, key);
+        /* What outlives a study that was forgotten (findings, clocks, notices) is known by key
+         * and generation: one that comes again counts on, or it would be taken for the old one.
+         */
         MD_TRY(md_sqlite_run(c,
                              "INSERT INTO study (key, uid, state, priority, first_received,"
-                             " last_received) VALUES (?, ?, 0, ?, ?, ?)",
-                             err, "ttiii", key, item->study_uid, (int64_t)item->priority,
-                             item->received_ms, item->received_ms));
+                             " last_received, generation) SELECT ?1, ?2, 0, ?3, ?4, ?4,"
+                             " 1 + ifnull(max(generation), 0) FROM"
+                             " (SELECT generation FROM finding WHERE study_key = ?1 UNION ALL"
+                             " SELECT generation FROM history WHERE study_key = ?1 UNION ALL"
+                             " SELECT generation FROM notice WHERE study_key = ?1)",
+                             err, "ttii", key, item->study_uid, (int64_t)item->priority,
+                             item->received_ms));
         id = sqlite3_last_insert_rowid(c->db);
         status = MD_OK;
     }
