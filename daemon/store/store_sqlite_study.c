@@ -140,7 +140,8 @@ static md_status load_worklist(md_sqlite *c, bool read, size_t n_max, md_study *
     } else {
         MD_TRY(md_sqlite_start(
             c,
-            STUDY_COLUMNS "WHERE state != 0 AND read = 0 ORDER BY EXISTS"
+            /* one that a late image opened again stays, with what was found before */
+            STUDY_COLUMNS "WHERE (state != 0 OR generation > 1) AND read = 0 ORDER BY EXISTS"
                           " (SELECT 1 FROM finding f WHERE f.study_key = study.key AND f.urgent"
                           "  AND f.generation = (SELECT max(generation) FROM finding"
                           "   WHERE study_key = study.key)) DESC,"
@@ -662,6 +663,10 @@ static md_status recover(md_store_sqlite *s, int64_t now_ms, md_recovery *recove
     }
     MD_TRY(md_sqlite_run(c,
                          "UPDATE outbox SET lease_until = 0, token = token + 1 WHERE state = 0"
+                         " AND lease_until > 0",
+                         err, ""));
+    MD_TRY(md_sqlite_run(c,
+                         "UPDATE notice SET lease_until = 0, token = token + 1 WHERE state = 0"
                          " AND lease_until > 0",
                          err, ""));
     MD_TRY(md_sqlite_commitment_recover(c, err));

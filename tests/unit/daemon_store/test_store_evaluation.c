@@ -142,6 +142,39 @@ static void test_reopened(void **state)
     md_free(rows);
 }
 
+/* What is known of a study outlives its images: one that was forgotten and comes again must not
+ * be shown with, or go untold because of, what an earlier analysis found. */
+static void test_sent_again_after_it_was_forgotten(void **state)
+{
+    fixture *f = *state;
+    md_study old = done_study(f->store, 1, MD_STORE_ABSENT, MD_STORE_ABSENT, false);
+    const md_notice_new notice = {.notifier = "ris", .body = "text"};
+    assert_ok(md_store_add_notices(f->store, old.id, &notice, 1, 6000, err));
+    assert_ok(md_store_set_read(f->store, old.key, 7000, err));
+    const md_retention all = {.ended_before_ms = INT64_MAX};
+    uint64_t *files = NULL;
+    size_t n = 0, n_studies = 0;
+    assert_ok(md_store_retire(f->store, &all, 10, &files, &n, &n_studies, err));
+    md_free(files);
+    assert_int_equal(n_studies, 1);
+
+    md_study again = done_study(f->store, 1, MD_STORE_PRESENT, MD_STORE_PRESENT, true);
+    assert_string_equal(again.key, old.key);
+    assert_int_equal(again.generation, old.generation + 1);
+    md_store_finding *findings = NULL;
+    assert_ok(md_store_findings(f->store, again.key, &findings, &n, err));
+    assert_int_equal(n, 2);
+    assert_int_equal(findings[0].presence, MD_STORE_PRESENT);
+    assert_int_equal(findings[0].generation, again.generation);
+    md_free(findings);
+    md_notice_row rows[4];
+    assert_ok(md_store_add_notices(f->store, again.id, &notice, 1, 8000, err));
+    assert_ok(md_store_notices(f->store, again.key, 4, rows, &n, err));
+    assert_int_equal(n, 2);
+    assert_int_equal(rows[0].generation, again.generation);
+    assert_int_equal(rows[0].state, MD_OUTBOX_PENDING);
+}
+
 /* Urgent first, then the highest priority, then the longest waiting; what was read is
  * elsewhere. */
 static void test_worklist(void **state)
@@ -163,6 +196,12 @@ static void test_worklist(void **state)
     assert_int_equal(list[0].id, urgent.id);
     assert_int_equal(list[1].id, high.id);
     assert_int_equal(list[2].id, routine.id);
+    /* a late image does not hide what is urgent while it waits for more of them */
+    assert_true(add(f->store, 3, 2, 0, 9000).reopened);
+    assert_ok(md_store_worklist(f->store, false, 8, list, &n, err));
+    assert_int_equal(n, 3);
+    assert_int_equal(list[0].id, urgent.id);
+    assert_int_equal(list[0].state, MD_STUDY_RECEIVING);
     assert_ok(md_store_worklist(f->store, true, 8, list, &n, err));
     assert_int_equal(n, 1);
     assert_int_equal(list[0].id, read.id);
@@ -206,6 +245,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_verdicts), TEST(test_history), TEST(test_reopened),
+        TEST(test_verdicts), TEST(test_history), TEST(test_sent_again_after_it_was_forgotten),
         TEST(test_worklist), TEST(test_view),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
