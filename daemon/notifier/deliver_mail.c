@@ -58,7 +58,8 @@ static int wait_for_exit(pid_t pid, unsigned timeout_s)
 {
     int64_t until_us = md_clock_monotonic_us() + (int64_t)timeout_s * 1000000;
     int status = 0;
-    while (waitpid(pid, &status, WNOHANG) == 0) {
+    pid_t ended = 0;
+    while ((ended = waitpid(pid, &status, WNOHANG)) == 0) {
         if (md_clock_monotonic_us() >= until_us) {
             (void)kill(pid, SIGKILL);
             (void)waitpid(pid, &status, 0);
@@ -66,7 +67,8 @@ static int wait_for_exit(pid_t pid, unsigned timeout_s)
         }
         (void)poll(NULL, 0, 20);
     }
-    return WIFEXITED(status) ? WEXITSTATUS(status) : EX_SOFTWARE;
+    /* without a child (who started us ignores SIGCHLD) nobody knows: no success */
+    return ended == pid && WIFEXITED(status) ? WEXITSTATUS(status) : EX_SOFTWARE;
 }
 
 md_status md_deliver_mail(const char *sendmail, const char *from, const char *to,

@@ -132,7 +132,11 @@ static void put_finding(message *m, const md_notice *notice, const md_store_find
         [MD_STORE_PRESENT] = "52101004^Present^SCT",
         [MD_STORE_UNDETERMINED] = "373068000^Undetermined^SCT",
     };
-    const char *flag = f->presence != MD_STORE_PRESENT ? "N" : f->urgent ? "AA" : "A";
+    /* table 0078: what the model did not decide is not normal */
+    bool is_decided = f->presence != MD_STORE_UNDETERMINED;
+    const char *flag = f->presence == MD_STORE_PRESENT ? (f->urgent ? "AA" : "A")
+                       : is_decided                    ? "N"
+                                                       : "";
     begin_observation(m, "CWE", f->code, f->meaning, f->scheme, group);
     fputs(presence[f->presence], m->out);
     end_observation(m, "", "", flag, "P", notice->analysed_ms);
@@ -146,8 +150,8 @@ static void put_finding(message *m, const md_notice *notice, const md_store_find
         begin_observation(m, "NM", "111012", "Certainty of Finding", "DCM", group);
     }
     put(m, value);
-    end_observation(m, "1^no units^UCUM", range, f->score >= f->threshold ? "H" : "N", "P",
-                    notice->analysed_ms);
+    flag = !is_decided ? "" : f->score >= f->threshold ? "H" : "N";
+    end_observation(m, "1^no units^UCUM", range, flag, "P", notice->analysed_ms);
 
     begin_observation(m, "ST", "111001", "Algorithm Name", "DCM", group);
     put(m, f->model_id);

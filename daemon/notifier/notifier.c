@@ -15,9 +15,9 @@
 #include <time.h>
 
 enum {
-    LEASE_MS = 24 * 3600 * 1000, /* one thread a notifier */
     LONGEST_WAIT_MS = 30000,
     AFTER_ERROR_MS = 1000,
+    LEASE_SPARE_S = 60,
     MAX_TRANSIENT = 290, /* the waits add up to about a day */
     MAX_REFUSED = 10,
     MAX_SECRET_BYTES = 4096
@@ -106,8 +106,11 @@ static int64_t deliver_next(sender *to)
     md_notice_row row;
     MD_AUTO(md_freep) char *body = NULL;
     md_error err = {0};
+    /* Only one thread sends for a notifier, so the lease guards nothing but what the store
+     * could not write down: such a text must not wait long. */
+    int64_t lease_ms = ((int64_t)2 * to->notifier->timeout_s + LEASE_SPARE_S) * 1000;
     md_status status = md_store_notice_claim(to->all->store, to->notifier->name, md_steady_ms(),
-                                             LEASE_MS, &row, &body, &err);
+                                             lease_ms, &row, &body, &err);
     if (status == MD_NOT_FOUND) {
         int64_t next_ms = INT64_MAX, now_ms = md_steady_ms();
         if (md_store_notice_next_ms(to->all->store, to->notifier->name, &next_ms, NULL) !=

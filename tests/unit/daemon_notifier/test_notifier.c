@@ -130,6 +130,17 @@ static void test_hl7(void **state)
     assert_string_equal(field(text, "OBX", 5, 3), "111012^Certainty of Finding^DCM");
     md_free(text);
 
+    /* what was not decided is neither normal nor abnormal */
+    md_store_finding undecided = findings[1];
+    undecided.presence = MD_STORE_UNDETERMINED;
+    notice.findings = &undecided;
+    notice.n_findings = 1;
+    text = hl7_of(&notice);
+    assert_string_equal(field(text, "OBX", 1, 5), "373068000^Undetermined^SCT");
+    assert_string_equal(field(text, "OBX", 1, 8), "");
+    assert_string_equal(field(text, "OBX", 2, 8), "");
+    md_free(text);
+
     /* nothing of the patient; a failure with a line end in its reason */
     notice = (md_notice){
         .study_key = "0123456789abcdef", .generation = 1, .failed = "no\rPID|1||EVIL"};
@@ -308,6 +319,7 @@ static int teardown(void **state)
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static unsigned n_attempts;
 static md_status answers[4];
+static md_store *delivering;
 
 static md_status fake_deliver(const md_conf_notifier *notifier, const char *id,
                               const char *body, md_error *err)
@@ -315,6 +327,10 @@ static md_status fake_deliver(const md_conf_notifier *notifier, const char *id,
     assert_string_equal(notifier->name, "ris");
     assert_string_equal(body, "text");
     assert_non_null(strchr(id, '-'));
+    /* were the outcome not written down, the text would be free again soon */
+    int64_t free_ms = 0;
+    assert_int_equal(md_store_notice_next_ms(delivering, "ris", &free_ms, NULL), MD_OK);
+    assert_true(free_ms > md_steady_ms() && free_ms < md_steady_ms() + 10 * 60 * 1000);
     pthread_mutex_lock(&mutex);
     md_status status = answers[n_attempts < 3 ? n_attempts : 3];
     n_attempts++;
@@ -341,7 +357,9 @@ static void test_delivery(void **state)
     md_conf *conf = md_calloc(1, sizeof *conf);
     conf->n_notifiers = 1;
     snprintf(conf->notifiers[0].name, sizeof conf->notifiers[0].name, "ris");
+    conf->notifiers[0].timeout_s = 30;
     n_attempts = 0;
+    delivering = f->store;
     answers[0] = MD_NETWORK;
     answers[1] = MD_UNSUPPORTED;
     answers[2] = MD_OK;
@@ -401,6 +419,16 @@ static void test_notice_rows(void **state)
                      MD_OK);
     assert_string_equal(body, "text");
     md_free(body);
+    /* the program ended while it sent: the next start sends at once, the old claim is void */
+    md_recovery recovery;
+    assert_int_equal(md_store_recover(f->store, 9001, &recovery, NULL), MD_OK);
+    again = row;
+    assert_int_equal(md_store_notice_claim(f->store, "ris", 9001, 100, &row, &body, NULL),
+                     MD_OK);
+    md_free(body);
+    assert_int_equal(
+        md_store_notice_finish(f->store, &again, MD_OUTBOX_SENT, 0, "", 9050, NULL),
+        MD_CANCELLED);
     assert_int_equal(
         md_store_notice_finish(f->store, &row, MD_OUTBOX_DEAD, 0, "refused", 9100, NULL),
         MD_OK);
