@@ -111,8 +111,8 @@ static bool find_session(exchange *now)
 {
     char id[MD_SESSION_TEXT_BYTES];
     read_cookie(now->request->cookie, id);
-    return id[0] != '\0' &&
-           md_sessions_find(now->site->sessions, id, now->site->now_ms, &now->session);
+    return id[0] != '\0' && md_sessions_find(now->site->sessions, now->site->service.conf, id,
+                                             now->site->now_ms, &now->session);
 }
 
 static md_status answer_session(exchange *now, md_error *err)
@@ -261,6 +261,13 @@ static bool is_change(const char *action)
            strcmp(action, "/read") == 0 || strcmp(action, "/retry") == 0;
 }
 
+/* The page says which analysis its reader saw: nobody has read, or judges, a later one. */
+static bool was_analysed_again(const md_web_request *request, const md_study *study)
+{
+    return request->generation != NULL &&
+           strtol(request->generation, NULL, 10) != study->generation;
+}
+
 static md_status answer_change(exchange *now, const md_study *study, const char *action,
                                md_error *err)
 {
@@ -269,6 +276,10 @@ static md_status answer_change(exchange *now, const md_study *study, const char 
     md_error why = {0};
     if (now->session.role < needed) {
         return answer_error(now, FORBIDDEN, "your role does not allow it", err);
+    }
+    if (was_analysed_again(now->request, study)) {
+        return answer_error(now, CONFLICT, "the study was analysed again, look at it again",
+                            err);
     }
     md_status status = change(now, study, action, &why);
     if (status != MD_OK) {

@@ -15,6 +15,7 @@ enum {
 typedef struct entry {
     bool used;
     int64_t since_ms;
+    char token_sha256[MD_SESSION_TEXT_BYTES]; /* what the user showed */
     md_session session;
 } entry;
 
@@ -118,6 +119,7 @@ static md_status begin(md_sessions *sessions, const md_conf_web_user *user, int6
     to_text(id, place->session.id);
     to_text(csrf, place->session.csrf);
     snprintf(place->session.user, sizeof place->session.user, "%s", user->name);
+    snprintf(place->token_sha256, sizeof place->token_sha256, "%s", user->token_sha256);
     *ret_session = place->session;
     return MD_OK;
 }
@@ -139,8 +141,23 @@ md_status md_sessions_login(md_sessions *sessions, const md_conf *conf, const ch
     return status;
 }
 
-bool md_sessions_find(md_sessions *sessions, const char *id, int64_t now_ms,
-                      md_session *ret_session)
+/* Take what the configuration now allows; false: it no longer knows the user or the token. */
+static bool is_still_user(const md_conf *conf, entry *each)
+{
+    for (unsigned i = 0; i < conf->web.n_users; i++) {
+        const md_conf_web_user *user = &conf->web.users[i];
+        if (strcmp(user->name, each->session.user) == 0 &&
+            strcmp(user->token_sha256, each->token_sha256) == 0) {
+            each->session.role = user->role;
+            each->session.sees_patient = user->patient;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool md_sessions_find(md_sessions *sessions, const md_conf *conf, const char *id,
+                      int64_t now_ms, md_session *ret_session)
 {
     bool found = false;
     pthread_mutex_lock(&sessions->mutex);
@@ -150,8 +167,12 @@ bool md_sessions_find(md_sessions *sessions, const char *id, int64_t now_ms,
             *each = (entry){0};
         }
         if (each->used && same_secret(each->session.id, id)) {
-            *ret_session = each->session;
-            found = true;
+            found = is_still_user(conf, each);
+            if (found) {
+                *ret_session = each->session;
+            } else {
+                *each = (entry){0};
+            }
         }
     }
     pthread_mutex_unlock(&sessions->mutex);

@@ -34,9 +34,10 @@ void md_sessions_destroy(md_sessions *sessions);
 md_status md_sessions_login(md_sessions *sessions, const md_conf *conf, const char *token,
                             int64_t now_ms, md_session *ret_session, md_error *err)
     MD_NODISCARD;
-/* The session of a cookie's value; false: there is none, or it is over. */
-bool md_sessions_find(md_sessions *sessions, const char *id, int64_t now_ms,
-                      md_session *ret_session);
+/* The session of a cookie's value, with the role that `conf` now gives its user; false: there
+ * is none, it is over, or the user or the token is no longer in `conf`. */
+bool md_sessions_find(md_sessions *sessions, const md_conf *conf, const char *id,
+                      int64_t now_ms, md_session *ret_session);
 void md_sessions_end(md_sessions *sessions, const char *id);
 /* Whether a text is the session's other secret; NULL is none. */
 bool md_session_csrf_is(const md_session *session, const char *text);

@@ -74,10 +74,12 @@ static ssize_t next_event(void *context, uint64_t position, char *buffer, size_t
     md_web *web = s->web;
     ssize_t n = 0;
     (void)position;
+    pthread_mutex_lock(&web->mutex);
+    /* under the mutex: who goes to sleep after the stop has woken all would sleep for ever */
     if (atomic_load(&web->stopping)) {
+        pthread_mutex_unlock(&web->mutex);
         return MHD_CONTENT_READER_END_OF_STREAM;
     }
-    pthread_mutex_lock(&web->mutex);
     uint64_t version = md_store_version(web->service.store);
     int64_t time_ms = now_ms();
     if (version != s->seen || s->told_ms == 0) {
@@ -229,6 +231,7 @@ static md_web_request request_of(struct MHD_Connection *connection, const char *
         .days = QUERY("days"),
         .source_ae = QUERY("source"),
         .called_ae = QUERY("called"),
+        .generation = QUERY("generation"),
         .body = body->body,
         .body_bytes = body->n,
         .upload_fd = body->upload_fd,

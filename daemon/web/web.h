@@ -20,7 +20,8 @@ typedef struct md_web md_web;
 md_status md_web_start(const md_http_service *service, md_web **ret_web, md_error *err)
     MD_NODISCARD;
 uint16_t md_web_port(const md_web *web);
-/* Take the users of another configuration, from md_conf_share; who is logged in stays. */
+/* Take the users of another configuration, from md_conf_share; who is logged in and is still
+ * among them stays. */
 void md_web_reload(md_web *web, const md_conf *shared);
 /* NULL is fine. */
 void md_web_stop(md_web *web);

@@ -49,14 +49,29 @@ const clockTime = (time) => (time ? new Date(time).toLocaleString() : "-");
 const isUrgent = (study) => study.findings.some((f) => f.urgent);
 const score = (f) => (f.is_probability ? "probability " : "score ") + f.score.toFixed(2);
 
-/* One line for each finding: of several images the one with the highest score. */
+/* Urgent first, then present, undetermined, absent, and the higher score: an image where the
+ * model did not decide must not hide one that has the finding, nor one without it the doubt. */
+const weight = { present: 2, undetermined: 1, absent: 0 };
+const rank = (a, b) => b.urgent - a.urgent || weight[b.presence] - weight[a.presence] || b.score - a.score;
+
+/* One line for each finding: of several images the one that comes first in that order. */
 function strongest(findings) {
   const best = new Map();
   for (const f of findings) {
     const key = f.model + " " + f.key;
-    if (!best.has(key) || f.score > best.get(key).score) best.set(key, f);
+    if (!best.has(key) || rank(f, best.get(key)) < 0) best.set(key, f);
   }
-  return [...best.values()].sort((a, b) => b.urgent - a.urgent || b.score - a.score);
+  return [...best.values()].sort(rank);
+}
+
+/* Findings stay until an analysis brings others: what is of an earlier one is named so, and why
+ * there is none of this one. */
+function notes(study) {
+  const old = study.findings.find((f) => f.generation !== study.generation);
+  return [old ? make("div", { class: "stale" }, "From the earlier analysis " + old.generation +
+      ": analysis " + study.generation + " has no findings yet.") : null,
+    study.reason ? make("div", { class: "stale" }, study.reason)
+      : study.findings.length ? null : make("span", { class: "faint" }, "none yet")];
 }
 
 function who(study) {
@@ -88,8 +103,7 @@ function showList() {
       make("td", {}, badge(study)),
       make("td", { title: clockTime(study.clock.last_received) }, since(study.clock.last_received)),
       make("td", {}, who(study)),
-      make("td", {}, study.findings.length ? strongest(study.findings).map(findingLine)
-        : make("span", { class: "faint" }, study.reason || "none yet")),
+      make("td", {}, notes(study), strongest(study.findings).map(findingLine)),
       make("td", {}, study.state, Object.entries(study.destinations).map(([name, d]) =>
         make("div", { class: "faint small" }, name + ": " + (d.dead ? d.dead + " undelivered" : d.pending ? "sending" : "stored")))));
     if (isUrgent(study)) row.classList.add("urgent");
@@ -100,7 +114,9 @@ function showList() {
 }
 
 async function loadList() {
+  const mine = state.asked = (state.asked || 0) + 1;
   const { studies } = await ask("/api/v1/worklist" + (state.tab === "read" ? "?read=1" : ""));
+  if (mine !== state.asked) return; /* a later question, perhaps of the other tab, is under way */
   state.rows = studies;
   showList();
   if (state.chosen) await loadDetail();
@@ -117,9 +133,9 @@ function bar(f) {
 }
 
 function findingBlock(study, f) {
-  const mayJudge = state.session.role !== "viewer" && f.presence !== "undetermined";
+  const mayJudge = state.session.role !== "viewer" && f.presence !== "undetermined" && f.generation === study.generation;
   const judge = (word) => act("/api/v1/study/" + study.study + "/" + word + "?model=" + encodeURIComponent(f.model) +
-    "&finding=" + encodeURIComponent(f.key), "Noted: you " + word + ".");
+    "&finding=" + encodeURIComponent(f.key) + "&generation=" + study.generation, "Noted: you " + word + ".");
   return make("div", { class: "finding" }, findingLine(f), bar(f),
     make("div", { class: "faint small" }, "threshold " + f.threshold.toFixed(2) + ", " + f.model + " " + f.version),
     mayJudge ? make("div", { class: "actions" },
@@ -162,8 +178,7 @@ function showDetail() {
         act("/api/v1/study/" + study.study + "/retry", "It is tried again.") }, "Retry") : null),
     make("p", { id: "note", role: "status" }),
     make("h3", {}, "Findings"),
-    study.findings.length ? strongest(study.findings).map((f) => findingBlock(study, f))
-      : make("p", { class: "faint" }, study.reason || "none yet"),
+    notes(study), strongest(study.findings).map((f) => findingBlock(study, f)),
     make("h3", {}, "Destinations"),
     Object.keys(study.destinations).length ? detailList(Object.entries(study.destinations).map(([name, d]) =>
       [name, d.sent + " stored, " + d.pending + " waiting, " + d.dead + " undelivered"])) : make("p", { class: "faint" }, "none"),
@@ -192,6 +207,7 @@ async function loadDetail() {
 
 async function choose(key) {
   state.chosen = key;
+  if (state.detail && state.detail.study !== key) { state.detail = null; $("detail").replaceChildren(); }
   for (const row of $("list").tBodies[0].rows) row.classList.toggle("chosen", row.dataset.study === key);
   await loadDetail();
 }
@@ -200,17 +216,21 @@ async function act(path, words) {
   try {
     await change(path);
     if ($("note")) $("note").textContent = words;
+    return true;
   } catch (error) {
     if ($("note")) $("note").textContent = "Not done: " + error.message;
+    return false;
   }
 }
 
+/* The study that is shown, which is not yet the chosen one when somebody types quickly. */
 async function markRead() {
-  const at = state.rows.findIndex((row) => row.study === state.chosen);
+  const study = state.detail;
+  const at = state.rows.findIndex((row) => row.study === study.study);
   const next = state.rows[at + 1] || state.rows[at - 1];
-  await act("/api/v1/study/" + state.chosen + "/read", "Marked as read.");
+  const done = await act("/api/v1/study/" + study.study + "/read?generation=" + study.generation, "Marked as read.");
   await loadList();
-  if (state.tab === "open" && next) await choose(next.study);
+  if (done && state.tab === "open" && next && state.chosen === study.study) await choose(next.study);
 }
 
 function toggleOverlay() {
@@ -282,15 +302,37 @@ async function showTab(tab) {
   if (isList()) { await loadList(); showDetail(); }
 }
 
+function showLive(is) {
+  $("live").className = is ? "on" : "off";
+  $("live").textContent = is ? "live" : "not connected";
+}
+
+/* "live" only when the list on the screen is what the daemon now says. */
+async function refresh() {
+  if (!state.session || !isList()) return;
+  try {
+    await loadList();
+    showLive(true);
+  } catch (error) { showLive(false); }
+}
+
+/* A browser comes back by itself to a connection that broke, but not to one that was refused
+ * (a session that is over, too many pages): then we ask again, and a lost session ends the page. */
 function listen() {
   if (state.source) state.source.close();
   const source = state.source = new EventSource("/api/v1/events");
   let waiting = null;
   source.addEventListener("change", () => {
-    $("live").className = "on"; $("live").textContent = "live";
-    if (!waiting) waiting = setTimeout(() => { waiting = null; if (isList()) loadList().catch(() => {}); }, 200);
+    if (!waiting) waiting = setTimeout(() => { waiting = null; refresh(); }, 200);
   });
-  source.addEventListener("error", () => { $("live").className = "off"; $("live").textContent = "not connected"; });
+  source.addEventListener("error", () => {
+    showLive(false);
+    if (source.readyState === EventSource.CLOSED) setTimeout(async () => {
+      if (state.source !== source || !state.session) return;
+      try { await ask("/api/v1/session"); await refresh(); } catch (error) { /* told already */ }
+      if (state.session) { showLive(false); listen(); }
+    }, 5000);
+  });
 }
 
 function showLogin() {

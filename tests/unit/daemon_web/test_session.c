@@ -50,28 +50,49 @@ static void test_login(void **state)
     assert_true(session.sees_patient);
     assert_int_equal(strlen(session.id), 64);
     assert_string_not_equal(session.id, session.csrf);
-    assert_true(md_sessions_find(sessions, session.id, 2000, &found));
+    assert_true(md_sessions_find(sessions, conf, session.id, 2000, &found));
     assert_string_equal(found.csrf, session.csrf);
 
     /* almost right is wrong */
     char other[MD_SESSION_TEXT_BYTES];
     memcpy(other, session.id, sizeof other);
     other[63] = other[63] == '0' ? '1' : '0';
-    assert_false(md_sessions_find(sessions, other, 2000, &found));
+    assert_false(md_sessions_find(sessions, conf, other, 2000, &found));
     other[63] = '\0';
-    assert_false(md_sessions_find(sessions, other, 2000, &found));
-    assert_false(md_sessions_find(sessions, "", 2000, &found));
+    assert_false(md_sessions_find(sessions, conf, other, 2000, &found));
+    assert_false(md_sessions_find(sessions, conf, "", 2000, &found));
     assert_true(md_session_csrf_is(&session, session.csrf));
     assert_false(md_session_csrf_is(&session, session.id));
     assert_false(md_session_csrf_is(&session, NULL));
     assert_false(md_session_csrf_is(&session, ""));
 
     const int64_t life_ms = (int64_t)MD_SESSION_LIFE_S * 1000;
-    assert_true(md_sessions_find(sessions, session.id, 1000 + life_ms - 1, &found));
-    assert_false(md_sessions_find(sessions, session.id, 1000 + life_ms, &found));
+    assert_true(md_sessions_find(sessions, conf, session.id, 1000 + life_ms - 1, &found));
+    assert_false(md_sessions_find(sessions, conf, session.id, 1000 + life_ms, &found));
     assert_int_equal(md_sessions_login(sessions, conf, "abc", 1000, &session, NULL), MD_OK);
     md_sessions_end(sessions, session.id);
-    assert_false(md_sessions_find(sessions, session.id, 1000, &found));
+    assert_false(md_sessions_find(sessions, conf, session.id, 1000, &found));
+}
+
+/* A reload of the configuration takes rights away at once. */
+static void test_reload(void **state)
+{
+    (void)state;
+    md_session session, found;
+    md_conf_web_user *user = &conf->web.users[1];
+    assert_int_equal(md_sessions_login(sessions, conf, "abc", 1000, &session, NULL), MD_OK);
+    user->role = MD_CONF_ROLE_VIEWER;
+    user->patient = false;
+    assert_true(md_sessions_find(sessions, conf, session.id, 2000, &found));
+    assert_int_equal(found.role, MD_CONF_ROLE_VIEWER);
+    assert_false(found.sees_patient);
+    user->token_sha256[0] = 'c'; /* another token: the lost one is of no use any more */
+    assert_false(md_sessions_find(sessions, conf, session.id, 2000, &found));
+    user->token_sha256[0] = 'b';
+    assert_false(md_sessions_find(sessions, conf, session.id, 2000, &found));
+    assert_int_equal(md_sessions_login(sessions, conf, "abc", 3000, &session, NULL), MD_OK);
+    conf->web.n_users = 1;
+    assert_false(md_sessions_find(sessions, conf, session.id, 4000, &found));
 }
 
 static void test_wrong_tokens(void **state)
@@ -98,8 +119,8 @@ static void test_many(void **state)
     for (int i = 0; i < MD_SESSION_MAX; i++) {
         assert_int_equal(md_sessions_login(sessions, conf, "abc", 2 + i, &last, NULL), MD_OK);
     }
-    assert_false(md_sessions_find(sessions, first.id, 1000, &found)); /* it made room */
-    assert_true(md_sessions_find(sessions, last.id, 1000, &found));
+    assert_false(md_sessions_find(sessions, conf, first.id, 1000, &found)); /* it made room */
+    assert_true(md_sessions_find(sessions, conf, last.id, 1000, &found));
 }
 
 int main(void)
@@ -107,6 +128,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_login, setup, teardown),
         cmocka_unit_test_setup_teardown(test_wrong_tokens, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_reload, setup, teardown),
         cmocka_unit_test_setup_teardown(test_many, setup, teardown),
     };
     return cmocka_run_group_tests_name("session", tests, NULL, NULL);
