@@ -203,6 +203,11 @@ md_status md_notice_hl7(const md_notice *notice, const md_hl7_ends *ends,
     for (size_t i = 0; i < notice->n_findings; i++) {
         put_finding(&m, notice, &notice->findings[i], i + 1);
     }
+    if (notice->n_left_out > 0) {
+        begin_observation(&m, "ST", "121106", "Comment", "DCM", 0);
+        fprintf(m.out, "%zu more findings are in the DICOM report alone", notice->n_left_out);
+        end_observation(&m, "", "", "", "P", notice->analysed_ms);
+    }
     bool failed = ferror(m.out) != 0;
     failed = fclose(m.out) != 0 || failed;
     return md_notice_text(written, size_bytes, failed, ret_text, err);

@@ -70,6 +70,46 @@ static md_status make_text(const md_conf_notifier *notifier, const md_notice *wh
     return md_notice_json(&notice, ret_text, err);
 }
 
+/* Urgent, then present, undetermined, absent; in their own order among each other. */
+static void sort_findings(const md_notice *whole, md_store_finding *sorted)
+{
+    static const md_store_presence order[] = {MD_STORE_PRESENT, MD_STORE_UNDETERMINED,
+                                              MD_STORE_ABSENT};
+    size_t n = 0;
+    for (unsigned pass = 0; pass < 2 * sizeof order / sizeof *order; pass++) {
+        for (size_t i = 0; i < whole->n_findings; i++) {
+            const md_store_finding *f = &whole->findings[i];
+            if (f->urgent == (pass < 3) && f->presence == order[pass % 3]) {
+                sorted[n++] = *f;
+            }
+        }
+    }
+}
+
+/* A study of very many findings must be told of too: what there is no room for is counted. */
+static md_status make_text_that_fits(const md_conf_notifier *notifier, const md_notice *whole,
+                                     char **ret_text, md_error *err)
+{
+    md_status status = make_text(notifier, whole, ret_text, err);
+    if (status != MD_LIMIT) {
+        return status;
+    }
+    MD_AUTO(md_freep)
+    md_store_finding *sorted = md_calloc(whole->n_findings + 1, sizeof *sorted);
+    if (sorted == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for a notification");
+    }
+    sort_findings(whole, sorted);
+    md_notice part = *whole;
+    part.findings = sorted;
+    while (status == MD_LIMIT && part.n_findings > 0) {
+        part.n_findings /= 2;
+        part.n_left_out = whole->n_findings - part.n_findings;
+        status = make_text(notifier, &part, ret_text, err);
+    }
+    return status;
+}
+
 md_status md_notifiers_make(const md_conf *conf, const md_notice *notice,
                             md_notice_list *ret_list, md_error *err)
 {
@@ -85,7 +125,7 @@ md_status md_notifiers_make(const md_conf *conf, const md_notice *notice,
         if (!is_named && !is_occasion(notifier, notice)) {
             continue;
         }
-        md_status status = make_text(notifier, notice, &text, err);
+        md_status status = make_text_that_fits(notifier, notice, &text, err);
         if (status != MD_OK) {
             md_notice_list_finish(&list);
             return status;

@@ -99,6 +99,10 @@ md_status md_notice_json(const md_notice *notice, char **ret_text, md_error *err
     if (notice->failed != NULL) {
         json_object_set_new(json, "reason", json_string(notice->failed));
     }
+    if (notice->n_left_out > 0) {
+        json_object_set_new(json, "findings_left_out",
+                            json_integer((json_int_t)notice->n_left_out));
+    }
     add_text(json, "accession_number", notice->accession_number);
     add_text(json, "study_instance_uid", notice->study_instance_uid);
     if (notice->patient_id[0] != '\0' || notice->patient_name[0] != '\0') {
@@ -137,6 +141,10 @@ static void mail_body(FILE *out, const md_notice *notice)
         fprintf(out, "\n%s: %s (%s %.3f, threshold %.3f; %s %s)\n", f->meaning,
                 md_notice_presence(f->presence), f->is_probability ? "probability" : "score",
                 f->score, f->threshold, f->model_id, f->model_version);
+    }
+    if (notice->n_left_out > 0) {
+        fprintf(out, "\n%zu more findings are in the DICOM report alone.\n",
+                notice->n_left_out);
     }
     fputs("\nMade by software, not read by a person. Not for diagnosis.\n", out);
 }

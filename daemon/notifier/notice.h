@@ -28,6 +28,7 @@ typedef struct md_notice {
     int64_t received_ms, analysed_ms;
     const md_store_finding *findings; /* sop_instance_uid is not told */
     size_t n_findings;
+    size_t n_left_out; /* the least important ones, when there is no room for all */
     /* "" unless allowed */
     char patient_id[MD_NOTICE_TEXT_BYTES], patient_name[MD_NOTICE_TEXT_BYTES], birth_date[9],
         sex[17];

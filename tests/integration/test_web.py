@@ -72,6 +72,8 @@ def check_closed(port, key):
     evil = {"Medaid-CSRF": reader.csrf, "Origin": "https://evil.example"}
     assert reader.ask("POST", read, **evil)[0].status == 403
     assert reader.ask("POST", f"/api/v1/study/{key}/retry", **{"Medaid-CSRF": reader.csrf})[0].status == 403
+    # not an analysis that nobody has seen
+    assert reader.ask("POST", read + "?generation=7", **{"Medaid-CSRF": reader.csrf})[0].status == 409
     assert reader.ask("GET", read)[0].status == 405
     assert reader.ask("DELETE", read)[0].status == 405
     assert reader.ask("POST", "/login", "x" * 5000)[0].status == 413

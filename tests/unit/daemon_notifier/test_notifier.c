@@ -235,6 +235,45 @@ static void test_who_may_have_what(void **state)
     md_free(conf);
 }
 
+/* However many findings there are, the urgent one is told, and that there are more. */
+static void test_many_findings(void **state)
+{
+    (void)state;
+    enum {
+        N = 5000
+    };
+    md_conf *conf = md_calloc(1, sizeof *conf);
+    md_store_finding *many = md_calloc(N, sizeof *many);
+    for (size_t i = 0; i < N; i++) {
+        many[i] = findings[1];
+    }
+    many[N - 1] = findings[0];
+    static const md_conf_notify_kind kinds[] = {MD_CONF_NOTIFY_HL7, MD_CONF_NOTIFY_WEBHOOK,
+                                                MD_CONF_NOTIFY_MAIL};
+    static const char *const marks[] = {" more findings",
+                                        "\"findings_left_out\":", " more findings"};
+    for (; conf->n_notifiers < 3; conf->n_notifiers++) {
+        conf->notifiers[conf->n_notifiers].kind = kinds[conf->n_notifiers];
+    }
+    md_notice notice = notice_of_patient();
+    notice.findings = many;
+    notice.n_findings = N;
+    md_notice_list list = {0};
+    md_error err = {0};
+    if (md_notifiers_make(conf, &notice, &list, &err) != MD_OK) {
+        fail_msg("%s", err.msg);
+    }
+    assert_int_equal(list.n, 3);
+    for (size_t i = 0; i < 3; i++) {
+        assert_true(strlen(list.items[i].body) <= MD_NOTICE_MAX_BYTES);
+        assert_non_null(strstr(list.items[i].body, "Pneu"));
+        assert_non_null(strstr(list.items[i].body, marks[i]));
+    }
+    md_notice_list_finish(&list);
+    md_free(many);
+    md_free(conf);
+}
+
 static void test_acknowledgements(void **state)
 {
     (void)state;
@@ -446,6 +485,7 @@ int main(void)
         cmocka_unit_test(test_hl7),
         cmocka_unit_test(test_json),
         cmocka_unit_test(test_mail),
+        cmocka_unit_test(test_many_findings),
         cmocka_unit_test(test_who_may_have_what),
         cmocka_unit_test(test_acknowledgements),
         cmocka_unit_test_setup_teardown(test_delivery, setup, teardown),
