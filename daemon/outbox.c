@@ -455,6 +455,7 @@ static md_status add_sender(md_outbox *outbox, const md_conf *conf,
     if (to == outbox->senders + MAX_SENDERS) {
         return md_fail(err, MD_BUSY, "too many earlier destinations still send");
     }
+    pthread_mutex_lock(&outbox->mutex); /* others wake all that are there, meanwhile too */
     *to = (sender){.outbox = outbox,
                    .conf = md_conf_hold(conf),
                    .destination = destination,
@@ -462,11 +463,12 @@ static md_status add_sender(md_outbox *outbox, const md_conf *conf,
     snprintf(to->name, sizeof to->name, "%s", destination->name);
     int os_errno =
         pthread_create(&to->thread, NULL, commits ? committer_thread : sender_thread, to);
+    to->is_started = os_errno == 0;
+    pthread_mutex_unlock(&outbox->mutex);
     if (os_errno != 0) {
         md_conf_drop(to->conf);
         return md_fail_os(err, os_errno, "start a sender");
     }
-    to->is_started = true;
     return MD_OK;
 }
 
