@@ -38,6 +38,77 @@ static void test_an_older_version_is_brought_up(void **state)
     sqlite3_close(db);
 }
 
+/* A database of version 2 with a row in each of its tables: all of them are there after all the
+ * steps since, and this medaid goes on with them. */
+static void test_version_2_is_brought_up(void **state)
+{
+    fixture *f = *state;
+    static const char rows[] =
+        "INSERT INTO meta VALUES ('paused', 1);"
+        "INSERT INTO study (id, key, uid, state, priority, n_instances, size_bytes,"
+        " first_received, last_received, ended)"
+        " VALUES (7, 'k7', '1.2.7', 4, 3, 1, 1000, 11, 12, 0),"
+        " (8, 'k8', '1.2.8', 0, 0, 1, 500, 13, 14, 0);"
+        "INSERT INTO instance VALUES"
+        " (70, 7, '1.2.7.1', '1.2.3', '1.2.7.2', '1.2.1', 'OLD', zeroblob(32), 1, 1000, 11, 1),"
+        " (80, 8, '1.2.8.1', '1.2.3', '1.2.8.2', '1.2.1', 'OLD', zeroblob(32), 2, 500, 13, 1);"
+        "INSERT INTO object VALUES"
+        " (71, 7, 1, 'sr', '1.2.7.3', '1.2.4', 3, 10, 15, 'model', '1.2.7.4'),"
+        " (72, 7, 1, 'picture', '1.2.7.5', '1.2.4', 4, 10, 16, 'model', '1.2.7.6');"
+        "INSERT INTO outbox VALUES (90, 7, 71, 1, 'pacs', 0, 2, 20, 999, 5, 300),"
+        " (91, 7, 72, 1, 'pacs', 1, 1, 20, 0, 6, 0);";
+    md_store_close(f->store);
+    f->store = NULL;
+    assert_int_equal(unlink(f->database), 0);
+    sqlite3 *db = NULL;
+    assert_int_equal(sqlite3_open(f->database, &db), SQLITE_OK);
+    for (int version = 1; version <= 2; version++) {
+        assert_ok(md_sqlite_migrate(db, md_sqlite_schema, version, err));
+    }
+    assert_int_equal(sqlite3_exec(db, rows, NULL, NULL, NULL), SQLITE_OK);
+    for (int version = 3; version <= md_sqlite_schema_version; version++) {
+        assert_ok(md_sqlite_migrate(db, md_sqlite_schema, version, err)); /* in order */
+        assert_int_equal(text_number(f->database, "PRAGMA user_version"), version);
+        assert_int_equal(text_number(f->database, "SELECT count(*) FROM study"), 2);
+        assert_int_equal(text_number(f->database, "SELECT count(*) FROM instance"), 2);
+        assert_int_equal(text_number(f->database, "SELECT count(*) FROM object"), 2);
+        assert_int_equal(text_number(f->database, "SELECT count(*) FROM outbox"), 2);
+    }
+    sqlite3_close(db);
+    assert_int_equal(text_number(f->database, "SELECT count(*) FROM pragma_foreign_key_check"),
+                     0);
+    assert_int_equal(text_number(f->database, "SELECT since FROM outbox WHERE id = 90"), 15);
+    fixture_open(f);
+    md_recovery recovery;
+    assert_ok(md_store_recover(f->store, 1000, &recovery, err));
+    assert_int_equal(recovery.n_sending, 1);
+    assert_true(md_store_flag_is_set(f->store, MD_STORE_PAUSED));
+    assert_int_equal(study_of(f->store, 7).priority, 3);
+    assert_int_equal(study_of(f->store, 8).state, MD_STUDY_RECEIVING);
+
+    md_outbox_row row;
+    size_t n = 0;
+    assert_ok(md_store_outbox_claim(f->store, "pacs", 1000, 1000, 1, &row, &n, err));
+    assert_int_equal(n, 1);
+    assert_int_equal(row.id, 90);
+    assert_int_equal(row.file, 3);
+    assert_int_equal(row.n_attempts, 2);
+    md_outbox_result result = {.id = row.id, .token = row.token, .state = MD_OUTBOX_SENT};
+    md_study_state now;
+    assert_ok(md_store_outbox_finish(f->store, &result, 1, 7000, &now, err));
+    assert_int_equal(now, MD_STUDY_DONE);
+
+    /* sent again: no tag of today equals one of then, so that both are kept */
+    md_instance_new item = instance_of(8, 1, 0, 8000);
+    item.file = 50;
+    item.study_uid = "1.2.8";
+    item.sop_instance_uid = "1.2.8.1";
+    md_instance_outcome outcome;
+    assert_ok(md_store_add_instances(f->store, &item, 1, &outcome, err));
+    assert_int_equal(outcome.kind, MD_INSTANCE_CONFLICT);
+    assert_int_equal(outcome.study, 8);
+}
+
 static void test_a_newer_version_is_refused(void **state)
 {
     fixture *f = *state;
@@ -269,6 +340,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_an_older_version_is_brought_up),
+        TEST(test_version_2_is_brought_up),
         TEST(test_a_newer_version_is_refused),
         TEST(test_a_database_of_somebody_else_is_refused),
         TEST(test_a_damaged_file_is_told),
