@@ -184,7 +184,6 @@ static md_status add_one(md_store_sqlite *s, const md_instance_new *item,
     bool is_new = false;
     bool is_new_title = false;
     MD_TRY(find_or_make_study(s, item, &study, &is_new, err));
-    MD_TRY(add_title(s, &study, item->called_ae, &is_new_title, err));
     memset(ret_outcome, 0, sizeof *ret_outcome);
     ret_outcome->study = study.id;
     memcpy(ret_outcome->study_key, study.key, sizeof study.key);
@@ -205,6 +204,7 @@ static md_status add_one(md_store_sqlite *s, const md_instance_new *item,
     }
     if (n_same > 0) {
         ret_outcome->kind = MD_INSTANCE_SAME;
+        MD_TRY(add_title(s, &study, item->called_ae, &is_new_title, err));
         return is_new_title ? come_again(s, &study, item, &ret_outcome->reopened, err) : MD_OK;
     }
     bool conflict = n_copies > 0;
@@ -212,10 +212,12 @@ static md_status add_one(md_store_sqlite *s, const md_instance_new *item,
         ret_outcome->kind = MD_INSTANCE_REFUSED;
         return MD_OK;
     }
+    MD_TRY(add_title(s, &study, item->called_ae, &is_new_title, err));
     bool current = !conflict || s->options.conflict == MD_CONFLICT_USE_LAST;
     ret_outcome->kind = conflict ? MD_INSTANCE_CONFLICT : MD_INSTANCE_STORED;
     MD_TRY(insert_instance(s, &study, item, conflict, current, err));
-    return current ? take_back(s, &study, item, &ret_outcome->reopened, err) : MD_OK;
+    return current || is_new_title ? take_back(s, &study, item, &ret_outcome->reopened, err)
+                                   : MD_OK;
 }
 
 /* All items of one caller or none: a savepoint keeps the others of the group out of its

@@ -711,6 +711,28 @@ static void test_a_batch_is_all_or_none(void **state)
     assert_int_equal(study_of(f->store, outcomes[1].study).n_instances, 2);
 }
 
+/* Another AE title has its rules for the study that it was sent, also when the first copy of an
+ * instance stays the one that is analysed; a refused copy was not sent to anybody. */
+static void test_other_bytes_at_another_title(void **state)
+{
+    fixture *f = *state;
+    for (unsigned i = 0; i < 2; i++) {
+        bool refused = i == 1;
+        f->options.conflict = refused ? MD_CONFLICT_REFUSE : MD_CONFLICT_USE_FIRST;
+        fixture_reopen(f);
+        int64_t study = study_in_state(f->store, i, MD_STUDY_DONE, NULL);
+        md_instance_new item = instance_of(i, 1, 7, 9000);
+        item.called_ae = "CHEST";
+        md_instance_outcome outcome;
+        assert_ok(md_store_add_instances(f->store, &item, 1, &outcome, err));
+        assert_int_equal(outcome.kind, refused ? MD_INSTANCE_REFUSED : MD_INSTANCE_CONFLICT);
+        assert_int_equal(outcome.reopened, !refused);
+        assert_string_equal(study_of(f->store, study).called, refused ? "" : "CHEST");
+        assert_int_equal(study_of(f->store, study).state,
+                         refused ? MD_STUDY_DONE : MD_STUDY_RECEIVING);
+    }
+}
+
 static void test_a_second_daemon_is_kept_out(void **state)
 {
     fixture *f = *state;
@@ -749,6 +771,7 @@ int main(void)
         TEST(test_retention),
         TEST(test_hostile_input_is_refused),
         TEST(test_a_batch_is_all_or_none),
+        TEST(test_other_bytes_at_another_title),
         TEST(test_a_second_daemon_is_kept_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
