@@ -234,8 +234,10 @@ static void add_caller(md_store_sqlite *s, md_sqlite_add *add)
     for (size_t i = 0; i < add->n && add->status == MD_OK; i++) {
         add->status = add_one(s, &add->items[i], &add->outcomes[i], add->err);
     }
-    if (add->status != MD_OK && sqlite3_get_autocommit(c->db) == 0) {
-        md_sqlite_undo(c, "ROLLBACK TO caller");
+    if (add->status != MD_OK && sqlite3_get_autocommit(c->db) == 0 &&
+        md_sqlite_run(c, "ROLLBACK TO caller", NULL, "") != MD_OK) {
+        /* half of what was refused would stay: better the sender of the others comes again */
+        md_sqlite_undo(c, "ROLLBACK");
     }
     if (sqlite3_get_autocommit(c->db) == 0) {
         md_status released = md_sqlite_run(c, "RELEASE caller", add->err, "");
