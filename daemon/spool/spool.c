@@ -61,7 +61,9 @@ static md_status make_folders(md_spool *spool, const char *folder, md_error *err
     MD_TRY(md_folder_create(spool->data, err));
     spool->data_fd = open(spool->data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     MD_AUTO(closep) int folder_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (spool->data_fd < 0 || folder_fd < 0 || fsync(folder_fd) != 0) {
+    /* data/ too: a program that was killed may have made a folder and not come to this */
+    if (spool->data_fd < 0 || folder_fd < 0 || fsync(folder_fd) != 0 ||
+        fsync(spool->data_fd) != 0) {
         return md_fail_os(err, errno, "%s", folder);
     }
     return MD_OK;
@@ -181,7 +183,10 @@ static int open_shard_folder(md_spool *spool, uint64_t number, int *ret_fd)
         return errno;
     }
     if (made && fsync(spool->data_fd) != 0) {
-        return errno;
+        /* found there the next time, it would pass for one that is durable */
+        int os_errno = errno;
+        (void)unlinkat(spool->data_fd, name, AT_REMOVEDIR);
+        return os_errno;
     }
     int fd = openat(spool->data_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0) {

@@ -9,11 +9,24 @@
 #include <stdatomic.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 enum {
     HEAD_BYTES = 200,
     BODY_BYTES = 5000
 };
+
+/* In place of the C library's: the next one fails while this is set. */
+static atomic_bool fsync_fails;
+
+int fsync(int fd)
+{
+    if (atomic_exchange(&fsync_fails, false)) {
+        errno = EIO;
+        return -1;
+    }
+    return (int)syscall(SYS_fsync, fd);
+}
 
 typedef struct disk {
     uint64_t n_free;
@@ -279,6 +292,27 @@ static void test_start_compares_files_and_rows(void **state)
     md_spool_close(spool);
 }
 
+/* A new folder of which nobody knows whether it is on disk is not used, now or later. */
+static void test_a_folder_that_is_not_durable(void **state)
+{
+    fixture *f = *state;
+    char path[PATH_LENGTH];
+    char data[PATH_LENGTH + 16];
+    snprintf(data, sizeof data, "%s/data", f->folder);
+    MD_AUTO(md_spool_closep) md_spool *spool = open_spool(f, MD_SPOOL_SYNC_FILES, NULL);
+    md_instance_new item = instance_of(1, 1, 0, 1000);
+    md_spool_arrival arrival = arrival_of(&item, path);
+    atomic_store(&fsync_fails, true);
+    assert_int_equal(md_spool_begin(spool, path, sizeof path, &arrival.file, &arrival.fd, NULL),
+                     MD_IO);
+    assert_false(atomic_load(&fsync_fails));
+    assert_int_equal(rmdir(data), 0); /* it is empty */
+    assert_int_equal(mkdir(data, 0700), 0);
+    md_spool_close(MD_STEAL(spool));
+    spool = open_spool(f, MD_SPOOL_SYNC_FILES, NULL);
+    assert_int_equal(accept_one(spool, 1, 1, 5).kind, MD_SPOOL_STORED);
+}
+
 /* An object written at the place where it stays, as far as the listener gets before each step.
  */
 static md_spool_arrival begin_one(md_spool *spool, const md_instance_new *item,
@@ -496,6 +530,7 @@ int main(void)
         TEST(test_bad_arrivals),
         TEST(test_the_watermark),
         TEST(test_start_compares_files_and_rows),
+        TEST(test_a_folder_that_is_not_durable),
         TEST(test_an_end_after_each_step),
         TEST(test_many_senders),
         TEST(test_a_full_disk),
