@@ -365,6 +365,34 @@ static bool means_full(int os_errno)
     return os_errno == ENOSPC || os_errno == EDQUOT;
 }
 
+static bool is_whole(const md_spool *spool, uint64_t file, uint64_t size_bytes)
+{
+    char path[MD_SPOOL_PATH_BYTES];
+    struct stat info;
+    return md_spool_path(spool, file, path, NULL) == MD_OK && lstat(path, &info) == 0 &&
+           S_ISREG(info.st_mode) && (uint64_t)info.st_size == size_bytes;
+}
+
+/* An instance that is known: its file may have been lost since, and then the one that has just
+ * come takes its place. *ret_kept: it is needed, or may be. */
+static md_status keep_if_lost(md_spool *spool, const md_instance_outcome *known, uint64_t file,
+                              uint64_t size_bytes, bool *ret_kept, md_error *err)
+{
+    *ret_kept = false;
+    if (is_whole(spool, known->file, known->size_bytes)) {
+        return MD_OK;
+    }
+    md_status status = md_store_replace_file(spool->store, known->file, file, size_bytes, err);
+    if (status == MD_CANCELLED) {
+        return MD_OK; /* somebody else was quicker, or the study was retired at this moment */
+    }
+    *ret_kept = status == MD_OK || status == MD_IO;
+    if (status == MD_OK) {
+        md_spool_remove(spool, &known->file, 1); /* what may be left of it */
+    }
+    return status;
+}
+
 static md_status add_row(md_spool *spool, const md_spool_arrival *arrival, uint64_t file,
                          uint64_t size_bytes, const uint8_t *content_tag,
                          md_spool_outcome *ret_outcome, md_error *err)
@@ -401,6 +429,9 @@ static md_status add_row(md_spool *spool, const md_spool_arrival *arrival, uint6
     bool kept =
         status == MD_IO || (status == MD_OK && (ret_outcome->kind == MD_SPOOL_STORED ||
                                                 ret_outcome->kind == MD_SPOOL_CONFLICT));
+    if (status == MD_OK && ret_outcome->kind == MD_SPOOL_SAME) {
+        status = keep_if_lost(spool, &ret_outcome->instance, file, size_bytes, &kept, &why);
+    }
     if (!kept) {
         md_spool_remove(spool, &file, 1);
     }

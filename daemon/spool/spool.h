@@ -7,7 +7,7 @@
  *
  * Names come from a counter alone. A received object is written where it stays: a file without
  * a row was never acknowledged and is removed at start; a row without its file puts its study
- * into quarantine.
+ * into quarantine, and when the same object comes again its row takes that file.
  *
  * The order of things, and what a power cut after each step leaves:
  *   1. md_spool_begin makes the file, its bytes come: a file without a row, removed at start

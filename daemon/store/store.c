@@ -271,6 +271,12 @@ md_status md_store_add_notices(md_store *store, int64_t study, const md_notice_n
     return store->backend->add_notices(store, study, notices, n, now_ms, err);
 }
 
+md_status md_store_replace_file(md_store *store, uint64_t before, uint64_t file,
+                                uint64_t size_bytes, md_error *err)
+{
+    return store->backend->replace_file(store, before, file, size_bytes, err);
+}
+
 md_status md_store_finish(md_store *store, const md_claim *claim,
                           const md_study_outcome *outcome, int64_t now_ms,
                           md_study_state *ret_state, md_error *err)

@@ -133,7 +133,8 @@ typedef struct md_instance_outcome {
     md_instance_kind kind;
     int64_t study;
     char study_key[MD_STORE_KEY_BYTES];
-    bool reopened; /* the study was done or failed, or an analysis was under way */
+    bool reopened;             /* the study was done or failed, or an analysis was under way */
+    uint64_t file, size_bytes; /* SAME: of the one that is known */
 } md_instance_outcome;
 
 /* Add n instances, all or none, in one transaction that is shared with whoever else calls at
@@ -142,6 +143,11 @@ typedef struct md_instance_outcome {
  * whether the rows are there after a restart: keep the files. */
 md_status md_store_add_instances(md_store *store, const md_instance_new *items, size_t n,
                                  md_instance_outcome *ret_outcomes, md_error *err) MD_NODISCARD;
+/* The file `before` of a known instance is gone or was cut, and the same bytes came again as
+ * `file`: from now on the row names that one. MD_CANCELLED: no instance has `before` (any
+ * more). MD_IO as above. */
+md_status md_store_replace_file(md_store *store, uint64_t before, uint64_t file,
+                                uint64_t size_bytes, md_error *err) MD_NODISCARD;
 
 typedef struct md_instance {
     int64_t id, study;

@@ -14,6 +14,8 @@ typedef struct md_store_backend {
                          md_error *err);
     md_status (*add_instances)(md_store *store, const md_instance_new *items, size_t n,
                                md_instance_outcome *ret_outcomes, md_error *err);
+    md_status (*replace_file)(md_store *store, uint64_t before, uint64_t file,
+                              uint64_t size_bytes, md_error *err);
     md_status (*instances)(md_store *store, int64_t study, bool only_current,
                            md_instance **ret_instances, size_t *ret_n, md_error *err);
     md_status (*tag_sets)(md_store *store, int64_t study, size_t n_max, md_tag_set **ret_sets,

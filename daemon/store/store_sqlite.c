@@ -370,6 +370,7 @@ static const md_store_backend backend = {
     .close = sqlite_close,
     .recover = md_sqlite_recover,
     .add_instances = md_sqlite_add_instances,
+    .replace_file = md_sqlite_replace_file,
     .instances = md_sqlite_instances,
     .tag_sets = md_sqlite_tag_sets,
     .study = md_sqlite_study,

@@ -175,6 +175,8 @@ md_status md_sqlite_notice_retry(md_store *store, const char *study_key, int64_t
                                  size_t *ret_n, md_error *err);
 md_status md_sqlite_add_instances(md_store *store, const md_instance_new *items, size_t n,
                                   md_instance_outcome *ret_outcomes, md_error *err);
+md_status md_sqlite_replace_file(md_store *store, uint64_t before, uint64_t file,
+                                 uint64_t size_bytes, md_error *err);
 md_status md_sqlite_instances(md_store *store, int64_t study, bool only_current,
                               md_instance **ret_instances, size_t *ret_n, md_error *err);
 md_status md_sqlite_tag_sets(md_store *store, int64_t study, size_t n_max,

@@ -177,6 +177,25 @@ static md_status add_title(md_store_sqlite *s, const md_study *study, const char
                          called, study->id);
 }
 
+/* The file of the copy that has these bytes. */
+static md_status find_same(md_sqlite *c, int64_t study, const md_instance_new *item,
+                           md_instance_outcome *outcome, bool *ret_found, md_error *err)
+{
+    sqlite3_stmt *row_of = NULL;
+    MD_TRY(md_sqlite_start(c,
+                           "SELECT file, size_bytes FROM instance WHERE study = ? AND uid = ?"
+                           " AND content_tag = ?",
+                           &row_of, err, "ith", study, item->sop_instance_uid,
+                           item->content_tag));
+    MD_TRY(md_sqlite_step(c, row_of, ret_found, err));
+    if (*ret_found) {
+        outcome->file = (uint64_t)sqlite3_column_int64(row_of, 0);
+        outcome->size_bytes = (uint64_t)sqlite3_column_int64(row_of, 1);
+    }
+    md_sqlite_end(row_of);
+    return MD_OK;
+}
+
 static md_status add_one(md_store_sqlite *s, const md_instance_new *item,
                          md_instance_outcome *ret_outcome, md_error *err)
 {
@@ -188,7 +207,7 @@ static md_status add_one(md_store_sqlite *s, const md_instance_new *item,
     ret_outcome->study = study.id;
     memcpy(ret_outcome->study_key, study.key, sizeof study.key);
 
-    int64_t n_same = 0;
+    bool is_same = false;
     int64_t n_copies = 0;
     if (!is_new) {
         MD_TRY(md_sqlite_int(&s->writer,
@@ -196,13 +215,9 @@ static md_status add_one(md_store_sqlite *s, const md_instance_new *item,
                              &n_copies, err, "it", study.id, item->sop_instance_uid));
     }
     if (n_copies > 0) {
-        MD_TRY(md_sqlite_int(&s->writer,
-                             "SELECT count(*) FROM instance WHERE study = ? AND uid = ? AND"
-                             " content_tag = ?",
-                             &n_same, err, "ith", study.id, item->sop_instance_uid,
-                             item->content_tag));
+        MD_TRY(find_same(&s->writer, study.id, item, ret_outcome, &is_same, err));
     }
-    if (n_same > 0) {
+    if (is_same) {
         ret_outcome->kind = MD_INSTANCE_SAME;
         MD_TRY(add_title(s, &study, item->called_ae, &is_new_title, err));
         return is_new_title ? come_again(s, &study, item, &ret_outcome->reopened, err) : MD_OK;
@@ -307,6 +322,29 @@ md_status md_sqlite_add_instances(md_store *store, const md_instance_new *items,
     }
     pthread_mutex_unlock(&s->add_lock);
     return add.status;
+}
+
+static md_status replace_file(md_sqlite *c, uint64_t before, uint64_t file, uint64_t size_bytes,
+                              md_error *err)
+{
+    MD_TRY(md_sqlite_run(c,
+                         "UPDATE study SET size_bytes = size_bytes + ?2 -"
+                         " (SELECT size_bytes FROM instance WHERE file = ?1)"
+                         " WHERE id = (SELECT study FROM instance WHERE file = ?1)",
+                         err, "ii", (int64_t)before, (int64_t)size_bytes));
+    MD_TRY(md_sqlite_run(c, "UPDATE instance SET file = ?, size_bytes = ? WHERE file = ?", err,
+                         "iii", (int64_t)file, (int64_t)size_bytes, (int64_t)before));
+    return sqlite3_changes(c->db) == 1
+               ? MD_OK
+               : md_fail(err, MD_CANCELLED, "no instance has that file any more");
+}
+
+md_status md_sqlite_replace_file(md_store *store, uint64_t before, uint64_t file,
+                                 uint64_t size_bytes, md_error *err)
+{
+    md_store_sqlite *s = (md_store_sqlite *)store;
+    MD_TRY(md_sqlite_begin(s, err));
+    return md_sqlite_commit(s, replace_file(&s->writer, before, file, size_bytes, err), err);
 }
 
 static void read_instance(sqlite3_stmt *row_of, md_instance *ret)

@@ -292,6 +292,56 @@ static void test_start_compares_files_and_rows(void **state)
     md_spool_close(spool);
 }
 
+/* What is acknowledged a second time is there, even when the file of the first time is not. */
+static void test_a_lost_file_comes_again(void **state)
+{
+    fixture *f = *state;
+    for (unsigned i = 0; i < 2; i++) {
+        md_spool_scan scan;
+        md_spool *spool = open_spool(f, MD_SPOOL_SYNC_AUTO, NULL);
+        int64_t study = accept_one(spool, i, 1, 5).instance.study;
+        (void)accept_one(spool, i, 2, 5);
+        md_instance *list = NULL;
+        size_t n = 0;
+        assert_ok(md_store_instances(f->store, study, true, &list, &n, err));
+        char path[MD_SPOOL_PATH_BYTES];
+        assert_ok(md_spool_path(spool, list[0].file, path, err));
+        uint64_t lost = list[0].file;
+        md_free(list);
+        md_spool_close(spool);
+        assert_int_equal(i == 0 ? unlink(path) : truncate(path, 100), 0);
+        spool = open_spool(f, MD_SPOOL_SYNC_AUTO, &scan);
+        assert_int_equal(scan.n_missing, 1);
+        assert_int_equal(scan.n_quarantined, 1);
+
+        for (unsigned k = 0; k < 2; k++) { /* the second time it is there */
+            assert_int_equal(accept_one(spool, i, 1, 5).kind, MD_SPOOL_SAME);
+            assert_int_equal(count_data(f), 2 * i + 2);
+        }
+        assert_ok(md_store_instances(f->store, study, true, &list, &n, err));
+        assert_int_equal(n, 2);
+        assert_int_not_equal(list[0].file, lost);
+        assert_ok(md_spool_path(spool, list[0].file, path, err));
+        md_free(list);
+        struct stat info;
+        assert_int_equal(stat(path, &info), 0);
+        assert_int_equal(info.st_size, HEAD_BYTES + BODY_BYTES);
+        md_study after = study_of(f->store, study);
+        assert_int_equal(after.n_instances, 2);
+        assert_int_equal(after.size_bytes, 2 * (HEAD_BYTES + BODY_BYTES));
+        assert_ok(md_store_retry(f->store, study, 2000, NULL, err));
+        md_spool_close(spool);
+        spool = open_spool(f, MD_SPOOL_SYNC_AUTO, &scan);
+        assert_int_equal(scan.n_files, 2 * i + 2);
+        assert_int_equal(scan.n_missing + scan.n_removed, 0);
+        assert_int_equal(study_of(f->store, study).state, MD_STUDY_COMPLETE);
+        md_spool_close(spool);
+    }
+    uint64_t size_bytes = 1;
+    assert_int_equal(md_store_replace_file(f->store, 999999, 1000000, size_bytes, NULL),
+                     MD_CANCELLED);
+}
+
 /* A new folder of which nobody knows whether it is on disk is not used, now or later. */
 static void test_a_folder_that_is_not_durable(void **state)
 {
@@ -530,6 +580,7 @@ int main(void)
         TEST(test_bad_arrivals),
         TEST(test_the_watermark),
         TEST(test_start_compares_files_and_rows),
+        TEST(test_a_lost_file_comes_again),
         TEST(test_a_folder_that_is_not_durable),
         TEST(test_an_end_after_each_step),
         TEST(test_many_senders),
