@@ -2,6 +2,7 @@
 
 #include "conf/schema.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -97,6 +98,7 @@ static void compare(comparison *now, const md_schema_field *fields, const char *
             }
             compare(now, field->fields, key);
         } else if (is_fixed) {
+            assert(field->owned_bytes == 0); /* the list would have two owners */
             differs = restore(now, field->offset, field->size_bytes);
         }
         if (is_fixed && field->type == MD_SCHEMA_LIST) {
