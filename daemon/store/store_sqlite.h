@@ -16,7 +16,7 @@
 #include <sqlite3.h>
 
 enum {
-    MD_SQLITE_MAX_STATEMENTS = 160,
+    MD_SQLITE_MAX_STATEMENTS = 256, /* more than the program has */
     MD_SQLITE_N_READERS = 4
 };
 
