@@ -1,5 +1,7 @@
 #include "daemon/store/store_sqlite.h"
 
+#include "base/utf8.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -167,7 +169,19 @@ md_status md_sqlite_int(md_sqlite *c, const char *sql, int64_t *ret_value, md_er
 void md_sqlite_text(sqlite3_stmt *statement, int column, char *ret_text, size_t size_bytes)
 {
     const unsigned char *text = sqlite3_column_text(statement, column);
-    snprintf(ret_text, size_bytes, "%s", text != NULL ? (const char *)text : "");
+    size_t used = 0;
+    /* whole characters: half a one is no text, and JSON refuses the row that has it */
+    while (text != NULL && *text != '\0') {
+        size_t n = md_utf8_length(text);
+        size_t taken = n > 0 ? n : 1;
+        if (used + taken >= size_bytes) {
+            break;
+        }
+        memcpy(ret_text + used, n > 0 ? (const void *)text : "?", taken);
+        used += taken;
+        text += taken;
+    }
+    ret_text[used] = '\0';
 }
 
 md_status md_sqlite_begin(md_store_sqlite *s, md_error *err)

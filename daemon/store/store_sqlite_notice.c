@@ -67,6 +67,7 @@ static md_status load_claimed(md_sqlite *c, int64_t id, md_notice_row *ret_row, 
                            "i", id));
     MD_TRY(md_sqlite_step(c, row_of, &row, err));
     if (!row) {
+        md_sqlite_end(row_of);
         return md_fail(err, MD_INTERNAL, "a claimed notice is gone");
     }
     read_row(row_of, ret_row);

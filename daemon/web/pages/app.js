@@ -95,6 +95,8 @@ function findingLine(f) {
 
 /* ---- the list ---- */
 
+const LIST_ROWS = 200; /* the server sends no more */
+
 function showList() {
   const body = $("list").tBodies[0];
   fill(body, state.rows.map((study) => {
@@ -110,7 +112,9 @@ function showList() {
     if (study.study === state.chosen) row.classList.add("chosen");
     return row;
   }));
-  $("empty").hidden = state.rows.length > 0;
+  const isCut = state.rows.length >= LIST_ROWS;
+  $("empty").textContent = isCut ? "The first " + LIST_ROWS + " studies. There may be more." : "No studies.";
+  $("empty").hidden = state.rows.length > 0 && !isCut;
 }
 
 async function loadList() {

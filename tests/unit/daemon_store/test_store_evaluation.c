@@ -175,6 +175,26 @@ static void test_sent_again_after_it_was_forgotten(void **state)
     assert_int_equal(rows[0].state, MD_OUTBOX_PENDING);
 }
 
+/* A reason with letters beyond ASCII is cut between them: JSON would refuse half a one, and
+ * with it the whole list. */
+static void test_long_reason(void **state)
+{
+    fixture *f = *state;
+    md_claim claim;
+    md_study study;
+    char reason[256] = "x";
+    for (size_t i = 0; i < 100; i++) {
+        memcpy(reason + 1 + 2 * i, "\xc3\xbc", 3);
+    }
+    int64_t id = study_in_state(f->store, 1, MD_STUDY_ANALYSING, &claim);
+    assert_ok(md_store_report(f->store, &claim, 4000, err));
+    const md_study_outcome outcome = {.failed = reason};
+    assert_ok(md_store_finish(f->store, &claim, &outcome, 5000, NULL, err));
+    study = study_of(f->store, id);
+    assert_int_equal(strlen(study.reason), 159);
+    assert_memory_equal(study.reason, reason, 159);
+}
+
 /* Urgent first, then the highest priority, then the longest waiting; what was read is
  * elsewhere. */
 static void test_worklist(void **state)
@@ -244,9 +264,15 @@ static void test_view(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_verdicts), TEST(test_history), TEST(test_reopened),
-        TEST(test_verdicts), TEST(test_history), TEST(test_sent_again_after_it_was_forgotten),
-        TEST(test_worklist), TEST(test_view),
+        TEST(test_verdicts),
+        TEST(test_history),
+        TEST(test_reopened),
+        TEST(test_long_reason),
+        TEST(test_verdicts),
+        TEST(test_history),
+        TEST(test_sent_again_after_it_was_forgotten),
+        TEST(test_worklist),
+        TEST(test_view),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
