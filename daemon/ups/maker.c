@@ -65,11 +65,12 @@ static void write_comment(const md_ups_result *from, char comment[COMMENT_BYTES]
 }
 
 /* Images first, each once though it has many frames; then what medaid made of them. */
-static size_t list_inputs(const md_ups_result *from, md_workitem_input *inputs)
+static size_t list_inputs(const md_ups_result *from, bool with_images,
+                          md_workitem_input *inputs)
 {
     size_t n = 0;
     const md_result *result =
-        from->analysis->n_results > 0 ? &from->analysis->results[0] : NULL;
+        with_images && from->analysis->n_results > 0 ? &from->analysis->results[0] : NULL;
     for (size_t i = 0; result != NULL && i < result->n_instances; i++) {
         const md_instance_ref *image = &result->instances[i];
         if (n == 0 || strcmp(inputs[n - 1].sop_instance_uid, image->sop_instance_uid) != 0) {
@@ -140,8 +141,8 @@ static md_status derive_uid(md_store *store, const char *study_uid, size_t n,
     }
 }
 
-static md_status make(const md_conf *conf, md_store *store, const md_ups_result *from, made *m,
-                      md_error *err)
+static md_status make(const md_conf *conf, md_store *store, const md_ups_result *from,
+                      bool with_images, made *m, md_error *err)
 {
     const md_study_header *header = &from->analysis->header;
     const char *study_uid = from->study->study_uid;
@@ -175,7 +176,7 @@ static md_status make(const md_conf *conf, md_store *store, const md_ups_result 
         .comment = comment,
         .retrieve_ae = retrieve_ae_of(conf),
         .inputs = inputs,
-        .n_inputs = list_inputs(from, inputs),
+        .n_inputs = list_inputs(from, with_images, inputs),
         .scheduled_ms = from->now_ms,
         .now_ms = from->now_ms,
     };
@@ -197,17 +198,21 @@ md_status md_ups_make(const md_conf *conf, md_store *store, const md_ups_result 
     if (!conf->ups.enabled || result->analysis->n_results == 0) {
         return MD_OK;
     }
-    made *m = md_calloc(1, sizeof *m);
-    if (m == NULL) {
-        return md_fail(err, MD_NOMEM, "no memory for a workitem");
+    md_status status = MD_LIMIT;
+    /* A study of too many images to name is on the list all the same: its UID finds them. */
+    for (int with_images = 1; with_images >= 0 && status == MD_LIMIT; with_images--) {
+        made *m = md_calloc(1, sizeof *m);
+        if (m == NULL) {
+            return md_fail(err, MD_NOMEM, "no memory for a workitem");
+        }
+        status = make(conf, store, result, with_images != 0, m, err);
+        if (status == MD_OK) {
+            *ret_draft = &m->draft;
+        } else {
+            md_ups_made_destroy(&m->draft);
+        }
     }
-    md_status status = make(conf, store, result, m, err);
-    if (status != MD_OK) {
-        md_ups_made_destroy(&m->draft);
-        return status;
-    }
-    *ret_draft = &m->draft;
-    return MD_OK;
+    return status;
 }
 
 void md_ups_made_destroy(md_ups_draft *draft)

@@ -17,7 +17,7 @@ extern "C" {
 #endif
 
 enum {
-    MD_WORKITEM_MAX_BYTES = 1024 * 1024, /* of one, encoded */
+    MD_WORKITEM_MAX_BYTES = 1000 * 1024, /* of one, encoded; a row of the database has 1 MiB */
     MD_WORKITEM_MAX_DEPTH = 16,          /* of sequences in sequences */
     MD_WORKITEM_COMMENT_BYTES = 65,
     MD_WORKITEM_DATETIME_BYTES = 27, /* DT, PS3.5 table 6.2-1 */

@@ -65,6 +65,35 @@ static void test_priority(void **state)
     }
 }
 
+/* A result of more images than a workitem can name is on the list without them. */
+static void test_too_many_images(void **state)
+{
+    office *o = *state;
+    enum {
+        N = 20000
+    };
+    made_analysis a;
+    make_analysis(&a, MD_PRESENCE_PRESENT, 1);
+    md_instance_ref *images = md_calloc(N, sizeof *images);
+    assert_non_null(images);
+    for (size_t i = 0; i < N; i++) {
+        images[i] = a.images[0];
+        snprintf(images[i].sop_instance_uid, MD_UID_BYTES, "1.2.3.60.%zu", i);
+    }
+    a.result.instances = images;
+    a.result.n_instances = N;
+    const md_study study = {.key = "0123456789abcdef", .study_uid = STUDY};
+    const md_ups_result result = {
+        .study = &study, .analysis = &a.analysis, .priority = MD_UPS_HIGH, .now_ms = 5000};
+    md_ups_draft *draft = NULL;
+    assert_ok(md_ups_make(&o->conf, o->store, &result, &draft, err));
+    assert_non_null(draft);
+    assert_int_equal(draft->write.priority, MD_UPS_HIGH);
+    assert_true(draft->write.n > 0 && draft->write.n < 100000);
+    md_ups_made_destroy(draft);
+    md_free(images);
+}
+
 /* One image comes, and the study is claimed. */
 static md_claim claim_study(office *o, unsigned n_image, int64_t at_ms, md_study *ret_study)
 {
@@ -283,7 +312,7 @@ int main(void)
 #define CASE(name) cmocka_unit_test_setup_teardown(name, office_setup, office_teardown)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_priority), CASE(test_life), CASE(test_race),
-        CASE(test_read_elsewhere),       CASE(test_none),
+        CASE(test_read_elsewhere),       CASE(test_none), CASE(test_too_many_images),
     };
     return cmocka_run_group_tests_name("daemon-ups-maker", tests, NULL, NULL);
 }
