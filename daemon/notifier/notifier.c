@@ -141,8 +141,13 @@ static int64_t deliver_next(sender *to)
     int64_t now_ms = md_steady_ms();
     int64_t wait_ms = status == MD_OK ? 0 : md_backoff_ms(&backoff, n_attempts, random);
     md_error store_err = {0};
-    if (md_store_notice_finish(to->all->store, &row, state, now_ms + wait_ms,
-                               status == MD_OK ? "" : err.msg, now_ms, &store_err) != MD_OK) {
+    md_status written =
+        md_store_notice_finish(to->all->store, &row, state, now_ms + wait_ms,
+                               status == MD_OK ? "" : err.msg, now_ms, &store_err);
+    if (written == MD_CANCELLED) {
+        return 0; /* a later analysis came meanwhile: its text is the next */
+    }
+    if (written != MD_OK) {
         md_log(MD_LOG_ERROR, "store_failed", MD_LOG_TEXT("reason", store_err.msg));
         return AFTER_ERROR_MS;
     }

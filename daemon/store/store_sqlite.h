@@ -129,9 +129,11 @@ md_status md_sqlite_forward_late(md_sqlite *c, int64_t study, int64_t now_ms, md
 md_status md_sqlite_commitment_recover(md_sqlite *c, md_error *err) MD_NODISCARD;
 
 /* Texts for the notifiers; what was delivered long ago is forgotten. */
+/* `supersedes`: earlier texts of the study that still wait for the same notifier are given up;
+ * not for a failure, which takes no finding back. */
 md_status md_sqlite_put_notices(md_sqlite *c, const md_study *study,
-                                const md_notice_new *notices, size_t n, int64_t now_ms,
-                                md_error *err) MD_NODISCARD;
+                                const md_notice_new *notices, size_t n, bool supersedes,
+                                int64_t now_ms, md_error *err) MD_NODISCARD;
 
 /* What the worklist shows of the study from now on. */
 md_status md_sqlite_put_view(md_sqlite *c, int64_t study, const md_study_view *view,

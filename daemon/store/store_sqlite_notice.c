@@ -6,6 +6,9 @@
 /* A delivered text is only kept so that people can see that it went. */
 #define KEEP_SENT_MS ((int64_t)30 * 24 * 3600 * 1000)
 
+#define SUPERSEDED "'a later analysis takes its place'"
+#define CURRENT " AND reason != " SUPERSEDED
+
 #define COLUMNS                                                                                \
     "id, token, notifier, study_key, generation, state, n_attempts, created, next_attempt,"    \
     " reason"
@@ -25,8 +28,8 @@ static void read_row(sqlite3_stmt *row_of, md_notice_row *row)
 }
 
 md_status md_sqlite_put_notices(md_sqlite *c, const md_study *study,
-                                const md_notice_new *notices, size_t n, int64_t now_ms,
-                                md_error *err)
+                                const md_notice_new *notices, size_t n, bool supersedes,
+                                int64_t now_ms, md_error *err)
 {
     if (n > 0) {
         MD_TRY(md_sqlite_run(c, "DELETE FROM notice WHERE state = 1 AND created < ?", err, "i",
@@ -40,6 +43,16 @@ md_status md_sqlite_put_notices(md_sqlite *c, const md_study *study,
                              " ON CONFLICT DO NOTHING",
                              err, "tittii", study->key, (int64_t)study->generation,
                              notices[i].notifier, notices[i].body, now_ms, now_ms));
+        if (!supersedes) {
+            continue;
+        }
+        /* or who was down would hear of the old result after the new one */
+        MD_TRY(md_sqlite_run(
+            c,
+            "UPDATE notice SET state = 2, lease_until = 0,"
+            " reason = " SUPERSEDED " WHERE study_key = ? AND notifier = ? AND generation < ?"
+            " AND state = 0",
+            err, "tti", study->key, notices[i].notifier, (int64_t)study->generation));
     }
     return MD_OK;
 }
@@ -52,7 +65,7 @@ md_status md_sqlite_add_notices(md_store *store, int64_t study_id, const md_noti
     MD_TRY(md_sqlite_begin(s, err));
     md_status status = md_sqlite_load_study(&s->writer, study_id, &study, err);
     if (status == MD_OK) {
-        status = md_sqlite_put_notices(&s->writer, &study, notices, n, now_ms, err);
+        status = md_sqlite_put_notices(&s->writer, &study, notices, n, false, now_ms, err);
     }
     return md_sqlite_commit(s, status, err);
 }
@@ -199,13 +212,13 @@ md_status md_sqlite_notice_retry(md_store *store, const char *study_key, int64_t
     md_sqlite *c = &s->writer;
     int64_t n = 0;
     MD_TRY(md_sqlite_begin(s, err));
-    md_status status =
-        md_sqlite_int(c, "SELECT count(*) FROM notice WHERE study_key = ? AND state = 2", &n,
-                      err, "t", study_key);
+    md_status status = md_sqlite_int(
+        c, "SELECT count(*) FROM notice WHERE study_key = ? AND state = 2" CURRENT, &n, err,
+        "t", study_key);
     if (status == MD_OK) {
         status = md_sqlite_run(c,
                                "UPDATE notice SET state = 0, n_attempts = 0, next_attempt = ?,"
-                               " lease_until = 0 WHERE study_key = ? AND state = 2",
+                               " lease_until = 0 WHERE study_key = ? AND state = 2" CURRENT,
                                err, "it", now_ms, study_key);
     }
     MD_TRY(md_sqlite_commit(s, status, err));

@@ -469,7 +469,8 @@ static md_status finish(md_store_sqlite *s, const md_claim *claimed,
                                  outcome->n_objects, now_ms, err));
     MD_TRY(
         md_sqlite_put_findings(c, &study, outcome->findings, outcome->n_findings, now_ms, err));
-    MD_TRY(md_sqlite_put_notices(c, &study, outcome->notices, outcome->n_notices, now_ms, err));
+    MD_TRY(md_sqlite_put_notices(c, &study, outcome->notices, outcome->n_notices,
+                                 failed == NULL, now_ms, err));
     MD_TRY(md_sqlite_put_view(c, study.id, &outcome->view, err));
     if (outcome->workitem != NULL) {
         MD_TRY(md_sqlite_put_ups(c, outcome->workitem, now_ms, err));

@@ -477,6 +477,29 @@ static void test_notice_rows(void **state)
     assert_int_equal(n, 1);
     assert_int_equal(row_of(f).state, MD_OUTBOX_PENDING);
     assert_int_equal(row_of(f).n_attempts, 0);
+
+    /* analysed again before it arrived: the later text alone goes, also after a retry */
+    assert_int_equal(md_store_notice_claim(f->store, "ris", 9300, 100, &row, &body, NULL),
+                     MD_OK);
+    md_free(body);
+    assert_int_equal(md_store_quarantine(f->store, f->study.id, "again", NULL), MD_OK);
+    assert_int_equal(md_store_retry(f->store, f->study.id, 9310, NULL, NULL), MD_OK);
+    const md_notice_new later = {.notifier = "ris", .body = "later"};
+    assert_int_equal(md_store_claim(f->store, "t", 9315, 60000, &f->claim, &f->study, NULL),
+                     MD_OK);
+    const md_study_outcome outcome = {.notices = &later, .n_notices = 1};
+    assert_int_equal(md_store_finish(f->store, &f->claim, &outcome, 9320, NULL, NULL), MD_OK);
+    assert_int_equal(
+        md_store_notice_finish(f->store, &row, MD_OUTBOX_PENDING, 9330, "down", 9330, NULL),
+        MD_CANCELLED);
+    assert_int_equal(md_store_notice_retry(f->store, f->study.key, 9340, &n, NULL), MD_OK);
+    assert_int_equal(n, 0);
+    assert_int_equal(md_store_notice_claim(f->store, "ris", 9500, 100, &row, &body, NULL),
+                     MD_OK);
+    assert_string_equal(body, "later");
+    md_free(body);
+    assert_int_equal(md_store_notice_claim(f->store, "ris", 9500, 100, &again, &body, NULL),
+                     MD_NOT_FOUND);
 }
 
 int main(void)
