@@ -254,30 +254,39 @@ static void tell_change(const md_http_service *service)
     }
 }
 
+md_status md_http_retry(const md_http_service *service, const md_study *study,
+                        md_study_state *ret_state, md_error *err)
+{
+    md_study_state state = study->state;
+    size_t n_notices = 0;
+    MD_TRY(md_store_notice_retry(service->store, study->key, md_steady_ms(), &n_notices, err));
+    md_status status = md_store_retry(service->store, study->id, md_steady_ms(), &state, err);
+    if (status != MD_OK && (status != MD_INVALID_ARG || n_notices == 0)) {
+        return status;
+    }
+    /* otherwise the study is well, only telling of it was not */
+    tell_change(service);
+    *ret_state = state;
+    return MD_OK;
+}
+
 static md_status change_study(const exchange *now, const md_study *study, bool retry,
                               md_error *err)
 {
-    md_store *store = now->service->store;
     md_study_state state = MD_STUDY_QUARANTINED;
     md_error why = {0};
-    size_t n_notices = 0;
-    md_status status =
-        retry ? md_store_notice_retry(store, study->key, md_steady_ms(), &n_notices, &why)
-              : MD_OK;
-    if (status == MD_OK) {
-        status = retry ? md_store_retry(store, study->id, md_steady_ms(), &state, &why)
-                       : md_store_quarantine(store, study->id, "by the operator", &why);
-    }
-    if (retry && status == MD_INVALID_ARG && n_notices > 0) {
-        status = MD_OK; /* the study is well, only telling of it was not */
-        state = study->state;
+    md_status status = MD_OK;
+    if (retry) {
+        status = md_http_retry(now->service, study, &state, &why);
+    } else {
+        status = md_store_quarantine(now->service->store, study->id, "by the operator", &why);
+        tell_change(now->service);
     }
     if (status != MD_OK) {
         return answer_failure(now, status, &why, err);
     }
     md_log(MD_LOG_WARN, "study_steered", MD_LOG_TEXT("study", study->key),
            MD_LOG_TEXT("by", "the operator"), MD_LOG_TEXT("state", md_study_state_name(state)));
-    tell_change(now->service);
     return answer_json(
         now, OK,
         json_pack("{s:s, s:s}", "study", study->key, "state", md_study_state_name(state)), err);

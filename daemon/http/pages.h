@@ -46,6 +46,12 @@ typedef struct md_http_service {
 md_status md_http_mark_read(const md_http_service *service, const char *study_key,
                             md_error *err) MD_NODISCARD;
 
+/* What an operator's retry means: notices that were given up, and the study when it had failed.
+ * *ret_state is its state after it. Those who look for work are woken. MD_INVALID_ARG: there is
+ * nothing to retry. */
+md_status md_http_retry(const md_http_service *service, const md_study *study,
+                        md_study_state *ret_state, md_error *err) MD_NODISCARD;
+
 typedef struct md_http_request {
     const char *method, *path;          /* the path without the query */
     const char *state, *limit, *before; /* of the query; NULL: not given */

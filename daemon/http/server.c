@@ -3,8 +3,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "conf/conf_shared.h"
+#include "daemon/http/listen.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <microhttpd.h>
@@ -219,43 +219,6 @@ static md_status listen_here(int fd, const struct sockaddr *address, socklen_t n
     return MD_OK;
 }
 
-static md_status open_tcp(const md_conf *conf, int *ret_fd, md_error *err)
-{
-    union {
-        struct sockaddr any;
-        struct sockaddr_in four;
-        struct sockaddr_in6 six;
-    } address = {.any = {0}};
-    socklen_t n_bytes = sizeof address.four;
-    const int on = 1;
-    char name[96];
-    if (inet_pton(AF_INET, conf->http.bind, &address.four.sin_addr) == 1) {
-        address.four.sin_family = AF_INET;
-        address.four.sin_port = htons(conf->http.port);
-    } else {
-        memset(&address, 0, sizeof address);
-        n_bytes = sizeof address.six;
-        address.six.sin6_family = AF_INET6;
-        address.six.sin6_port = htons(conf->http.port);
-        if (inet_pton(AF_INET6, conf->http.bind, &address.six.sin6_addr) != 1) {
-            return md_fail(err, MD_INVALID_ARG, "http: no IP address in http.bind");
-        }
-    }
-    snprintf(name, sizeof name, "%s port %u", conf->http.bind, conf->http.port);
-    int fd = socket(address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0) {
-        return md_fail_os(err, errno, "http: a socket");
-    }
-    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    md_status status = listen_here(fd, &address.any, n_bytes, name, err);
-    if (status != MD_OK) {
-        close(fd);
-        return status;
-    }
-    *ret_fd = fd;
-    return MD_OK;
-}
-
 /* The name of a socket is short, a folder's may be long: it is named by its descriptor. The
  * mode is set before the bind, so that there is no moment at which others may connect. */
 static md_status open_local(md_http *http, int *ret_fd, md_error *err)
@@ -329,7 +292,8 @@ static md_status start_all(md_http *http, md_error *err)
     if (http->service.conf->http.port == 0) {
         return MD_OK;
     }
-    MD_TRY(open_tcp(http->service.conf, &fd, err));
+    const md_conf *conf = http->service.conf;
+    MD_TRY(md_http_listen("http", conf->http.bind, conf->http.port, &fd, err));
     return start_server(&http->open, fd, err);
 }
 

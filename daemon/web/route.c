@@ -221,25 +221,6 @@ static md_status answer_picture(exchange *now, const md_study *study, md_view_pa
 
 /* ---- what is changed ---- */
 
-static md_status retry(exchange *now, const md_study *study, md_error *err)
-{
-    const md_http_service *service = &now->site->service;
-    md_study_state state = study->state;
-    size_t n_notices = 0;
-    md_status status =
-        md_store_notice_retry(service->store, study->key, md_steady_ms(), &n_notices, err);
-    if (status == MD_OK) {
-        status = md_store_retry(service->store, study->id, md_steady_ms(), &state, err);
-    }
-    if (status == MD_INVALID_ARG && n_notices > 0) {
-        status = MD_OK; /* the study is well, only telling of it was not */
-    }
-    if (status == MD_OK && service->on_change != NULL) {
-        service->on_change(service->context);
-    }
-    return status;
-}
-
 static md_status change(exchange *now, const md_study *study, const char *action, md_error *err)
 {
     md_store *store = now->site->service.store;
@@ -252,7 +233,8 @@ static md_status change(exchange *now, const md_study *study, const char *action
     if (strcmp(action, "/read") == 0) {
         return md_http_mark_read(&now->site->service, study->key, err);
     }
-    return retry(now, study, err);
+    md_study_state state;
+    return md_http_retry(&now->site->service, study, &state, err);
 }
 
 static bool is_change(const char *action)

@@ -4,8 +4,8 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "conf/conf_shared.h"
+#include "daemon/http/listen.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <microhttpd.h>
@@ -13,7 +13,6 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -24,8 +23,7 @@ enum {
     SILENCE_S = 30,
     LOOK_EVERY_MS = 300,
     SIGN_OF_LIFE_MS = 15000,
-    MAX_PEM_BYTES = 256 * 1024,
-    BACKLOG = 128
+    MAX_PEM_BYTES = 256 * 1024
 };
 
 /* A browser that waits for events. Its connection sleeps until there is one. */
@@ -355,44 +353,6 @@ static void on_end(void *context, struct MHD_Connection *connection, void **requ
 
 /* ---- start and stop ---- */
 
-static md_status open_socket(const md_conf *conf, int *ret_fd, uint16_t *ret_port,
-                             md_error *err)
-{
-    union {
-        struct sockaddr any;
-        struct sockaddr_in four;
-        struct sockaddr_in6 six;
-    } address = {.any = {0}};
-    socklen_t n_bytes = sizeof address.four;
-    const int on = 1;
-    if (inet_pton(AF_INET, conf->web.bind, &address.four.sin_addr) == 1) {
-        address.four.sin_family = AF_INET;
-        address.four.sin_port = htons(conf->web.port);
-    } else {
-        memset(&address, 0, sizeof address);
-        n_bytes = sizeof address.six;
-        address.six.sin6_family = AF_INET6;
-        address.six.sin6_port = htons(conf->web.port);
-        if (inet_pton(AF_INET6, conf->web.bind, &address.six.sin6_addr) != 1) {
-            return md_fail(err, MD_INVALID_ARG, "web: no IP address in web.bind");
-        }
-    }
-    int fd = socket(address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0) {
-        return md_fail_os(err, errno, "web: a socket");
-    }
-    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (bind(fd, &address.any, n_bytes) != 0 || listen(fd, BACKLOG) != 0) {
-        int os_errno = errno;
-        close(fd);
-        return md_fail_os(err, os_errno, "web: listen on %s port %u", conf->web.bind,
-                          conf->web.port);
-    }
-    *ret_fd = fd;
-    *ret_port = conf->web.port;
-    return MD_OK;
-}
-
 static md_status read_pem(const char *path, char **ret_text, md_error *err)
 {
     uint8_t *bytes = NULL;
@@ -429,7 +389,8 @@ static md_status start_daemon(md_web *web, md_error *err)
     } else {
         tls[0].option = MHD_OPTION_END;
     }
-    MD_TRY(open_socket(web->conf, &fd, &web->port, err));
+    MD_TRY(md_http_listen("web", web->conf->web.bind, web->conf->web.port, &fd, err));
+    web->port = web->conf->web.port;
     web->daemon = MHD_start_daemon(
         flags, 0, NULL, NULL, on_request, web, MHD_OPTION_LISTEN_SOCKET, fd,
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)MAX_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT,

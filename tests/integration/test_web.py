@@ -196,7 +196,7 @@ def check_page(site, medaid, browser):
     answer = browser.texts("#rules-answer")[0]
     assert "knees: does not match" in answer and "CHEST" in answer, answer
     browser.shot("rules")
-    browser.one("#file").send_keys(str(pathlib.Path(__file__)))
+    browser.one("#file").send_keys(str(pathlib.Path(__file__).resolve()))
     hospital.wait_for("the refusal", lambda: browser.texts("#rules-error")[0] != "")
     browser.press("1")
     browser.driver.set_window_size(820, 1180)
