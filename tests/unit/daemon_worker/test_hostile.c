@@ -145,9 +145,14 @@ static void run_row(fixture *f, const row *r)
     md_analysis_finish(&analysis);
     fixture_assert_serves(f);
     assert_nothing_written(f);
-    if (count_entries("/proc/self/fd") != n_fds) {
-        fail_msg("%s: %d descriptors before, %d after", r->name, n_fds,
-                 count_entries("/proc/self/fd"));
+    /* A worker's start holds some for a moment, before or after: what stays is a leak. */
+    int n_left = count_entries("/proc/self/fd");
+    for (int i = 0; i < 500 && n_left > n_fds; i++) {
+        usleep(20000);
+        n_left = count_entries("/proc/self/fd");
+    }
+    if (n_left > n_fds) {
+        fail_msg("%s: %d descriptors before, %d after", r->name, n_fds, n_left);
     }
     print_message("# %s: %s: %s\n", r->name, md_worker_outcome_name(outcome), err.msg);
 }
