@@ -32,7 +32,7 @@
 
 /* One association and then the end: what it holds goes with the process, so a sanitized build
  * does not look for leaks (sanitizer/lsan_interface.h). */
-extern "C" int __lsan_is_turned_off(void);
+extern "C" __attribute__((visibility("default"))) int __lsan_is_turned_off(void);
 extern "C" int __lsan_is_turned_off(void)
 {
     return 1;
