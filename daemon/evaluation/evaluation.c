@@ -3,23 +3,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-md_proportion md_proportion_of(uint64_t n_hits, uint64_t n)
-{
-    static const double z = 1.959963984540054; /* the 97.5% quantile of the normal */
-    md_proportion p = {.n_hits = n_hits, .n = n};
-    if (n == 0) {
-        return p;
-    }
-    const double size = (double)n, share = (double)n_hits / size, zz = z * z;
-    const double middle = (share + zz / (2 * size)) / (1 + zz / size);
-    const double half =
-        z / (1 + zz / size) * sqrt(share * (1 - share) / size + zz / (4 * size * size));
-    p.value = share;
-    p.low = n_hits == 0 ? 0 : middle - half;
-    p.high = n_hits == n ? 1 : middle + half;
-    return p;
-}
-
 static int compare_times(const void *a, const void *b)
 {
     int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;

@@ -5,14 +5,7 @@
  * shows. Pure; any thread. */
 
 #include "daemon/store/store.h"
-
-/* A share with its 95% interval (E. B. Wilson, JASA 22 (1927) 209). n 0: nothing is known. */
-typedef struct md_proportion {
-    uint64_t n_hits, n;
-    double value, low, high;
-} md_proportion;
-
-md_proportion md_proportion_of(uint64_t n_hits, uint64_t n);
+#include "inference/statistics/proportion.h"
 
 /* Quantiles by the nearest rank, in milliseconds. */
 typedef struct md_quantiles {
