@@ -96,6 +96,13 @@ void md_schema_release(const md_schema_field *fields, void *target) MD_NOEXCEPT;
 /* The commented example: every key with its help, unit, range and default. */
 void md_schema_print_example(const md_schema_field *fields, FILE *out) MD_NOEXCEPT;
 
+/* A struct as YAML that md_schema_parse reads back to the same: every key with its value. Left
+ * out are keys whose has_offset says that they are not there, owned members that are NULL,
+ * empty texts and lists that may not be empty, and optional maps of which every key without a
+ * default is empty. Texts are quoted. MD_IO when `out` takes no more. */
+md_status md_schema_write(const md_schema_field *fields, const void *target, FILE *out,
+                          md_error *err) MD_NOEXCEPT MD_NODISCARD;
+
 /* Checks that several tables need; each returns NULL or what is expected. */
 const char *md_schema_check_slug(const char *text) MD_NOEXCEPT; /* [a-z0-9-], not first '-' */
 const char *md_schema_check_uid(const char *text) MD_NOEXCEPT;  /* PS3.5 9.1 */

@@ -1,5 +1,6 @@
 #include "inference/preprocess.h"
 
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
@@ -50,8 +51,16 @@ static md_status check_options(const md_raster *raster, const md_preprocess_opti
     if (options->n_channels != 1 && options->n_channels != 3) {
         return md_fail(err, MD_INVALID_ARG, "%u channels, not 1 or 3", options->n_channels);
     }
-    if (raster->n_channels == 3 && options->n_channels == 1) {
+    const bool colour = raster->n_channels == 3 && !options->greyscale;
+    if (colour && options->n_channels == 1) {
         return md_fail(err, MD_INVALID_ARG, "a colour picture for a network of one channel");
+    }
+    if (options->binarise > MD_BINARISE_OTSU || !isfinite(options->binarise_threshold)) {
+        return md_fail(err, MD_INVALID_ARG, "unknown binarisation, or a threshold of %g",
+                       (double)options->binarise_threshold);
+    }
+    if (options->binarise != MD_BINARISE_NONE && colour) {
+        return md_fail(err, MD_INVALID_ARG, "a colour picture cannot be binarised");
     }
     if ((options->fit != MD_FIT_STRETCH && options->fit != MD_FIT_LETTERBOX) ||
         (options->filter != MD_FILTER_TRIANGLE && options->filter != MD_FILTER_AREA)) {
@@ -298,28 +307,72 @@ static md_status resize(const md_raster *raster, const rectangle *crop, const fl
     return MD_OK;
 }
 
-static void scale_channel(const float *from, float *to, size_t n, float mean, float std)
+/* The threshold of Otsu, see the header; INFINITY for a picture of one value. */
+static float otsu_threshold(const float *values, size_t n)
 {
+    enum {
+        N_CLASSES = 256
+    };
+    float low = INFINITY, high = -INFINITY;
     for (size_t i = 0; i < n; i++) {
-        to[i] = (from[i] - mean) / std;
+        low = values[i] < low ? values[i] : low;
+        high = values[i] > high ? values[i] : high;
     }
+    if (!(high > low)) {
+        return INFINITY;
+    }
+    const double width = ((double)high - (double)low) / N_CLASSES;
+    size_t counts[N_CLASSES] = {0};
+    for (size_t i = 0; i < n; i++) {
+        const double at = ((double)values[i] - (double)low) / width;
+        counts[at < N_CLASSES - 1 ? (size_t)at : N_CLASSES - 1]++;
+    }
+    double total = 0.0;
+    for (size_t k = 0; k < N_CLASSES; k++) {
+        total += (double)k * (double)counts[k];
+    }
+    double below = 0.0, n_below = 0.0, best = -1.0;
+    size_t best_class = 0;
+    for (size_t k = 0; k < N_CLASSES - 1; k++) {
+        below += (double)k * (double)counts[k];
+        n_below += (double)counts[k];
+        const double n_above = (double)n - n_below;
+        if (n_below <= 0.0 || n_above <= 0.0) {
+            continue;
+        }
+        const double apart = below / n_below - (total - below) / n_above;
+        const double variance = n_below * n_above * apart * apart;
+        if (variance > best) {
+            best = variance;
+            best_class = k;
+        }
+    }
+    return (float)((double)low + width * (double)(best_class + 1));
 }
 
-static md_status fill_tensor(const md_raster *raster, const rectangle *crop,
-                             const md_preprocess_options *options, const filter_table *columns,
-                             const filter_table *rows, float *target, md_error *err)
+void md_preprocess_finish(const float *planes, uint32_t n_planes, size_t n,
+                          const md_preprocess_options *options, float *ret_values)
 {
-    const size_t n = (size_t)options->width * options->height;
-    for (uint32_t c = 0; c < raster->n_channels; c++) {
-        MD_TRY(resize(raster, crop, raster->values + c * n_pixels_of(raster), columns, rows,
-                      target + c * n, err));
+    assert(n_planes == 1 || n_planes == options->n_channels);
+    if (options->binarise != MD_BINARISE_NONE) {
+        assert(n_planes == 1);
+        const float threshold = options->binarise == MD_BINARISE_FIXED
+                                    ? options->binarise_threshold
+                                    : otsu_threshold(planes, n);
+        for (size_t i = 0; i < n; i++) {
+            ret_values[i] = planes[i] >= threshold ? 1.0F : 0.0F;
+        }
+        planes = ret_values;
     }
     /* the last first: grey is repeated from channel 0, which is scaled last */
     for (uint32_t c = options->n_channels; c-- > 0;) {
-        const float *from = raster->n_channels == 1 ? target : target + c * n;
-        scale_channel(from, target + c * n, n, options->mean[c], options->std[c]);
+        const float *from = n_planes == 1 ? planes : planes + c * n;
+        const float mean = options->mean[c], std = options->std[c];
+        float *to = ret_values + c * n;
+        for (size_t i = 0; i < n; i++) {
+            to[i] = (from[i] - mean) / std;
+        }
     }
-    return MD_OK;
 }
 
 static void describe(const md_raster *raster, const rectangle *crop,
@@ -336,20 +389,36 @@ static void describe(const md_raster *raster, const rectangle *crop,
                  options->width, options->height,
                  options->filter == MD_FILTER_TRIANGLE ? "triangle" : "area",
                  options->fit == MD_FIT_STRETCH ? "stretched" : "letterboxed");
-    if (raster->n_channels == 1 && options->n_channels == 3) {
-        md_steps_add(steps, "repeated grey to 3 channels");
-    }
 }
 
-md_status md_preprocess(const md_raster *raster, const md_preprocess_options *options,
-                        md_tensor *ret_tensor, md_placement *ret_placement, md_steps *steps,
-                        md_error *err)
+/* A grey copy of a colour raster. */
+static md_status make_grey(const md_raster *raster, md_raster *ret_grey, md_error *err)
 {
-    MD_TRY(check_options(raster, options, err));
+    md_raster grey = {0};
+    MD_TRY(md_raster_init(&grey, raster->width, raster->height, 1, err));
+    const size_t n = n_pixels_of(raster);
+    const float *red = raster->values, *green = red + n, *blue = green + n;
+    for (size_t i = 0; i < n; i++) {
+        grey.values[i] = 0.299F * red[i] + 0.587F * green[i] + 0.114F * blue[i];
+    }
+    float *values = grey.values;
+    grey = *raster;
+    grey.n_channels = 1;
+    grey.values = values;
+    *ret_grey = grey;
+    return MD_OK;
+}
+
+/* Crop and resize to n_channels planes, of which those of the raster are filled. */
+static md_status make_planes(const md_raster *raster, const md_preprocess_options *options,
+                             uint32_t n_channels, md_tensor *ret_tensor,
+                             md_placement *ret_placement, md_steps *steps, md_error *err)
+{
     const rectangle whole = {0, 0, raster->width, raster->height};
     const rectangle crop = options->crop_borders ? crop_of(raster) : whole;
     const md_placement placement = place(raster, &crop, options);
-    const int64_t dims[4] = {1, options->n_channels, options->height, options->width};
+    const int64_t dims[4] = {1, n_channels, options->height, options->width};
+    const size_t n = (size_t)options->width * options->height;
     filter_table columns = {0}, rows = {0};
     md_tensor tensor = {0};
     md_status status =
@@ -363,8 +432,9 @@ md_status md_preprocess(const md_raster *raster, const md_preprocess_options *op
     if (status == MD_OK) {
         status = md_tensor_init(&tensor, MD_F32, 4, dims, err);
     }
-    if (status == MD_OK) {
-        status = fill_tensor(raster, &crop, options, &columns, &rows, tensor.data, err);
+    for (uint32_t c = 0; c < raster->n_channels && status == MD_OK; c++) {
+        status = resize(raster, &crop, raster->values + c * n_pixels_of(raster), &columns,
+                        &rows, (float *)tensor.data + c * n, err);
     }
     finish_table(&columns);
     finish_table(&rows);
@@ -375,5 +445,54 @@ md_status md_preprocess(const md_raster *raster, const md_preprocess_options *op
     describe(raster, &crop, options, steps);
     *ret_tensor = tensor;
     *ret_placement = placement;
+    return MD_OK;
+}
+
+/* n_channels 0: as many as there are. */
+static md_status make_tensor(const md_raster *raster, const md_preprocess_options *options,
+                             uint32_t n_channels, uint32_t *ret_n_planes, md_tensor *ret_tensor,
+                             md_placement *ret_placement, md_steps *steps, md_error *err)
+{
+    MD_TRY(check_options(raster, options, err));
+    md_raster grey = {0};
+    if (options->greyscale && raster->n_channels == 3) {
+        MD_TRY(make_grey(raster, &grey, err));
+        if (steps != NULL) {
+            md_steps_add(steps, "colour to grey");
+        }
+        raster = &grey;
+    }
+    *ret_n_planes = raster->n_channels;
+    md_status status =
+        make_planes(raster, options, n_channels > 0 ? n_channels : raster->n_channels,
+                    ret_tensor, ret_placement, steps, err);
+    md_raster_finish(&grey);
+    return status;
+}
+
+md_status md_preprocess_resize(const md_raster *raster, const md_preprocess_options *options,
+                               md_tensor *ret_tensor, md_placement *ret_placement,
+                               md_steps *steps, md_error *err)
+{
+    uint32_t n_planes = 0;
+    return make_tensor(raster, options, 0, &n_planes, ret_tensor, ret_placement, steps, err);
+}
+
+md_status md_preprocess(const md_raster *raster, const md_preprocess_options *options,
+                        md_tensor *ret_tensor, md_placement *ret_placement, md_steps *steps,
+                        md_error *err)
+{
+    uint32_t n_planes = 0;
+    MD_TRY(make_tensor(raster, options, options->n_channels, &n_planes, ret_tensor,
+                       ret_placement, steps, err));
+    const size_t n = (size_t)options->width * options->height;
+    md_preprocess_finish(ret_tensor->data, n_planes, n, options, ret_tensor->data);
+    if (steps != NULL && options->binarise != MD_BINARISE_NONE) {
+        md_steps_add(steps, "binarised, %s",
+                     options->binarise == MD_BINARISE_FIXED ? "fixed threshold" : "Otsu");
+    }
+    if (steps != NULL && n_planes == 1 && options->n_channels == 3) {
+        md_steps_add(steps, "repeated grey to 3 channels");
+    }
     return MD_OK;
 }

@@ -54,12 +54,6 @@ static const md_schema_choice precisions[] = {{"f32", 0}, {"bf16", 0}, {"int8", 
 static const md_schema_choice when_absent[] = {{"refuse", 0}, {"accept", 1}, {NULL, 0}};
 static const md_schema_choice inverted_checks[] = {
     {"none", MD_GATE_INVERTED_NONE}, {"chest", MD_GATE_INVERTED_CHEST}, {NULL, 0}};
-static const md_schema_choice values_choices[] = {
-    {"display", MD_VALUES_DISPLAY}, {"physical", MD_VALUES_PHYSICAL}, {NULL, 0}};
-static const md_schema_choice fits[] = {
-    {"stretch", MD_FIT_STRETCH}, {"letterbox", MD_FIT_LETTERBOX}, {NULL, 0}};
-static const md_schema_choice filters[] = {
-    {"triangle", MD_FILTER_TRIANGLE}, {"area", MD_FILTER_AREA}, {NULL, 0}};
 static const md_schema_choice methods[] = {{"none", MD_CALIBRATION_NONE},
                                            {"temperature", MD_CALIBRATION_TEMPERATURE},
                                            {"platt", MD_CALIBRATION_PLATT},
@@ -83,17 +77,6 @@ static const md_schema_field share_item = {.key = "value",
                                            .size_bytes = sizeof(double),
                                            .least = 0,
                                            .most = 1};
-static const md_schema_field mean_item = {.key = "mean",
-                                          .type = MD_SCHEMA_REAL,
-                                          .size_bytes = sizeof(float),
-                                          .least = -1e6,
-                                          .most = 1e6};
-static const md_schema_field std_item = {.key = "std",
-                                         .type = MD_SCHEMA_REAL,
-                                         .size_bytes = sizeof(float),
-                                         .least = 1e-6,
-                                         .most = 1e6};
-
 /* clang-format off */
 static const md_schema_field network_fields[] = {
     {.key = "file", .type = MD_SCHEMA_TEXT, AT(network.file), .required = true, .least = 1,
@@ -143,28 +126,6 @@ static const md_schema_field quality_fields[] = {
     {.key = NULL},
 };
 
-static const md_schema_field preprocess_fields[] = {
-    {.key = "values", .type = MD_SCHEMA_ENUM, AT(preprocess.values), .required = true,
-     .choices = values_choices},
-    {.key = "crop_borders", .type = MD_SCHEMA_BOOL, AT(preprocess.crop_borders),
-     .fallback = "false"},
-    {.key = "fit", .type = MD_SCHEMA_ENUM, AT(preprocess.fit), .required = true,
-     .choices = fits},
-    {.key = "width", .type = MD_SCHEMA_INT, AT(preprocess.width), .required = true, .least = 8,
-     .most = 4096, .unit = "pixels"},
-    {.key = "height", .type = MD_SCHEMA_INT, AT(preprocess.height), .required = true,
-     .least = 8, .most = 4096, .unit = "pixels"},
-    {.key = "filter", .type = MD_SCHEMA_ENUM, AT(preprocess.filter), .required = true,
-     .choices = filters},
-    {.key = "channels", .type = MD_SCHEMA_INT, AT(preprocess.n_channels), .required = true,
-     .least = 1, .most = 3},
-    {.key = "mean", .type = MD_SCHEMA_LIST, AT(preprocess.mean), .required = true, .least = 1,
-     .item = &mean_item, .max_items = 3, COUNT(preprocess.n_mean)},
-    {.key = "std", .type = MD_SCHEMA_LIST, AT(preprocess.std), .required = true, .least = 1,
-     .item = &std_item, .max_items = 3, COUNT(preprocess.n_std)},
-    {.key = NULL},
-};
-
 static const md_schema_field calibration_fields[] = {
     {.key = "method", .type = MD_SCHEMA_ENUM, AT(calibration.method), .required = true,
      .choices = methods},
@@ -192,25 +153,30 @@ static const md_schema_field calibration_fields[] = {
 CODE_FIELDS(concept_fields, concept);
 CODE_FIELDS(site_fields, site);
 
-static const md_schema_field finding_fields[] = {
-    {.key = "key", .type = MD_SCHEMA_TEXT, FINDING_AT(spec.key), .required = true, .least = 1,
-     .check = md_schema_check_slug},
-    {.key = "concept", .type = MD_SCHEMA_MAP, .fields = concept_fields, .required = true},
-    {.key = "site", .type = MD_SCHEMA_MAP, .fields = site_fields},
-    {.key = "classes", .type = MD_SCHEMA_LIST, FINDING_AT(classes), .required = true,
-     .least = 1, .item = &class_item, .max_items = MD_MANIFEST_MAX_CLASSES,
-     .n_offset = offsetof(md_manifest_finding, n_classes)},
-    {.key = "threshold", .type = MD_SCHEMA_REAL, FINDING_AT(spec.threshold), .required = true,
-     .least = 0, .most = 1},
-    {.key = "undetermined", .type = MD_SCHEMA_LIST, FINDING_AT(undetermined), .least = 1,
-     .item = &share_item, .max_items = 2,
-     .n_offset = offsetof(md_manifest_finding, n_undetermined),
-     .has_offset = offsetof(md_manifest_finding, spec.has_undetermined)},
-    {.key = "urgent", .type = MD_SCHEMA_BOOL, FINDING_AT(spec.urgent), .fallback = "false"},
-    {.key = NULL},
-};
+#define FINDING_FIELDS(...)                                                                    \
+    {.key = "key", .type = MD_SCHEMA_TEXT, FINDING_AT(spec.key), .required = true, .least = 1, \
+     .check = md_schema_check_slug},                                                           \
+    {.key = "concept", .type = MD_SCHEMA_MAP, .fields = concept_fields, .required = true},     \
+    {.key = "site", .type = MD_SCHEMA_MAP, .fields = site_fields},                             \
+    {.key = "classes", .type = MD_SCHEMA_LIST, FINDING_AT(classes), .required = true,          \
+     .least = 1, .item = &class_item, .max_items = MD_MANIFEST_MAX_CLASSES,                    \
+     .n_offset = offsetof(md_manifest_finding, n_classes)},                                    \
+    {.key = "threshold", .type = MD_SCHEMA_REAL, FINDING_AT(spec.threshold), __VA_ARGS__,      \
+     .least = 0, .most = 1},                                                                   \
+    {.key = "undetermined", .type = MD_SCHEMA_LIST, FINDING_AT(undetermined), .least = 1,      \
+     .item = &share_item, .max_items = 2,                                                      \
+     .n_offset = offsetof(md_manifest_finding, n_undetermined),                                \
+     .has_offset = offsetof(md_manifest_finding, spec.has_undetermined)},                      \
+    {.key = "urgent", .type = MD_SCHEMA_BOOL, FINDING_AT(spec.urgent), .fallback = "false"},   \
+    {.key = NULL}
+static const md_schema_field finding_fields[] = {FINDING_FIELDS(.required = true)};
+/* Of a recipe, whose threshold the evaluation may choose. */
+static const md_schema_field recipe_finding_fields[] = {FINDING_FIELDS(.fallback = "0.5")};
 static const md_schema_field finding_item = {
     .key = "finding", .type = MD_SCHEMA_MAP, .fields = finding_fields,
+    .line_offset = offsetof(md_manifest_finding, line)};
+static const md_schema_field recipe_finding_item = {
+    .key = "finding", .type = MD_SCHEMA_MAP, .fields = recipe_finding_fields,
     .line_offset = offsetof(md_manifest_finding, line)};
 
 static const md_schema_field saliency_fields[] = {
@@ -267,45 +233,69 @@ static const md_schema_field files_item[] = {
      .least = 1, .check = check_sha256},
 };
 
+#define IDENTITY_FIELDS                                                                        \
+    {.key = "id", .type = MD_SCHEMA_TEXT, AT(id), .required = true, .least = 1,                \
+     .check = md_schema_check_slug},                                                           \
+    {.key = "version", .type = MD_SCHEMA_TEXT, AT(version), .required = true, .least = 1,      \
+     .check = check_printable},                                                                \
+    {.key = "name", .type = MD_SCHEMA_TEXT, AT(name), .required = true, .least = 1},           \
+    {.key = "manufacturer", .type = MD_SCHEMA_TEXT, AT(manufacturer), .required = true,        \
+     .least = 1}
+#define ACCEPT_FIELDS                                                                          \
+    {.key = "accepts", .type = MD_SCHEMA_MAP, .fields = accepts_fields, .required = true,      \
+     LINE(accepts_line)},                                                                      \
+    {.key = "required", .type = MD_SCHEMA_MAP, .offset = offsetof(md_manifest, required),      \
+     .fields = md_required_manifest_fields, LINE(required.line)},                              \
+    {.key = "quality", .type = MD_SCHEMA_MAP, .fields = quality_fields}
+#define FINDINGS_FIELD(item_)                                                                  \
+    {.key = "findings", .type = MD_SCHEMA_LIST, AT(findings), .required = true, .least = 1,    \
+     .item = &(item_), .max_items = MD_RESULT_MAX_FINDINGS, COUNT(n_findings)}
+#define SALIENCY_FIELD                                                                         \
+    {.key = "saliency", .type = MD_SCHEMA_MAP, .fields = saliency_fields, LINE(saliency.line), \
+     .has_offset = offsetof(md_manifest, saliency.there)}
+#define TRAINING_FIELD                                                                         \
+    {.key = "training", .type = MD_SCHEMA_DICT, AT(training), .item = training_item,           \
+     .max_items = MD_MANIFEST_MAX_NOTES, COUNT(n_training)}
+#define INTENDED_USE_FIELD                                                                     \
+    {.key = "intended_use", .type = MD_SCHEMA_TEXT, AT(intended_use), .required = true,        \
+     .least = 1}
+
 static const md_schema_field manifest_fields[] = {
     {.key = "medaid_model", .type = MD_SCHEMA_INT, AT(schema_version), .required = true,
      .least = 1, .most = 1},
-    {.key = "id", .type = MD_SCHEMA_TEXT, AT(id), .required = true, .least = 1,
-     .check = md_schema_check_slug},
-    {.key = "version", .type = MD_SCHEMA_TEXT, AT(version), .required = true, .least = 1,
-     .check = check_printable},
-    {.key = "name", .type = MD_SCHEMA_TEXT, AT(name), .required = true, .least = 1},
-    {.key = "manufacturer", .type = MD_SCHEMA_TEXT, AT(manufacturer), .required = true,
-     .least = 1},
+    IDENTITY_FIELDS,
     {.key = "kind", .type = MD_SCHEMA_ENUM, AT(kind), .required = true, .choices = kinds},
     {.key = "network", .type = MD_SCHEMA_MAP, .fields = network_fields, .required = true,
      LINE(network.line)},
-    {.key = "accepts", .type = MD_SCHEMA_MAP, .fields = accepts_fields, .required = true,
-     LINE(accepts_line)},
-    {.key = "required", .type = MD_SCHEMA_MAP, .offset = offsetof(md_manifest, required),
-     .fields = md_required_manifest_fields, LINE(required.line)},
-    {.key = "quality", .type = MD_SCHEMA_MAP, .fields = quality_fields},
-    {.key = "preprocess", .type = MD_SCHEMA_MAP, .fields = preprocess_fields, .required = true,
-     LINE(preprocess.line)},
+    ACCEPT_FIELDS,
+    {.key = "preprocess", .type = MD_SCHEMA_MAP, .offset = offsetof(md_manifest, preprocess),
+     .fields = md_preprocess_spec_fields, .required = true, LINE(preprocess.line)},
     {.key = "calibration", .type = MD_SCHEMA_MAP, .fields = calibration_fields,
      LINE(calibration.line)},
-    {.key = "findings", .type = MD_SCHEMA_LIST, AT(findings), .required = true, .least = 1,
-     .item = &finding_item, .max_items = MD_RESULT_MAX_FINDINGS, COUNT(n_findings)},
-    {.key = "saliency", .type = MD_SCHEMA_MAP, .fields = saliency_fields, LINE(saliency.line),
-     .has_offset = offsetof(md_manifest, saliency.there)},
-    {.key = "training", .type = MD_SCHEMA_DICT, AT(training), .item = training_item,
-     .max_items = MD_MANIFEST_MAX_NOTES, COUNT(n_training)},
+    FINDINGS_FIELD(finding_item),
+    SALIENCY_FIELD,
+    TRAINING_FIELD,
     {.key = "performance", .type = MD_SCHEMA_MAP, .fields = performance_fields,
      LINE(performance.line)},
-    {.key = "intended_use", .type = MD_SCHEMA_TEXT, AT(intended_use), .required = true,
-     .least = 1},
+    INTENDED_USE_FIELD,
     {.key = "self_test", .type = MD_SCHEMA_MAP, .fields = self_test_fields, .required = true,
      LINE(self_test.line)},
     {.key = "files", .type = MD_SCHEMA_DICT, AT(files), .item = files_item, .required = true,
      .least = 1, .max_items = MD_MANIFEST_MAX_FILES, COUNT(n_files), LINE(files_line)},
     {.key = NULL},
 };
+
+const md_schema_field md_manifest_recipe_fields[] = {
+    IDENTITY_FIELDS, ACCEPT_FIELDS,  FINDINGS_FIELD(recipe_finding_item),
+    SALIENCY_FIELD,  TRAINING_FIELD, INTENDED_USE_FIELD,
+    {.key = NULL},
+};
 /* clang-format on */
+
+md_status md_manifest_write(const md_manifest *manifest, FILE *out, md_error *err)
+{
+    return md_schema_write(manifest_fields, manifest, out, err);
+}
 
 const char *md_manifest_sha256(const md_manifest *manifest, const char *name)
 {
@@ -315,23 +305,6 @@ const char *md_manifest_sha256(const md_manifest *manifest, const char *name)
         }
     }
     return NULL;
-}
-
-static md_status check_preprocess(const md_manifest *m, const char *name, md_error *err)
-{
-    unsigned n = m->preprocess.n_channels;
-    if (n == 2) {
-        return md_fail(err, MD_FORMAT,
-                       "%s:%u: key 'preprocess.channels': got 2, expected 1 or 3", name,
-                       m->preprocess.line);
-    }
-    if (m->preprocess.n_mean != n || m->preprocess.n_std != n) {
-        return md_fail(err, MD_FORMAT,
-                       "%s:%u: key 'preprocess': got %u values of mean and %u of std, expected "
-                       "one for each of %u channels",
-                       name, m->preprocess.line, m->preprocess.n_mean, m->preprocess.n_std, n);
-    }
-    return MD_OK;
 }
 
 static md_status check_finding(const md_manifest *m, unsigned index, const char *name,
@@ -449,7 +422,7 @@ md_status md_manifest_parse(const uint8_t *bytes, size_t size_bytes, const char 
                        m->accepts_line, m->accept.min_age_years, m->accept.max_age_years);
     }
     MD_TRY(fill_required(m, name, err));
-    MD_TRY(check_preprocess(m, name, err));
+    MD_TRY(md_preprocess_spec_check(&m->preprocess, name, err));
     if (m->calibration.method != MD_CALIBRATION_NONE &&
         m->network.activation == MD_TARGET_SCORE &&
         m->calibration.method != MD_CALIBRATION_PLATT) {

@@ -6,8 +6,8 @@
  * Pure; any thread. */
 
 #include "inference/calibrate.h"
-#include "inference/preprocess.h"
 #include "plugins/host/analyzer.h"
+#include "plugins/host/preprocess_spec.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -28,8 +28,8 @@ typedef enum md_calibration_method {
 } md_calibration_method;
 
 typedef struct md_manifest_finding {
-    unsigned line;
     md_finding_spec spec;
+    unsigned line; /* not first: an offset of 0 is none */
     double undetermined[2];
     unsigned n_undetermined;
     unsigned classes[MD_MANIFEST_MAX_CLASSES];
@@ -56,16 +56,7 @@ typedef struct md_manifest {
     md_accept accept;
     md_required required; /* filled up from accept: n_views and count 0 when nothing is */
     md_gate gate;
-    struct {
-        unsigned line;
-        md_normalise_values values;
-        bool crop_borders;
-        md_fit fit;
-        md_filter filter;
-        unsigned width, height, n_channels;
-        float mean[3], std[3];
-        unsigned n_mean, n_std;
-    } preprocess;
+    md_preprocess_spec preprocess;
     struct {
         unsigned line;
         md_calibration_method method;
@@ -109,6 +100,14 @@ typedef struct md_manifest {
  * stands before the line in messages ("chest/model.yaml"). MD_FORMAT, MD_LIMIT, MD_NOMEM. */
 md_status md_manifest_parse(const uint8_t *bytes, size_t size_bytes, const char *name,
                             md_manifest *ret_manifest, md_error *err) MD_NOEXCEPT MD_NODISCARD;
+
+/* What a training recipe says of the package that it leads to: the keys of a manifest that the
+ * exporter cannot know. Offsets from the start of an md_manifest. */
+extern const md_schema_field md_manifest_recipe_fields[];
+
+/* The manifest as YAML that reads back to the same. MD_IO. */
+md_status md_manifest_write(const md_manifest *manifest, FILE *out, md_error *err)
+    MD_NOEXCEPT MD_NODISCARD;
 
 /* SHA-256 that `files` states for a name, NULL when it is not listed. */
 const char *md_manifest_sha256(const md_manifest *manifest, const char *name) MD_NOEXCEPT;
