@@ -4,77 +4,6 @@
 #include <cstring>
 
 static const char SOP_SECONDARY_CAPTURE[] = "1.2.840.10008.5.1.4.1.1.7";
-static const md_concept SOURCE_IMAGE = {"121322", "DCM",
-                                        "Source image for image processing operation"};
-
-static bool is_legal(DcmElement *element)
-{
-    OFString all;
-    if (element->getOFStringArray(all).bad()) {
-        return false;
-    }
-    const char *allowed = element->ident() == EVR_DS
-                              ? "0123456789+-.eE \\"
-                              : "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_ \\";
-    size_t length = 0;
-    for (char c : all) {
-        length = c == '\\' ? 0 : length + 1;
-        if (length > 16 || c == '\0' || strchr(allowed, c) == nullptr) {
-            return false;
-        }
-    }
-    return element->ident() == EVR_CS || element->ident() == EVR_DS;
-}
-
-/* One code string or number of the source, when it is a legal one. */
-static void carry_one(md_writing &w, const md_dataset *source, const DcmTag &tag)
-{
-    DcmElement *element = nullptr;
-    if (md_dataset_dcmtk(source)->findAndGetElement(tag, element).good() &&
-        element->ident() == tag.getEVR() && element->getLength() <= 256 && is_legal(element)) {
-        auto *copy = static_cast<DcmElement *>(element->clone());
-        if (copy == nullptr || w.dataset.insert(copy, OFTrue).bad()) {
-            delete copy;
-            throw std::bad_alloc();
-        }
-    }
-}
-
-/* True when the pixels went through a compression that loses (PS3.5 annex A.4). JPEG with
- * quantisation always does, whatever the source says; the other syntaxes may or may not, and
- * there the source's own word counts, if it gives one. */
-static bool is_lossy(const md_dataset *source)
-{
-    static const char *const ALWAYS[] = {"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51",
-                                         "1.2.840.10008.1.2.4.53", "1.2.840.10008.1.2.4.55"};
-    static const char *const MAYBE[] = {"1.2.840.10008.1.2.4.81", "1.2.840.10008.1.2.4.91",
-                                        "1.2.840.10008.1.2.4.93", "1.2.840.10008.1.2.4.203"};
-    const char *syntax = md_dataset_transfer_syntax(source);
-    std::string said = md_source_text(source, DCM_LossyImageCompression);
-    for (const char *always : ALWAYS) {
-        if (strcmp(syntax, always) == 0) {
-            return true;
-        }
-    }
-    for (const char *maybe : MAYBE) {
-        if (strcmp(syntax, maybe) == 0 && said != "00") {
-            return true;
-        }
-    }
-    return said == "01";
-}
-
-static void write_source_image(md_writing &w, const md_instance_ref &instance, bool multi_frame)
-{
-    DcmItem *item = w.append(&w.dataset, DCM_SourceImageSequence);
-    md_write_reference(w, item, instance.sop_class_uid, instance.sop_instance_uid);
-    if (instance.frame != 0 && multi_frame) {
-        w.text(item, DCM_ReferencedFrameNumber, std::to_string(instance.frame).c_str(), 12);
-    }
-    w.text(item, DCM_SpatialLocationsPreserved, "NO", 16);
-    w.code_sequence(item, DCM_PurposeOfReferenceCodeSequence, SOURCE_IMAGE);
-}
-
 /* Laterality (0020,0060) is of type 2C: asked for when the part is one of a pair, and forbidden
  * for the parts that are single. Those of PS3.16 table L-1 that are single: */
 static bool is_single_part(const std::string &part)
@@ -154,13 +83,13 @@ static void write_image_modules(md_writing &w, const md_dataset *source,
     w.text(d, DCM_InstanceNumber, std::to_string(instance_index + 1).c_str(), 12);
     w.text(d, DCM_ConversionType, "WSD", 16);
     w.empty(d, DCM_PatientOrientation);
-    carry_one(w, source, DCM_PatientOrientation);
-    carry_one(w, source, DCM_BodyPartExamined);
-    carry_one(w, source, DCM_ImageLaterality);
+    md_carry_one(w, source, DCM_PatientOrientation);
+    md_carry_one(w, source, DCM_BodyPartExamined);
+    md_carry_one(w, source, DCM_ImageLaterality);
     if (!md_dataset_has(source, MD_TAG(0x0020, 0x0062)) &&
         !is_single_part(md_source_text(source, DCM_BodyPartExamined))) {
         w.empty(d, DCM_Laterality);
-        carry_one(w, source, DCM_Laterality);
+        md_carry_one(w, source, DCM_Laterality);
     }
     w.text(d, DCM_DerivationDescription,
            has_overlay
@@ -168,17 +97,11 @@ static void write_image_modules(md_writing &w, const md_dataset *source,
                  "coloured overlay, and a panel of its findings"
                : "Reduced display image with a panel of the findings of a neural network",
            1024);
-    write_source_image(w, instance, md_dataset_has(source, MD_TAG(0x0028, 0x0008)));
+    md_write_source_image(w, d, source, instance, false);
     /* The panel holds no patient data, so the text in it is not what this attribute asks for
      * (PS3.3 C.7.6.1.1); what is burned into the source is burned into its copy. */
-    carry_one(w, source, DCM_BurnedInAnnotation);
-    if (is_lossy(source)) {
-        w.text(d, DCM_LossyImageCompression, "01", 16);
-        carry_one(w, source, DCM_LossyImageCompressionRatio);
-        carry_one(w, source, DCM_LossyImageCompressionMethod);
-    } else {
-        w.text(d, DCM_LossyImageCompression, "00", 16);
-    }
+    md_carry_one(w, source, DCM_BurnedInAnnotation);
+    md_write_lossy(w, source);
 }
 
 static void write_pixels(md_writing &w, const md_canvas *canvas)

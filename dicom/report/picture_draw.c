@@ -287,17 +287,15 @@ static md_status draw_overlay(md_canvas *canvas, const md_saliency *s,
 /* ------------------------------------------------------------------ the panel */
 
 /* Which finding's map is shown on this instance: urgent before others, present before
- * undetermined, then the largest distance above its threshold. An absent finding has none: a
- * coloured spot would contradict the word. */
+ * undetermined, then the largest distance above its threshold. */
 static size_t choose_overlay(const md_result *result, uint32_t instance_index,
                              const md_report_options *options)
 {
     size_t best = SIZE_MAX;
     double best_rank = -1;
-    for (size_t i = 0; i < result->n_findings && !options->triage_only; i++) {
+    for (size_t i = 0; i < result->n_findings; i++) {
         const md_finding *f = &result->findings[i];
-        if (f->instance_index != instance_index || f->saliency.values == NULL ||
-            f->presence == MD_PRESENCE_ABSENT) {
+        if (f->instance_index != instance_index || !md_report_has_map(result, i, options)) {
             continue;
         }
         bool present = f->presence == MD_PRESENCE_PRESENT;

@@ -1,11 +1,11 @@
 #ifndef MEDAID_DICOM_REPORT_REPORT_H
 #define MEDAID_DICOM_REPORT_REPORT_H
 
-/* A result becomes DICOM objects: a Comprehensive 3D SR (TID 1500, PS3.16) for machines and a
- * Secondary Capture picture for people. The functions write exactly what the result says. UIDs
- * are derived (md_uid_derive) from study UID, sorted input UIDs and their revision, model id,
- * version, hash and the kind of object, so that the same analysis gives the same object. Any
- * thread, one dataset per thread. */
+/* A result becomes DICOM objects: a Comprehensive 3D SR (TID 1500, PS3.16) and Parametric Maps
+ * for machines and a Secondary Capture picture for people. The functions write exactly what the
+ * result says. UIDs are derived (md_uid_derive) from study UID, sorted input UIDs and their
+ * revision, model id, version, hash and the kind of object, so that the same analysis gives the
+ * same object. Any thread, one dataset per thread. */
 
 #include "base/raster.h"
 #include "dicom/dataset/dataset.h"
@@ -51,6 +51,29 @@ md_status md_report_write_picture(const md_result *result, uint32_t instance_ind
                                   const md_dataset *source, const md_raster *display,
                                   const md_report_options *options, md_object *ret_object,
                                   md_error *err) MD_NOEXCEPT MD_NODISCARD;
+
+/* True when finding `finding_index` has a map that may be shown: it has values, the finding is
+ * not absent (a map would contradict the word), and the site does not run triage alone. */
+bool md_report_has_map(const md_result *result, size_t finding_index,
+                       const md_report_options *options) MD_NOEXCEPT;
+
+enum {
+    MD_PARAMETRIC_MAP_SIDE = 512 /* pixels of the longer side, at most */
+};
+
+/* The map of one finding as a Parametric Map (PS3.3 A.75, float32), of one frame, for programs
+ * that lay it over the film: the values that the picture's overlay shows, 0..1, sampled on the
+ * whole source image in pixels of k x k of the source's, k the least whole number with which
+ * the longer side has at most MD_PARAMETRIC_MAP_SIDE pixels (the last row and column may reach
+ * beyond the film). Pixel Spacing is k times that of the source, position and orientation are
+ * those of the source where it has them. `source` is the dataset of the finding's instance.
+ * MD_INVALID_ARG when md_report_has_map says no, MD_FORMAT when the source has no Rows and
+ * Columns, else as above. */
+md_status md_report_write_parametric_map(const md_result *result, size_t finding_index,
+                                         const md_dataset *source,
+                                         const md_report_options *options,
+                                         md_object *ret_object, md_error *err)
+    MD_NOEXCEPT MD_NODISCARD;
 
 #ifdef __cplusplus
 }

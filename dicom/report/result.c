@@ -26,6 +26,16 @@ void md_object_finish(md_object *object)
     }
 }
 
+bool md_report_has_map(const md_result *result, size_t finding_index,
+                       const md_report_options *options)
+{
+    if (finding_index >= result->n_findings || (options != NULL && options->triage_only)) {
+        return false;
+    }
+    const md_finding *f = &result->findings[finding_index];
+    return f->saliency.values != NULL && f->presence != MD_PRESENCE_ABSENT;
+}
+
 const char *md_presence_name(md_presence presence)
 {
     switch (presence) {
@@ -124,6 +134,11 @@ static md_status check_saliency(const md_saliency *s, size_t i, md_error *err)
     if (!isfinite(s->x) || !isfinite(s->y) || !isfinite(s->width) || !isfinite(s->height) ||
         s->width <= 0 || s->height <= 0) {
         return md_fail(err, MD_INVALID_ARG, "finding %zu: saliency covers no rectangle", i);
+    }
+    if ((s->kind != MD_MAP_SALIENCY && s->kind != MD_MAP_GRADIENT_ACTIVATION) ||
+        !is_text(s->method, sizeof s->method)) {
+        return md_fail(err, MD_INVALID_ARG, "finding %zu: saliency of kind %d", i,
+                       (int)s->kind);
     }
     size_t n = (size_t)s->columns * s->rows;
     for (size_t k = 0; k < n; k++) {

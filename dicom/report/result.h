@@ -35,6 +35,16 @@ typedef enum md_presence {
     MD_PRESENCE_UNDETERMINED,
 } md_presence;
 
+/* What kind of quantity a saliency map shows, PS3.16 CID 7180. */
+typedef enum md_map_kind {
+    MD_MAP_SALIENCY,           /* (130404, DCM): of the input's pixels, or of a way not known */
+    MD_MAP_GRADIENT_ACTIVATION /* (130403, DCM): activations weighted by gradients */
+} md_map_kind;
+
+enum {
+    MD_MAP_METHOD_BYTES = 65
+};
+
 /* Where a network looked: values in 0..1, row-major, covering the rectangle (x, y, width,
  * height) of the source image in pixels of that image, which may be cut at its borders (a
  * letterboxed input). */
@@ -42,6 +52,8 @@ typedef struct md_saliency {
     uint32_t columns, rows;
     float *values; /* owned by the result */
     double x, y, width, height;
+    md_map_kind kind;
+    char method[MD_MAP_METHOD_BYTES]; /* for people: "Grad-CAM++ of features"; "": not known */
 } md_saliency;
 
 typedef struct md_finding {

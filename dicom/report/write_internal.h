@@ -66,6 +66,14 @@ void md_write_series(md_writing &w, const char *sop_class_uid, const std::string
 /* An SOP Instance Reference Macro, PS3.3 table 10-11. */
 void md_write_reference(md_writing &w, DcmItem *item, const char *class_uid,
                         const char *instance_uid);
+/* One code string or number of the source, when it is a legal one. */
+void md_carry_one(md_writing &w, const md_dataset *source, const DcmTag &tag);
+/* Lossy Image Compression and what belongs to it, as they are of the source. */
+void md_write_lossy(md_writing &w, const md_dataset *source);
+/* An item of Source Image Sequence in `parent`; same_pixels: each pixel here is the one of the
+ * same row and column there. */
+void md_write_source_image(md_writing &w, DcmItem *parent, const md_dataset *source,
+                           const md_instance_ref &instance, bool same_pixels);
 /* Finish the character set and give the file; its UIDs are those of the dataset. */
 md_status md_write_finish(md_writing &w, md_object *ret_object, md_error *err);
 

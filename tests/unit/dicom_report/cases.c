@@ -58,6 +58,8 @@ static bool add_saliency(md_finding *f, double columns, double rows)
     s->x = s->y = 0;
     s->width = columns;
     s->height = rows;
+    s->kind = MD_MAP_GRADIENT_ACTIVATION;
+    copy(s->method, sizeof s->method, "Grad-CAM++ of features");
     s->values = md_calloc(49, sizeof(float));
     if (s->values == NULL) {
         return false;

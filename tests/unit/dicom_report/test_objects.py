@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 
+import numpy as np
 import pydicom
 
 PHANTOM, REPORT_CASE = sys.argv[1:3]
@@ -273,6 +274,127 @@ def check_picture(path, case, sources):
     return picture
 
 
+def hill(source, rows, columns, k):
+    """The map of cases.c at the centres of pixels of k x k source pixels, by Catmull-Rom between
+    cells that are continued beyond the border."""
+    cells = np.array([[np.exp(-((x - 4.6) ** 2 + (y - 3.9) ** 2) / 1.6) for x in range(7)]
+                      for y in range(7)], np.float32).astype(float)
+
+    def weights(n, length):
+        at = (np.arange(n) + 0.5) * k
+        cell = at / length * 7 - 0.5
+        first = np.floor(cell)
+        t = cell - first
+        w = [0.5 * t * (-1 + t * (2 - t)), 1 + 0.5 * t * t * (-5 + 3 * t),
+             0.5 * t * (1 + t * (4 - 3 * t)), 0.5 * t * t * (t - 1)]
+        m = np.zeros((n, 7))
+        for i in range(4):
+            np.add.at(m, (np.arange(n), np.clip(first - 1 + i, 0, 6).astype(int)), w[i])
+        m[at > length] = 0
+        return m
+
+    return np.clip(weights(rows, source.Rows) @ cells @ weights(columns, source.Columns).T, 0, 1)
+
+
+def check_map(folder, case, sources, paths):
+    """The Parametric Map, where there is one: geometry, meaning and numbers."""
+    out = f"{folder}/map.dcm"
+    if case in ("negative", "failed", "quality", "partial0", "triage"):
+        done = subprocess.run([REPORT_CASE, "map", case, out, *paths], capture_output=True,
+                              check=False)
+        assert done.returncode == 1 and b"no map" in done.stderr, (case, done)
+        return
+    run(REPORT_CASE, "map", case, out, *paths)
+    verify(out)
+    made, source = pydicom.dcmread(out), sources[0]
+    assert made.SOPClassUID == "1.2.840.10008.5.1.4.1.1.30" and made.Modality == "OT"
+    for keyword in CARRIED:
+        assert made.get(keyword) == source.get(keyword), keyword
+    k = -(-max(source.Rows, source.Columns) // 512)
+    assert (made.Rows, made.Columns) == (-(-source.Rows // k), -(-source.Columns // k))
+    shared = made.SharedFunctionalGroupsSequence[0]
+    frame = made.PerFrameFunctionalGroupsSequence[0]
+    spacing = shared.PixelMeasuresSequence[0].PixelSpacing
+    assert [float(s) for s in spacing] == [float(s) * k for s in source.ImagerPixelSpacing]
+    assert "ImagePositionPatient" not in frame.PlanePositionSequence[0]
+    assert "ImageOrientationPatient" not in shared.PlaneOrientationSequence[0]
+    assert made.PatientOrientation == source.PatientOrientation
+    derivation = frame.DerivationImageSequence[0]
+    assert "Grad-CAM++ of features" in derivation.DerivationDescription
+    origin = derivation.SourceImageSequence[0]
+    assert origin.ReferencedSOPInstanceUID == source.SOPInstanceUID
+    assert origin.PurposeOfReferenceCodeSequence[0].CodeValue == "121322"
+    assert origin.SpatialLocationsPreserved == ("YES" if k == 1 else "NO")
+    assert ("ReferencedFrameNumber" in origin) == ("NumberOfFrames" in source)
+    series = made.ReferencedSeriesSequence[0]
+    assert series.SeriesInstanceUID == source.SeriesInstanceUID
+    assert series.ReferencedInstanceSequence[0].ReferencedSOPInstanceUID == source.SOPInstanceUID
+    mapping = shared.RealWorldValueMappingSequence[0]
+    assert (mapping.RealWorldValueSlope, mapping.RealWorldValueIntercept) == (1, 0)
+    assert mapping.MeasurementUnitsCodeSequence[0].CodeValue == "1"
+    quantity, finding = [q.ConceptCodeSequence[0] for q in mapping.QuantityDefinitionSequence]
+    assert (quantity.CodeValue, quantity.CodingSchemeDesignator) == ("130403", "DCM")
+    expected = expect(case, len(sources))[0]["code"][0]
+    assert (finding.get("CodeValue") or finding.LongCodeValue) == expected
+    region = shared.FrameAnatomySequence[0].AnatomicRegionSequence[0]
+    assert region.CodeValue == "51185008"
+    assert made.BitsAllocated == 32 and "PixelData" not in made
+    values = np.frombuffer(made.FloatPixelData, "<f4").reshape(made.Rows, made.Columns)
+    assert abs(values - hill(source, made.Rows, made.Columns, k)).max() < 1e-6
+    assert made.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.1"
+    first = open(out, "rb").read()
+    run(REPORT_CASE, "map", case, out, *paths)
+    assert first == open(out, "rb").read()
+
+
+def check_map_geometry(folder, path):
+    """A source that has a place in the patient, one without spacing, one of an odd region."""
+    out, changed = f"{folder}/v.dcm", f"{folder}/changed.dcm"
+
+    def write(size, **attributes):
+        large = f"{folder}/large.dcm"
+        run(PHANTOM, "--rows", str(size[0]), "--columns", str(size[1]), "--output", large)
+        dataset = pydicom.dcmread(large)
+        for keyword, value in attributes.items():
+            setattr(dataset, keyword, value)
+        dataset.save_as(changed)
+        check = subprocess.run([REPORT_CASE, "map", "positive", out, changed],
+                               capture_output=True, check=False)
+        assert check.returncode == 0, check
+        verify(out)
+        return pydicom.dcmread(out)
+
+    made = write((600, 1100), FrameOfReferenceUID="1.2.3", PixelSpacing=["0.2", "0.25"],
+                 ImagePositionPatient=["-10", "20.5", "3"], SliceThickness="2",
+                 ImageOrientationPatient=["0", "1", "0", "0", "0", "-1"])
+    assert (made.Rows, made.Columns) == (200, 367)
+    assert made.FrameOfReferenceUID == "1.2.3"
+    shared = made.SharedFunctionalGroupsSequence[0]
+    frame = made.PerFrameFunctionalGroupsSequence[0]
+    position = frame.PlanePositionSequence[0].ImagePositionPatient
+    assert np.allclose([float(p) for p in position], [-10, 20.75, 2.8], atol=1e-9)
+    assert shared.PlaneOrientationSequence[0].ImageOrientationPatient == [0, 1, 0, 0, 0, -1]
+    measures = shared.PixelMeasuresSequence[0]
+    assert [float(s) for s in measures.PixelSpacing] == [0.6, 0.75]
+    assert measures.SliceThickness == 2
+    made = write((256, 312), ImagerPixelSpacing=None, PixelSpacing=None, BodyPartExamined="FINGER",
+                 AnatomicRegionSequence=None, ImageLaterality="L")
+    shared = made.SharedFunctionalGroupsSequence[0]
+    assert "PixelSpacing" not in shared.PixelMeasuresSequence[0]
+    assert made.FrameOfReferenceUID.startswith("2.25.")
+    anatomy = shared.FrameAnatomySequence[0]
+    assert anatomy.FrameLaterality == "L"
+    assert anatomy.AnatomicRegionSequence[0].CodeValue == "39607008"  # the finding's site
+    frames = dict(NumberOfFrames=2, SOPClassUID="1.2.840.10008.5.1.4.1.1.7.3")
+    film = pydicom.dcmread(path)
+    for keyword, value in frames.items():
+        setattr(film, keyword, value)
+    film.PixelData = film.PixelData * 2
+    film.file_meta.MediaStorageSOPClassUID = film.SOPClassUID
+    film.save_as(changed)
+    check_map(folder, "edges", [film], [changed])
+
+
 def check_variants(folder, path):
     """Sources that differ in one thing that the objects must follow."""
     out, changed = f"{folder}/v.dcm", f"{folder}/changed.dcm"
@@ -372,11 +494,13 @@ def main():
                     picture = check_picture(out, case, sources[:n])
                     assert picture.SOPInstanceUID != report.SOPInstanceUID
                     assert picture.SeriesInstanceUID != report.SeriesInstanceUID
+                    check_map(folder, case, sources[:n], paths[:n])
                     if name == "latin1" or name == "utf8" or case == "foreign":
                         assert report.SpecificCharacterSet == "ISO_IR 192"
                     else:
                         assert "SpecificCharacterSet" not in report
         check_variants(folder, f"{folder}/plain1.dcm")
+        check_map_geometry(folder, f"{folder}/plain1.dcm")
         print(len(seen), "different reports")
 
 

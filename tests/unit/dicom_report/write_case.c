@@ -1,4 +1,4 @@
-/* report-case sr|picture CASE OUTPUT SOURCE...: write the object of a case to a file, for the
+/* report-case sr|picture|map CASE OUTPUT SOURCE...: write the object of a case to a file, for the
  * checks that other programs make. */
 
 #include "tests/unit/dicom_report/cases.h"
@@ -19,7 +19,7 @@ static int save(const char *path, const md_object *object)
 int main(int argc, char **argv)
 {
     if (argc < 5) {
-        fprintf(stderr, "usage: report-case sr|picture CASE OUTPUT SOURCE...\n");
+        fprintf(stderr, "usage: report-case sr|picture|map CASE OUTPUT SOURCE...\n");
         return 2;
     }
     md_error err = {0};
@@ -39,6 +39,10 @@ int main(int argc, char **argv)
     if (strcmp(argv[1], "picture") == 0) {
         status = md_report_write_picture(&c.result, 0, c.sources[0], &c.display, &c.options,
                                          &object, &err);
+    }
+    if (strcmp(argv[1], "map") == 0) {
+        status = md_report_write_parametric_map(&c.result, 0, c.sources[0], &c.options, &object,
+                                                &err);
     }
     int failed = 1;
     if (status != MD_OK) {
