@@ -319,6 +319,13 @@ static const md_schema_field results_fields[] = {
      .fallback = "both",
      .help = "What is made of an analysis: the structured report for machines, the picture for "
              "people, or both."},
+    {.key = "parametric_map",
+     .type = MD_SCHEMA_BOOL,
+     MD_SCHEMA_AT(md_conf, results.parametric_map),
+     .fallback = "false",
+     .help = "true: also write where the network looked as numbers, a Parametric Map (float32) "
+             "of each finding that is not absent. Destinations get them whose own key "
+             "parametric_map says so."},
     {.key = "triage_only",
      .type = MD_SCHEMA_BOOL,
      MD_SCHEMA_AT(md_conf, results.triage_only),

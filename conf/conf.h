@@ -101,6 +101,7 @@ typedef struct md_conf_destination {
     uint16_t port;
     unsigned timeout_s;
     md_results_kind results; /* what this destination gets */
+    bool parametric_map;     /* and maps */
     md_conf_originals originals;
     /* UIDs or MD_CONF_SYNTAX_OWN, the best first; none: own, explicit and implicit VR little
      * endian */
@@ -260,6 +261,7 @@ typedef struct md_conf {
     } workers;
     struct {
         md_results_kind kind;
+        bool parametric_map; /* with the others also a Parametric Map of each finding */
         bool triage_only;
         bool write_failures; /* also write an SR for a failed analysis */
         char institution[65];

@@ -134,6 +134,12 @@ static const md_schema_field destination_fields[] = {
      .choices = results_kinds,
      .fallback = "both",
      .help = "What this destination gets of what results.kind makes."},
+    {.key = "parametric_map",
+     .type = MD_SCHEMA_BOOL,
+     MD_SCHEMA_AT(md_conf_destination, parametric_map),
+     .fallback = "false",
+     .help = "true: it also gets the Parametric Maps that results.parametric_map has made. Not "
+             "every PACS takes their SOP class, 1.2.840.10008.5.1.4.1.1.30."},
     {.key = "originals",
      .type = MD_SCHEMA_ENUM,
      MD_SCHEMA_AT(md_conf_destination, originals),
@@ -227,6 +233,15 @@ md_status md_conf_check_destinations(const char *path, md_conf *conf, md_error *
                            "%s:%u: key 'destinations[%u].retry_max_s': got %u, expected at "
                            "least retry_first_s, %u",
                            path, to->line, i, to->retry_max_s, to->retry_first_s);
+        }
+        if (to->parametric_map &&
+            (to->results == MD_RESULTS_NONE || !conf->results.parametric_map)) {
+            return md_fail(err, MD_FORMAT,
+                           "%s:%u: key 'destinations[%u].parametric_map': got true with %s, so "
+                           "it would get none",
+                           path, to->line, i,
+                           to->results == MD_RESULTS_NONE ? "results: none"
+                                                          : "results.parametric_map: false");
         }
         if (to->results == MD_RESULTS_NONE && to->originals == MD_ORIGINALS_NO) {
             return md_fail(err, MD_FORMAT,

@@ -103,7 +103,7 @@ static bool is_wanted(const md_plan *plan, const md_object *object, unsigned des
 {
     const char *model_id = object->model_id[0] != '\0' ? object->model_id : NULL;
     return md_plan_wants_result(task_conf, plan, model_id,
-                                md_destination_is_report(object->sop_class_uid), destination);
+                                md_object_kind_of(object->sop_class_uid), destination);
 }
 
 static md_status keep_object(md_analyst *now, const md_plan *plan, const md_object *object,
@@ -117,7 +117,7 @@ static md_status keep_object(md_analyst *now, const md_plan *plan, const md_obje
     }
     MD_TRY(md_file_write(path, MD_FILE_REPLACE, object->bytes, object->size_bytes, err));
     MD_TRY(md_spool_keep(now->spool, path, &ret_new->file, &ret_new->size_bytes, err));
-    ret_new->kind = md_destination_is_report(object->sop_class_uid) ? "sr" : "picture";
+    ret_new->kind = md_object_kind_name(md_object_kind_of(object->sop_class_uid));
     ret_new->sop_instance_uid = object->sop_instance_uid;
     ret_new->sop_class_uid = object->sop_class_uid;
     ret_new->model_id = object->model_id;

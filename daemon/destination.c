@@ -1,5 +1,6 @@
 #include "daemon/destination.h"
 
+#include "daemon/rules/plan.h"
 #include "daemon/transcode.h"
 
 #include <stdio.h>
@@ -15,26 +16,10 @@ const md_conf_destination *md_destination_find(const md_conf *conf, const char *
     return NULL;
 }
 
-/* SR storage classes are one branch of PS3.6. */
-bool md_destination_is_report(const char *sop_class_uid)
-{
-    static const char sr_root[] = "1.2.840.10008.5.1.4.1.1.88.";
-    return strncmp(sop_class_uid, sr_root, sizeof sr_root - 1) == 0;
-}
-
 bool md_destination_wants(const md_conf_destination *destination, const char *sop_class_uid)
 {
-    switch (destination->results) {
-    case MD_RESULTS_SR:
-        return md_destination_is_report(sop_class_uid);
-    case MD_RESULTS_PICTURE:
-        return !md_destination_is_report(sop_class_uid);
-    case MD_RESULTS_BOTH:
-        return true;
-    case MD_RESULTS_NONE:
-        break;
-    }
-    return false;
+    return md_plan_is_kind(destination->results, destination->parametric_map,
+                           md_object_kind_of(sop_class_uid));
 }
 
 void md_destination_peer(const md_conf *conf, const md_conf_destination *destination,

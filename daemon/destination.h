@@ -9,10 +9,8 @@
 /* The destination called `name`; NULL: there is none. Points into `conf`. */
 const md_conf_destination *md_destination_find(const md_conf *conf, const char *name);
 
-/* Whether it gets results of this SOP class: reports, pictures, both or none. */
+/* Whether it gets results of this SOP class: reports, pictures, both or none, and maps. */
 bool md_destination_wants(const md_conf_destination *destination, const char *sop_class_uid);
-/* Whether the class is one of the Structured Reports. */
-bool md_destination_is_report(const char *sop_class_uid);
 
 /* Whom to call, and by which name. ret_peer->tls points to *ret_tls, or is NULL. */
 void md_destination_peer(const md_conf *conf, const md_conf_destination *destination,

@@ -53,6 +53,7 @@ md_analyse_options md_analyse_options_from(const md_conf *conf)
     return (md_analyse_options){
         .want_sr = conf->results.kind != MD_RESULTS_PICTURE,
         .want_picture = conf->results.kind != MD_RESULTS_SR,
+        .want_map = conf->results.parametric_map,
         .want_failure_sr = conf->results.write_failures,
         .report =
             {

@@ -43,6 +43,7 @@ static const char usage[] =
     "with --oneshot:\n"
     "  --output DIR          folder for the DICOM objects (default: medaid-results)\n"
     "  --overwrite           replace objects that exist there already\n"
+    "  --parametric-map      also write where the network looked, as Parametric Maps\n"
     "  --json                one JSON object a study instead of the table\n"
     "  --send AE@HOST:PORT   store the objects there; or the name of a destination of the\n"
     "                        configuration, with its TLS and what it wants\n"
@@ -67,7 +68,7 @@ typedef struct arguments {
     const char *config, *model, *output, *send;
     const char *folder;                /* of the model to explain */
     const char *source_ae, *called_ae; /* for the rules */
-    bool json, overwrite, timing, echo;
+    bool json, overwrite, timing, echo, parametric_map;
 } arguments;
 
 enum {
@@ -75,6 +76,7 @@ enum {
     OPT_JSON,
     OPT_OVERWRITE,
     OPT_TIMING,
+    OPT_MAP,
     OPT_ECHO,
     OPT_CONFIG,
     OPT_MODEL,
@@ -143,6 +145,9 @@ static bool take_option(arguments *args, int option)
     case OPT_OVERWRITE:
         args->overwrite = true;
         return true;
+    case OPT_MAP:
+        args->parametric_map = true;
+        return true;
     case OPT_ECHO:
         args->echo = true;
         return true;
@@ -181,6 +186,7 @@ static bool parse_arguments(int argc, char **argv, arguments *args)
         {"json", no_argument, NULL, OPT_JSON},
         {"overwrite", no_argument, NULL, OPT_OVERWRITE},
         {"timing", no_argument, NULL, OPT_TIMING},
+        {"parametric-map", no_argument, NULL, OPT_MAP},
         {"echo", no_argument, NULL, OPT_ECHO},
         {"help", no_argument, NULL, OPT_HELP},
         {"version", no_argument, NULL, OPT_VERSION},
@@ -200,14 +206,16 @@ static bool options_fit(const arguments *args)
 {
     bool wants_result = args->output != NULL || args->send != NULL ||
                         (args->json && args->mode != MODE_RULES) || args->overwrite ||
-                        args->timing;
+                        args->timing || args->parametric_map;
     if (args->mode != MODE_RULES && (args->source_ae != NULL || args->called_ae != NULL)) {
         fputs("medaid: --source-ae and --called-ae are for --explain-rules\n", stderr);
         return false;
     }
     if (args->mode != MODE_ONESHOT && wants_result) {
-        fputs("medaid: --output, --overwrite, --json, --send and --timing are for --oneshot\n",
-              stderr);
+        fputs(
+            "medaid: --output, --overwrite, --parametric-map, --json, --send and --timing are "
+            "for --oneshot\n",
+            stderr);
         return false;
     }
     if (args->mode != MODE_CHECK && args->echo) {
@@ -283,6 +291,7 @@ static md_exit_code run_oneshot(const arguments *args, const md_conf *conf, char
         .destination = destination,
         .json = args->json,
         .overwrite = args->overwrite,
+        .parametric_map = args->parametric_map,
         .timing = args->timing,
     });
 }

@@ -67,11 +67,6 @@ static void tell_reading(void *context, size_t n_files)
     }
 }
 
-static bool is_picture(const md_object *object)
-{
-    return strcmp(object->sop_class_uid, "1.2.840.10008.5.1.4.1.1.7") == 0;
-}
-
 /* The paths that a study's objects were written to, in the order of the objects. */
 typedef struct written_paths {
     char **paths;
@@ -95,8 +90,9 @@ static md_status write_objects(const oneshot *run, const md_input_study *study,
     for (size_t i = 0; i < analysis->n_objects; i++) {
         const md_object *object = &analysis->objects[i];
         char path[PATH_MAX];
-        int length = snprintf(path, sizeof path, "%s/%s-%02zu-%s.dcm", run->options->output,
-                              study->key, i + 1, is_picture(object) ? "picture" : "sr");
+        int length =
+            snprintf(path, sizeof path, "%s/%s-%02zu-%s.dcm", run->options->output, study->key,
+                     i + 1, md_object_kind_name(md_object_kind_of(object->sop_class_uid)));
         if (length < 0 || (size_t)length >= sizeof path) {
             return md_fail(err, MD_INVALID_ARG, "the output folder's name is too long");
         }
@@ -213,6 +209,7 @@ static md_status analyse_study(oneshot *run, const md_input_study *study, const 
     md_error reason = {0};
     written_paths written = {0};
     md_analyse_options options = md_analyse_options_from(conf);
+    options.want_map = options.want_map || run->options->parametric_map;
     options.on_problem = tell_problem;
     options.context = run;
     md_status status = md_host_analyse(run->host, (const char *const *)study->paths,

@@ -21,7 +21,8 @@ typedef struct md_oneshot_options {
     const md_conf_destination *destination;
     bool json;
     bool overwrite;
-    bool timing; /* a break-down of the whole process on standard error */
+    bool parametric_map; /* also write maps, whatever the configuration says */
+    bool timing;         /* a break-down of the whole process on standard error */
 } md_oneshot_options;
 
 md_exit_code md_oneshot_run(const md_oneshot_options *options);

@@ -115,9 +115,10 @@ void md_print_table(FILE *out, const md_study_outcome *outcome)
     }
     for (size_t i = 0; i < analysis->n_objects; i++) {
         if (outcome->written[i] != NULL) {
-            bool is_picture =
-                strcmp(analysis->objects[i].sop_class_uid, "1.2.840.10008.5.1.4.1.1.7") == 0;
-            fprintf(out, "  %-8s %s\n", is_picture ? "picture" : "report", outcome->written[i]);
+            static const char *const names[] = {"report", "picture", "map"};
+            fprintf(out, "  %-8s %s\n",
+                    names[md_object_kind_of(analysis->objects[i].sop_class_uid)],
+                    outcome->written[i]);
         }
     }
     if (outcome->sent_to != NULL) {

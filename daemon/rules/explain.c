@@ -78,8 +78,8 @@ static json_t *plan_to_json(const md_conf *conf, const md_plan *plan)
         (void)json_array_append_new(models, json_string(plan->models[i]));
     }
     for (unsigned i = 0; i < conf->n_destinations; i++) {
-        if (md_plan_wants_result(conf, plan, NULL, true, i) ||
-            md_plan_wants_result(conf, plan, NULL, false, i)) {
+        if (md_plan_wants_result(conf, plan, NULL, MD_OBJECT_SR, i) ||
+            md_plan_wants_result(conf, plan, NULL, MD_OBJECT_PICTURE, i)) {
             (void)json_array_append_new(destinations, json_string(conf->destinations[i].name));
         }
     }

@@ -296,20 +296,29 @@ static bool title_sends(const md_conf_title *title, const char *destination)
     return !title->has_destinations;
 }
 
-static bool is_kind(md_results_kind kind, bool is_report)
+bool md_plan_is_kind(md_results_kind results, bool maps, md_object_kind kind)
 {
-    return kind == MD_RESULTS_BOTH || kind == (is_report ? MD_RESULTS_SR : MD_RESULTS_PICTURE);
+    switch (kind) {
+    case MD_OBJECT_SR:
+        return results == MD_RESULTS_BOTH || results == MD_RESULTS_SR;
+    case MD_OBJECT_PICTURE:
+        return results == MD_RESULTS_BOTH || results == MD_RESULTS_PICTURE;
+    case MD_OBJECT_MAP:
+        break;
+    }
+    return maps && results != MD_RESULTS_NONE;
 }
 
 bool md_plan_wants_result(const md_conf *conf, const md_plan *plan, const char *model_id,
-                          bool is_report, unsigned index)
+                          md_object_kind kind, unsigned index)
 {
+    const md_conf_destination *to = &conf->destinations[index];
     if (plan->has_rule_destinations) {
         return plan->destinations[index].is_named &&
-               is_kind(plan->destinations[index].results, is_report);
+               md_plan_is_kind(plan->destinations[index].results, to->parametric_map, kind);
     }
-    const md_conf_destination *to = &conf->destinations[index];
-    for (unsigned i = 0; i < plan->n_titles && is_kind(to->results, is_report); i++) {
+    bool wants = md_plan_is_kind(to->results, to->parametric_map, kind);
+    for (unsigned i = 0; i < plan->n_titles && wants; i++) {
         const md_conf_title *title = plan->titles[i];
         bool runs = model_id == NULL ? title->analyse : title_runs(title, model_id);
         if (runs && title_sends(title, to->name)) {

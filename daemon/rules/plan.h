@@ -14,6 +14,7 @@
 #include "daemon/rules/rules.h"
 #include "daemon/rules/views.h"
 #include "daemon/store/store.h"
+#include "dicom/report/report.h"
 
 enum {
     MD_PLAN_MAX_TITLES = MD_CONF_MAX_TITLES + 1,
@@ -78,11 +79,14 @@ void md_plan_make(const md_policy *policy, const md_rule_facts *facts, md_plan *
 void md_plan_conclude(const md_policy *policy, const md_rule_facts *facts, md_plan *plan);
 /* Whether a rule has this notifier tell of the study. */
 bool md_plan_notifies(const md_plan *plan, const char *notifier);
+/* Whether objects of this kind are among those that `results` stands for; maps: the key
+ * parametric_map. */
+bool md_plan_is_kind(md_results_kind results, bool maps, md_object_kind kind);
 /* Whether destination `index` of the configuration gets a result of this model; NULL: of none
  * in particular, as the report of a failure may be. Report or picture, as the rule says or
- * the destination's own key `results`. */
+ * the destination's own key `results`; maps by its key parametric_map. */
 bool md_plan_wants_result(const md_conf *conf, const md_plan *plan, const char *model_id,
-                          bool is_report, unsigned index);
+                          md_object_kind kind, unsigned index);
 /* Whether it gets the originals at this time. */
 bool md_plan_wants_originals(const md_conf *conf, const md_plan *plan, md_conf_originals when,
                              unsigned index);

@@ -670,6 +670,7 @@ static bool is_written_class(const char *uid)
     static const char *const classes[] = {
         "1.2.840.10008.5.1.4.1.1.88.34", /* Comprehensive 3D SR */
         "1.2.840.10008.5.1.4.1.1.7",     /* Secondary Capture */
+        "1.2.840.10008.5.1.4.1.1.30",    /* Parametric Map */
         "1.2.840.10008.5.1.4.1.1.7.4",   /* Multi-frame True Color Secondary Capture */
     };
     for (size_t i = 0; i < sizeof classes / sizeof *classes; i++) {

@@ -38,7 +38,8 @@ enum {
     MD_WORKER_MAX_MODELS = 64,
     MD_WORKER_MISSING_BYTES = 161, /* what of a study has not come, in words */
     MD_WORKER_MAX_FILES = 65536,   /* of one study */
-    MD_WORKER_MAX_OBJECTS = 2 * MD_RESULT_MAX_INSTANCES,
+    MD_WORKER_MAX_OBJECTS =
+        2 * MD_RESULT_MAX_INSTANCES + MD_WORKER_MAX_MODELS * MD_RESULT_MAX_FINDINGS,
     MD_WORKER_SHARED_BYTES = 256 << 20, /* of one analysis, objects and all */
 };
 

@@ -22,6 +22,16 @@ typedef struct md_report_options {
     const char *content_qualification; /* PRODUCT, RESEARCH or SERVICE; NULL: RESEARCH */
 } md_report_options;
 
+typedef enum md_object_kind {
+    MD_OBJECT_SR,
+    MD_OBJECT_PICTURE,
+    MD_OBJECT_MAP
+} md_object_kind;
+/* Of a SOP class that is written here; what is no report and no map is a picture. */
+md_object_kind md_object_kind_of(const char *sop_class_uid) MD_NOEXCEPT;
+/* "sr", "picture", "map". */
+const char *md_object_kind_name(md_object_kind kind) MD_NOEXCEPT;
+
 /* A finished Part 10 file in memory. */
 typedef struct md_object {
     char sop_class_uid[MD_UID_BYTES];

@@ -26,6 +26,22 @@ void md_object_finish(md_object *object)
     }
 }
 
+/* SR storage classes are one branch of PS3.6. */
+md_object_kind md_object_kind_of(const char *sop_class_uid)
+{
+    static const char sr_root[] = "1.2.840.10008.5.1.4.1.1.88.";
+    if (strncmp(sop_class_uid, sr_root, sizeof sr_root - 1) == 0) {
+        return MD_OBJECT_SR;
+    }
+    return strcmp(sop_class_uid, "1.2.840.10008.5.1.4.1.1.30") == 0 ? MD_OBJECT_MAP
+                                                                    : MD_OBJECT_PICTURE;
+}
+
+const char *md_object_kind_name(md_object_kind kind)
+{
+    return kind == MD_OBJECT_SR ? "sr" : kind == MD_OBJECT_MAP ? "map" : "picture";
+}
+
 bool md_report_has_map(const md_result *result, size_t finding_index,
                        const md_report_options *options)
 {

@@ -94,7 +94,7 @@ typedef struct md_predecessor {
 } md_predecessor;
 
 typedef struct md_analyse_options {
-    bool want_sr, want_picture;
+    bool want_sr, want_picture, want_map;
     bool want_failure_sr; /* an SR also for a FAILED result */
     bool want_view;       /* the small picture of md_analysis */
     md_report_options report;
@@ -165,7 +165,7 @@ void md_analysis_finish(md_analysis *analysis) MD_NOEXCEPT;
  * to on_problem, the result becomes PARTIAL, or FAILED when no frame is left, with the coded
  * reason of the first (PS3.16 CID 9300, 9301, 9303) and never a finding. A result holds at most
  * MD_RESULT_MAX_FINDINGS findings; frames beyond fail with that reason. Objects come result by
- * result: the SR, then the pictures of the analysed frames.
+ * result: the SR, then the pictures of the analysed frames, then the maps of the findings.
  *
  * A file that cannot be opened at all makes every result PARTIAL: what was on it nobody knows.
  * MD_OK: at least one model gave a result, which may be FAILED; then n_unreadable > 0 tells

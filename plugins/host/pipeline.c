@@ -524,11 +524,27 @@ static md_status write_picture(run *r, const md_result *result, size_t index, md
     return status;
 }
 
+/* The maps of the findings of one result. */
+static md_status write_maps(run *r, const md_result *result, md_error *err)
+{
+    for (size_t i = 0; i < result->n_findings; i++) {
+        if (!md_report_has_map(result, i, &r->options->report)) {
+            continue;
+        }
+        const unit *u = &r->units[result->findings[i].instance_index];
+        MD_TRY(md_report_write_parametric_map(result, i, u->file->dataset, &r->options->report,
+                                              &r->analysis->objects[r->analysis->n_objects],
+                                              err));
+        r->analysis->n_objects++;
+    }
+    return MD_OK;
+}
+
 static md_status write_objects(run *r, md_error *err)
 {
     md_analysis *analysis = r->analysis;
     size_t n_most = 0;
-    if (!md_mul(analysis->n_results, r->n_units + 1, &n_most)) {
+    if (!md_mul(analysis->n_results, r->n_units + 1 + MD_RESULT_MAX_FINDINGS, &n_most)) {
         return md_fail(err, MD_LIMIT, "too many results");
     }
     analysis->objects = md_calloc(n_most, sizeof *analysis->objects);
@@ -546,6 +562,9 @@ static md_status write_objects(run *r, md_error *err)
             if (result->instances[i].analysed) {
                 status = write_picture(r, result, i, err);
             }
+        }
+        if (status == MD_OK && r->options->want_map) {
+            status = write_maps(r, result, err);
         }
         if (status != MD_OK) {
             return md_error_prefix(err, status, "the report of %s", result->model.id);

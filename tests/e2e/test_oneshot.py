@@ -33,6 +33,7 @@ CONFIG = root / "conf" / "medaid.yaml"
 FILMS = root.parent / "shared" / "data" / "chest-xray-original"
 SCHEMA = json.loads((root / "docs" / "oneshot.schema.json").read_text())
 SC = "1.2.840.10008.5.1.4.1.1.7"
+MAP = "1.2.840.10008.5.1.4.1.1.30"
 SR = "1.2.840.10008.5.1.4.1.1.88.34"
 
 
@@ -473,8 +474,17 @@ user: no-such-user
             config = self.config(plugins + f"results: {{kind: {kind}}}\n")
             objects, _ = self.studies(film, config=config, output=self.path(kind))
             assert sorted(one["sop_class_uid"] for one in objects[0]["objects"]) == wanted
-        config = self.config(plugins + "results: {triage_only: true}\n")
+        for option, more in (([], "results: {kind: sr, parametric_map: true}\n"),
+                             (["--parametric-map"], "results: {kind: sr}\n")):
+            config = self.config(plugins + more)
+            objects, _ = self.studies(film, *option, "--overwrite", config=config,
+                                      output=self.path("map"))
+            shown = [f for f in objects[0]["results"][0]["findings"] if f["presence"] != "absent"]
+            classes = [one["sop_class_uid"] for one in objects[0]["objects"]]
+            assert classes == [SR] + [MAP] * len(shown), classes
+        config = self.config(plugins + "results: {triage_only: true, parametric_map: true}\n")
         objects, _ = self.studies(film, config=config, output=self.path("triage"))
+        assert sorted(one["sop_class_uid"] for one in objects[0]["objects"]) == sorted([SR, SC])
         whole = pydicom.dcmread(next(pathlib.Path(self.path("picture")).iterdir())).pixel_array
         for one in objects[0]["objects"]:
             written = pydicom.dcmread(one["path"])

@@ -18,7 +18,8 @@ import pydicom.uid  # noqa: E402
 from PIL import Image  # noqa: E402
 
 import hospital  # noqa: E402
-from hospital import (PATIENT, ROOT, SR_CLASS, dciodvfy_errors,  # noqa: E402
+import tiny_model  # noqa: E402
+from hospital import (MAP_CLASS, PATIENT, ROOT, SR_CLASS, dciodvfy_errors,  # noqa: E402
                       references_in, run, wait_for)
 from transfer_syntax import SYNTAXES, transcode  # noqa: E402
 
@@ -203,6 +204,37 @@ def test_pacs_away(orthanc, medaid, folder):
     return [written]
 
 
+def test_maps(orthanc, site):
+    """A model whose map is always shown: Orthanc stores the Parametric Map of it where the
+    destination asks for it, and gives it back as it was; the other destination gets none."""
+    tiny_model.write(site.folder / "map-models" / "tiny")
+    other = site.orthanc("other").start()
+    medaid = site.medaid("map-medaid", destinations=[
+        orthanc.destination(parametric_map=True), other.destination("other")])
+    medaid.configure(plugins={"paths": [str(site.folder / "map-models")]},
+                     results={"kind": "both", "parametric_map": True}).start()
+    path = site.folder / "map-film.dcm"
+    make_phantom(path, 900)
+    source = pydicom.dcmread(path)
+    send(medaid, path)
+
+    def maps_of(pacs):
+        return [d for d in pacs.objects_of(source.StudyInstanceUID)
+                if d.SOPClassUID == MAP_CLASS]
+
+    found = wait_for("a map in Orthanc", lambda: maps_of(orthanc))
+    for each in found:
+        check_object(each, [source], site.folder)
+        values = numpy.frombuffer(each.FloatPixelData, "<f4")
+        assert values.size == each.Rows * each.Columns and 0 <= values.min() <= values.max() <= 1
+    assert {str(d.ContentDescription) for d in found} >= {"Over exposed"}
+    wait_for("reports at the other", lambda: len(other.results_of(source.StudyInstanceUID)) == 2)
+    assert medaid.stop() == 0
+    assert not maps_of(other)
+    assert pending_rows(medaid.store / "medaid.db") == 0
+    print(f"ok: {len(found)} Parametric Maps are in Orthanc, none where nobody asked")
+
+
 def test_films(orthanc, medaid, folder):
     """Real films, when they are there."""
     data = ROOT.parent / "shared" / "data" / "chest-xray-original"
@@ -260,6 +292,7 @@ def main():
         sent = test_syntaxes(orthanc, medaid, folder)
         sent += test_again_and_late(orthanc, medaid, folder)
         test_not_accepted(orthanc, medaid, folder)
+        test_maps(orthanc, site)
         sent += test_films(orthanc, medaid, folder)
         sent += test_pacs_away(orthanc, medaid, folder)
         medaid.alive()

@@ -39,6 +39,7 @@ ORTHANC = "/usr/sbin/Orthanc"
 
 SR_CLASS = "1.2.840.10008.5.1.4.1.1.88.34"
 PICTURE_CLASS = "1.2.840.10008.5.1.4.1.1.7"
+MAP_CLASS = "1.2.840.10008.5.1.4.1.1.30"
 STATES = ["receiving", "complete", "analysing", "reporting", "sending", "done", "failed",
           "quarantined"]
 PATIENT = ("Zebra^Quagga", "PID-MARKER-77", "ACC-MARKER-99")

@@ -120,6 +120,9 @@ static const bad_row bad_rows[] = {
     {"destinations:\n- {name: a, ae_title: X, host: 'h h'}\n", MD_FORMAT,
      "key 'destinations[0].host': got \"h h\", expected a host name"},
     {"destinations:\n- {name: 'A b', ae_title: X, host: h}\n", MD_FORMAT, "small letters"},
+    {"destinations:\n- {name: a, ae_title: X, host: h, parametric_map: true}\n", MD_FORMAT,
+     "c.yaml:2: key 'destinations[0].parametric_map': got true with results.parametric_map: "
+     "false"},
     {"destinations:\n- {name: a, ae_title: X, host: h, results: none}\n", MD_FORMAT,
      "c.yaml:2: key 'destinations[0].results': got none, expected another kind or originals"},
     {"destinations:\n- {name: a, ae_title: X, host: h, retry_first_s: 60, retry_max_s: 30}\n",
@@ -291,6 +294,7 @@ static void test_good_files(void **state)
     assert_string_equal(defaults.ae.title, "MEDAID");
     assert_string_equal(defaults.ae.bind, "127.0.0.1");
     assert_int_equal(defaults.results.kind, MD_RESULTS_BOTH);
+    assert_false(defaults.results.parametric_map);
     assert_int_equal(defaults.n_destinations, 0);
 
     static const char text[] = "\xef\xbb\xbf# comment\n%YAML 1.1\n---\n"
@@ -298,13 +302,13 @@ static void test_good_files(void **state)
                                "destinations:\n"
                                "- {name: a, ae_title: A, host: '::1', port: 4242}\n"
                                "- name: b\n  ae_title: B\n  host: pacs.example\n"
-                               "  results: sr\n"
+                               "  results: sr\n  parametric_map: true\n"
                                "  originals: before_analysis\n"
                                "  transfer_syntaxes: [own, explicit_le, 1.2.840.10008.1.2.5]\n"
                                "  retry_for_h: 2\n"
                                "  commitment: required\n"
                                "plugins:\n  paths: [/abs, rel/x]\n"
-                               "results: {institution: \"K\\u00f6ln\"}\n"
+                               "results: {institution: \"K\\u00f6ln\", parametric_map: true}\n"
                                "storage: {path: data}\n";
     if (load_bytes(text, sizeof text - 1, &conf, &err) != MD_OK) {
         fail_msg("%s", err.msg);
@@ -318,6 +322,8 @@ static void test_good_files(void **state)
     assert_string_equal(conf.destinations[0].host, "::1");
     assert_int_equal(conf.destinations[1].port, 104); /* defaults hold inside a list too */
     assert_int_equal(conf.destinations[1].results, MD_RESULTS_SR);
+    assert_true(conf.destinations[1].parametric_map);
+    assert_false(conf.destinations[0].parametric_map);
     assert_int_equal(conf.destinations[0].n_transfer_syntaxes, 0);
     assert_int_equal(conf.destinations[0].commitment, MD_COMMITMENT_NONE);
     assert_int_equal(conf.destinations[1].originals, MD_ORIGINALS_BEFORE);

@@ -179,9 +179,16 @@ static void test_titles(void **state)
     assert_true(plan.analyse && !plan.some_models);
     assert_int_equal(plan.priority, MD_CONF_PRIORITY_MEDIUM);
     for (unsigned i = 0; i < conf.n_destinations; i++) {
-        assert_true(md_plan_wants_result(&conf, &plan, "chest", true, i));
+        assert_true(md_plan_wants_result(&conf, &plan, "chest", MD_OBJECT_SR, i));
         assert_true(md_plan_wants_originals(&conf, &plan, MD_ORIGINALS_NO, i));
+        assert_false(md_plan_wants_result(&conf, &plan, "chest", MD_OBJECT_MAP, i));
+        conf.destinations[i].parametric_map = true;
+        assert_true(md_plan_wants_result(&conf, &plan, "chest", MD_OBJECT_MAP, i));
+        conf.destinations[i].parametric_map = false;
     }
+    assert_true(md_plan_is_kind(MD_RESULTS_SR, true, MD_OBJECT_MAP));
+    assert_false(md_plan_is_kind(MD_RESULTS_NONE, true, MD_OBJECT_MAP));
+    assert_false(md_plan_is_kind(MD_RESULTS_BOTH, false, MD_OBJECT_MAP));
     plan_of(&policy, "", &film, &plan); /* from before titles were known */
     assert_true(plan.analyse && !plan.some_models);
 
@@ -189,24 +196,24 @@ static void test_titles(void **state)
     assert_true(plan.analyse && plan.some_models && plan.n_models == 1);
     assert_string_equal(plan.models[0], "chest");
     assert_int_equal(plan.priority, MD_CONF_PRIORITY_HIGH);
-    assert_true(md_plan_wants_result(&conf, &plan, "chest", true, ER));
-    assert_false(md_plan_wants_result(&conf, &plan, "chest", true, PACS));
-    assert_false(md_plan_wants_result(&conf, &plan, "hand", true, ER));
+    assert_true(md_plan_wants_result(&conf, &plan, "chest", MD_OBJECT_SR, ER));
+    assert_false(md_plan_wants_result(&conf, &plan, "chest", MD_OBJECT_SR, PACS));
+    assert_false(md_plan_wants_result(&conf, &plan, "hand", MD_OBJECT_SR, ER));
 
     plan_of(&policy, "ARCHIVE", &film, &plan);
     assert_false(plan.analyse);
     assert_int_equal(plan.priority, MD_CONF_PRIORITY_LOW);
     assert_true(md_plan_wants_originals(&conf, &plan, MD_ORIGINALS_NO, ARCHIVE));
     assert_false(md_plan_wants_originals(&conf, &plan, MD_ORIGINALS_NO, ER));
-    assert_false(md_plan_wants_result(&conf, &plan, NULL, true, ARCHIVE));
+    assert_false(md_plan_wants_result(&conf, &plan, NULL, MD_OBJECT_SR, ARCHIVE));
 
     /* at several titles: each does what it would do alone */
     plan_of(&policy, "ARCHIVE\\ER\\HAND", &film, &plan);
     assert_true(plan.analyse && plan.some_models && plan.n_models == 2);
     assert_int_equal(plan.priority, MD_CONF_PRIORITY_HIGH);
-    assert_true(md_plan_wants_result(&conf, &plan, "chest", true, ER));
-    assert_false(md_plan_wants_result(&conf, &plan, "chest", true, ARCHIVE));
-    assert_true(md_plan_wants_result(&conf, &plan, "hand", true, ARCHIVE));
+    assert_true(md_plan_wants_result(&conf, &plan, "chest", MD_OBJECT_SR, ER));
+    assert_false(md_plan_wants_result(&conf, &plan, "chest", MD_OBJECT_SR, ARCHIVE));
+    assert_true(md_plan_wants_result(&conf, &plan, "hand", MD_OBJECT_SR, ARCHIVE));
     assert_string_equal(plan.missing, "images: 1 of 2 came");
     assert_false(plan.fail_missing); /* ER would analyse it */
     plan_of(&policy, "ARCHIVE\\HAND", &film, &plan);

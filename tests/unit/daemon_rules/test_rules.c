@@ -275,13 +275,13 @@ static void test_phases(void **state)
     assert_int_equal(plan.priority, MD_CONF_PRIORITY_HIGH);
     assert_true(plan.ups);
     assert_string_equal(plan.ups_label, "NOW");
-    assert_true(md_plan_wants_result(&conf, &plan, "chest", false, ER));
-    assert_false(md_plan_wants_result(&conf, &plan, "chest", true, PACS));
+    assert_true(md_plan_wants_result(&conf, &plan, "chest", MD_OBJECT_PICTURE, ER));
+    assert_false(md_plan_wants_result(&conf, &plan, "chest", MD_OBJECT_SR, PACS));
     facts.findings = &well;
     md_plan_conclude(&policy, &facts, &plan);
     assert_string_equal(plan.rules[0]->name, "night");
-    assert_true(md_plan_wants_result(&conf, &plan, "chest", true, PACS));
-    assert_false(md_plan_wants_result(&conf, &plan, "chest", false, PACS));
+    assert_true(md_plan_wants_result(&conf, &plan, "chest", MD_OBJECT_SR, PACS));
+    assert_false(md_plan_wants_result(&conf, &plan, "chest", MD_OBJECT_PICTURE, PACS));
     assert_false(plan.ups);
     /* all: they add up, the highest priority counts */
     conf.rules_mode = MD_RULES_ALL;
@@ -289,8 +289,8 @@ static void test_phases(void **state)
     md_plan_conclude(&policy, &facts, &plan);
     assert_int_equal(plan.n_rules, 3);
     assert_int_equal(plan.priority, MD_CONF_PRIORITY_HIGH);
-    assert_true(md_plan_wants_result(&conf, &plan, "chest", true, PACS));
-    assert_true(md_plan_wants_result(&conf, &plan, "chest", true, ER));
+    assert_true(md_plan_wants_result(&conf, &plan, "chest", MD_OBJECT_SR, PACS));
+    assert_true(md_plan_wants_result(&conf, &plan, "chest", MD_OBJECT_SR, ER));
     md_conf_finish(&conf);
 }
 

@@ -1,5 +1,5 @@
-/* report-case sr|picture|map CASE OUTPUT SOURCE...: write the object of a case to a file, for the
- * checks that other programs make. */
+/* report-case sr|picture|map CASE OUTPUT SOURCE...: write the object of a case to a file, for
+ * the checks that other programs make. */
 
 #include "tests/unit/dicom_report/cases.h"
 
