@@ -48,8 +48,8 @@ soak:
 		UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 		/usr/bin/python3 tests/soak/mixed.py --seconds $(SOAK_SECONDS) --sanitized
 
-# Coverage-guided fuzzing of what reads files from outside, FUZZ_SECONDS for each of FUZZ_TARGETS; a finding
-# is left in build-fuzz/findings.
+# Coverage-guided fuzzing of what reads files from outside, FUZZ_SECONDS of CPU time for each of FUZZ_TARGETS;
+# a finding is left in build-fuzz/findings. tests/fuzz/keep.py keeps what it has grown.
 fuzz:
 	@sh .ci/packages build fuzz
 	@CC=clang CXX=clang++ TARGETS="$(FUZZ_TARGETS:%=tests/fuzz/fuzz_%)" sh .ci/setup build-fuzz -Dfuzz=true \

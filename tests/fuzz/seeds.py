@@ -1,10 +1,12 @@
 #!/usr/bin/python3
 """Seeds for the fuzz targets: seeds.py TARGET FOLDER [ONNX_TESTDATA] writes them, from what Debian's
-packages and this tree hold, beside the inputs of tests/fuzz/corpus/TARGET that once told something."""
+packages and this tree hold, beside the inputs of tests/fuzz/corpus/TARGET that once told something, and
+those of tests/fuzz/corpus/TARGET.tar.xz that fuzzing has grown (keep.py), named corpus-*."""
 import io
 import pathlib
 import shutil
 import sys
+import tarfile
 
 import google.protobuf.message
 import numpy
@@ -99,6 +101,12 @@ def main():
     for path in sorted((ROOT / "tests" / "fuzz" / "corpus" / target).glob("*")):
         shutil.copy(path, folder / path.name)
         n += 1
+    archive = ROOT / "tests" / "fuzz" / "corpus" / f"{target}.tar.xz"
+    if archive.exists():
+        with tarfile.open(archive) as grown:
+            for member in grown:
+                (folder / f"corpus-{pathlib.Path(member.name).name}").write_bytes(grown.extractfile(member).read())
+                n += 1
     if n == 0:
         sys.exit(f"no seeds for {target}")
 
