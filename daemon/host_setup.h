@@ -10,7 +10,8 @@
 /* Told of each package or plugin that is refused; the others serve. */
 typedef void md_on_refused(void *context, const char *package, const md_error *reason);
 
-/* Create the host that the configuration describes; without plugins.paths it takes the folder
+/* Create the host that the configuration describes, and let the decoder of JPEG 2000 have as
+ * many threads as the engine (md_image_set_threads); without plugins.paths it takes the folder
  * that was installed with the program. `only_model` NULL: all. `on_refused` NULL: they are
  * logged as "model_refused". Errors as md_host_create. */
 md_status md_host_setup(const md_conf *conf, const char *only_model, md_on_refused *on_refused,

@@ -47,7 +47,7 @@ static const char usage[] =
     "  --json                one JSON object a study instead of the table\n"
     "  --send AE@HOST:PORT   store the objects there; or the name of a destination of the\n"
     "                        configuration, with its TLS and what it wants\n"
-    "  --timing              where the time went, on standard error\n"
+    "  --timing              where the time went, on standard error and in the JSON\n"
     "\n"
     "exit: 0 analysed, 1 internal error, 2 usage or configuration, 3 unreadable input,\n"
     "      4 no model accepts it, 5 analysis failed, 6 sending failed, 7 writing failed\n";
@@ -70,6 +70,11 @@ typedef struct arguments {
     const char *source_ae, *called_ae; /* for the rules */
     bool json, overwrite, timing, echo, parametric_map;
 } arguments;
+
+/* For --timing. */
+typedef struct clocks {
+    int64_t main_us, start_up_us, configuration_us;
+} clocks;
 
 enum {
     OPT_SEND = 256,
@@ -267,7 +272,7 @@ static bool choose_peer(const char *text, const md_conf *conf, md_peer *peer,
 }
 
 static md_exit_code run_oneshot(const arguments *args, const md_conf *conf, char **paths,
-                                size_t n_paths)
+                                size_t n_paths, const clocks *began)
 {
     md_error err = {0};
     md_peer peer = {.timeout_s = conf->ae.timeout_s};
@@ -293,6 +298,9 @@ static md_exit_code run_oneshot(const arguments *args, const md_conf *conf, char
         .overwrite = args->overwrite,
         .parametric_map = args->parametric_map,
         .timing = args->timing,
+        .main_us = began->main_us,
+        .start_up_us = began->start_up_us,
+        .configuration_us = began->configuration_us,
     });
 }
 
@@ -387,6 +395,7 @@ static md_exit_code run_daemon(const md_conf *conf)
 
 int main(int argc, char **argv)
 {
+    clocks began = {.main_us = md_clock_monotonic_us(), .start_up_us = md_clock_cpu_us()};
     if (argc == 3 && strcmp(argv[1], "--worker") == 0) {
         md_worker_main(argv[2]); /* internal, so --help does not speak of it */
     }
@@ -415,6 +424,7 @@ int main(int argc, char **argv)
     if (args.config != NULL && md_conf_load(args.config, &conf, &err) != MD_OK) {
         return fail(&err, MD_EXIT_USAGE);
     }
+    began.configuration_us = md_clock_monotonic_us() - began.main_us;
     md_log_configure(2,
                      args.mode == MODE_DAEMON ? md_log_level_of(conf.log.level) : MD_LOG_ERROR);
     signal(SIGPIPE, SIG_IGN);
@@ -424,7 +434,7 @@ int main(int argc, char **argv)
     md_exit_code code = MD_EXIT_USAGE;
     switch (args.mode) {
     case MODE_ONESHOT:
-        code = run_oneshot(&args, &conf, argv + optind, n_paths);
+        code = run_oneshot(&args, &conf, argv + optind, n_paths, &began);
         break;
     case MODE_DAEMON:
         code = run_daemon(&conf);

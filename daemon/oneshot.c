@@ -18,6 +18,7 @@ typedef struct oneshot {
     bool progress_shown;
     size_t n_studies;
     bool seen[MD_EXIT_WRITING + 1]; /* which ends were met */
+    md_stage_times times;           /* of the process, with the sums of its studies */
 } oneshot;
 
 static void clear_progress(oneshot *run)
@@ -167,7 +168,8 @@ static md_exit_code judge_analysis(const md_analysis *analysis, md_status status
 }
 
 static md_exit_code deliver(oneshot *run, const md_input_study *study,
-                            md_study_outcome *outcome, written_paths *written, md_error *err)
+                            md_study_outcome *outcome, written_paths *written,
+                            md_stage_times *times, md_error *err)
 {
     const md_analysis *analysis = outcome->analysis;
     if (analysis->n_objects == 0) {
@@ -182,12 +184,17 @@ static md_exit_code deliver(oneshot *run, const md_input_study *study,
     written->n = analysis->n_objects;
     outcome->written = (const char *const *)written->paths;
     md_exit_code delivery = MD_EXIT_OK;
+    const int64_t start_us = md_clock_monotonic_us();
     if (write_objects(run, study, analysis, written, &reason) != MD_OK) {
         delivery = MD_EXIT_WRITING;
-    } else if (run->options->send_to != NULL &&
-               send_objects(run, analysis, written, &outcome->n_sent, &reason) != MD_OK) {
+    }
+    const int64_t written_us = md_clock_monotonic_us();
+    if (delivery == MD_EXIT_OK && run->options->send_to != NULL &&
+        send_objects(run, analysis, written, &outcome->n_sent, &reason) != MD_OK) {
         delivery = MD_EXIT_SENDING;
     }
+    times->us[MD_STAGE_WRITE] = written_us - start_us;
+    times->us[MD_STAGE_SEND] = md_clock_monotonic_us() - written_us;
     if (delivery != MD_EXIT_OK) {
         clear_progress(run);
         fprintf(stderr, "medaid: study %s: %s\n", study->key, reason.msg);
@@ -214,6 +221,9 @@ static md_status analyse_study(oneshot *run, const md_input_study *study, const 
     options.context = run;
     md_status status = md_host_analyse(run->host, (const char *const *)study->paths,
                                        study->n_paths, &options, &analysis, &reason);
+    md_stage_times times = run->times; /* of the process so far, and of this study alone */
+    memset(&times.us[MD_STAGE_OPEN], 0, (MD_N_STAGES - MD_STAGE_OPEN) * sizeof *times.us);
+    md_stage_times_add(&times, &analysis.times);
     md_study_outcome outcome = {
         .key = study->key,
         .study_instance_uid = study->study_instance_uid,
@@ -222,9 +232,13 @@ static md_status analyse_study(oneshot *run, const md_input_study *study, const 
         .sent_to = sent_to,
     };
     run->seen[outcome.exit_code] = true;
-    outcome.exit_code = deliver(run, study, &outcome, &written, &reason);
+    outcome.exit_code = deliver(run, study, &outcome, &written, &times, &reason);
     outcome.reason = outcome.exit_code == MD_EXIT_OK ? "" : reason.msg;
     outcome.total_us = md_clock_monotonic_us() - start_us;
+    outcome.timing = run->options->timing ? &times : NULL;
+    for (int i = MD_STAGE_OPEN; i < MD_N_STAGES; i++) {
+        run->times.us[i] += times.us[i];
+    }
     clear_progress(run);
     status = MD_OK;
     if (run->options->json) {
@@ -272,49 +286,58 @@ static md_exit_code run_studies(oneshot *run, const md_input *input)
     return worst_of(run);
 }
 
+static md_exit_code run_all(oneshot *run, md_input *input)
+{
+    const md_oneshot_options *options = run->options;
+    const md_input_options reading = {tell_problem, tell_reading, run};
+    int64_t *us = run->times.us;
+    md_error err = {0};
+    const int64_t start_us = md_clock_monotonic_us();
+    md_status status = md_dicom_init(&err);
+    const int64_t ready_us = md_clock_monotonic_us();
+    if (status == MD_OK) {
+        status = md_input_collect(options->paths, options->n_paths, &reading, input, &err);
+    }
+    if (status != MD_OK) {
+        fprintf(stderr, "medaid: %s\n", err.msg);
+        return MD_EXIT_INTERNAL;
+    }
+    clear_progress(run);
+    run->seen[MD_EXIT_UNREADABLE] = input->n_unreadable > 0;
+    if (input->n_studies == 0) {
+        if (input->n_unreadable == 0) {
+            fprintf(stderr, "medaid: no DICOM file found, %zu other files skipped\n",
+                    input->n_skipped);
+        }
+        return MD_EXIT_UNREADABLE;
+    }
+    const int64_t collected_us = md_clock_monotonic_us();
+    status = md_host_setup(options->conf, options->model, tell_refused, run, &run->host, &err);
+    us[MD_STAGE_LIBRARY] = ready_us - start_us;
+    us[MD_STAGE_FIND] = collected_us - ready_us;
+    us[MD_STAGE_MODELS] = md_clock_monotonic_us() - collected_us;
+    if (status != MD_OK) {
+        fprintf(stderr, "medaid: %s\n", err.msg);
+        return status == MD_NOT_FOUND ? MD_EXIT_NO_MODEL : MD_EXIT_INTERNAL;
+    }
+    return run_studies(run, input);
+}
+
 md_exit_code md_oneshot_run(const md_oneshot_options *options)
 {
     oneshot run = {.options = options};
-    md_error err = {0};
     md_input input = {0};
-    md_input_options reading = {tell_problem, tell_reading, &run};
-    int64_t start_us = md_clock_monotonic_us();
-    if (md_dicom_init(&err) != MD_OK ||
-        md_input_collect(options->paths, options->n_paths, &reading, &input, &err) != MD_OK) {
-        fprintf(stderr, "medaid: %s\n", err.msg);
-        md_input_finish(&input);
-        return MD_EXIT_INTERNAL;
-    }
-    clear_progress(&run);
-    run.seen[MD_EXIT_UNREADABLE] = input.n_unreadable > 0;
-    if (input.n_studies == 0) {
-        if (input.n_unreadable == 0) {
-            fprintf(stderr, "medaid: no DICOM file found, %zu other files skipped\n",
-                    input.n_skipped);
-        }
-        md_input_finish(&input);
-        return MD_EXIT_UNREADABLE;
-    }
-    int64_t collected_us = md_clock_monotonic_us();
-    md_exit_code code;
-    md_status status =
-        md_host_setup(options->conf, options->model, tell_refused, &run, &run.host, &err);
-    int64_t loaded_us = md_clock_monotonic_us();
-    if (status == MD_OK) {
-        code = run_studies(&run, &input);
-    } else {
-        fprintf(stderr, "medaid: %s\n", err.msg);
-        code = status == MD_NOT_FOUND ? MD_EXIT_NO_MODEL : MD_EXIT_INTERNAL;
-    }
-    if (options->timing) {
-        int64_t end_us = md_clock_monotonic_us();
-        fprintf(stderr,
-                "time: find files %.1f ms, load models %.1f ms, analyse %.1f ms, CPU %.1f ms\n",
-                (double)(collected_us - start_us) / 1e3,
-                (double)(loaded_us - collected_us) / 1e3, (double)(end_us - loaded_us) / 1e3,
-                (double)md_clock_cpu_us() / 1e3);
-    }
+    run.times.main_us = options->main_us;
+    run.times.us[MD_STAGE_START_UP] = options->start_up_us;
+    run.times.us[MD_STAGE_CONFIGURATION] = options->configuration_us;
+    const md_exit_code code = run_all(&run, &input);
+    const int64_t done_us = md_clock_monotonic_us();
     md_host_destroy(run.host);
     md_input_finish(&input);
+    md_dicom_finish();
+    run.times.us[MD_STAGE_EXIT] = md_clock_monotonic_us() - done_us;
+    if (options->timing) {
+        md_stage_times_print(stderr, &run.times);
+    }
     return code;
 }

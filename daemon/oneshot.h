@@ -22,9 +22,11 @@ typedef struct md_oneshot_options {
     bool json;
     bool overwrite;
     bool parametric_map; /* also write maps, whatever the configuration says */
-    bool timing;         /* a break-down of the whole process on standard error */
+    bool timing; /* a break-down of the whole process on standard error, and in the JSON */
+    int64_t main_us, start_up_us, configuration_us; /* for it: as in md_stage_times */
 } md_oneshot_options;
 
+/* Ends DCMTK too. */
 md_exit_code md_oneshot_run(const md_oneshot_options *options);
 
 #endif

@@ -242,6 +242,11 @@ md_status md_print_json(FILE *out, const md_study_outcome *outcome, md_error *er
         text_or_null(outcome->reason), "results", results, "objects", objects_json(outcome),
         "sent", sent, "unreadable", (int)analysis->n_unreadable, "not_accepted",
         (int)analysis->n_not_accepted, "total_ms", (double)outcome->total_us / 1e3);
+    if (study != NULL && outcome->timing != NULL &&
+        json_object_set_new(study, "timing_ms", md_stage_times_json(outcome->timing)) != 0) {
+        json_decref(study);
+        study = NULL;
+    }
     char *line =
         study == NULL ? NULL : json_dumps(study, JSON_COMPACT | JSON_REAL_PRECISION(9));
     json_decref(study);

@@ -5,6 +5,7 @@
  * for programs (docs/oneshot.md, docs/oneshot.schema.json). Single-threaded. */
 
 #include "daemon/exit_code.h"
+#include "daemon/oneshot_timing.h"
 #include "plugins/host/host.h"
 
 #include <stdio.h>
@@ -18,7 +19,8 @@ typedef struct md_study_outcome {
     const char *const *written; /* paths of analysis->objects, NULL where none was written */
     const char *sent_to;        /* NULL: nothing was to be sent; "AE@HOST:PORT" otherwise */
     size_t n_sent;
-    int64_t total_us; /* from the first byte read to the last object written */
+    int64_t total_us;             /* from the first byte read to the last object written */
+    const md_stage_times *timing; /* of the process so far and of this study; NULL: not asked */
 } md_study_outcome;
 
 void md_print_table(FILE *out, const md_study_outcome *outcome);

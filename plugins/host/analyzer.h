@@ -79,6 +79,11 @@ typedef struct md_analyzer_ops {
     void (*destroy)(md_analyzer *self);
 } md_analyzer_ops;
 
+/* What of its calls so far was not the network itself, microseconds. */
+typedef struct md_analyzer_times {
+    int64_t resize_us, saliency_us;
+} md_analyzer_times;
+
 struct md_analyzer {
     const md_analyzer_ops *ops;
     md_analyzer_kind kind;
@@ -87,6 +92,7 @@ struct md_analyzer {
     md_required required;   /* of a study; nothing: no views and count 0 */
     md_finding_spec *specs; /* owned by the analyzer */
     unsigned n_findings;
+    md_analyzer_times spent;
     union {
         md_image_needs image; /* MD_ANALYZER_IMAGE */
     } needs;

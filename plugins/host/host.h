@@ -139,6 +139,18 @@ typedef struct md_study_header {
     char modality[17];                         /* (0008,0060) of that image */
 } md_study_header;
 
+/* Where the time of an analysis went: wall clock, microseconds, over all its images and models.
+ */
+typedef struct md_analysis_times {
+    int64_t open_us; /* files opened, parsed and put in order */
+    int64_t decode_us, normalise_us;
+    int64_t quality_us; /* the gate */
+    int64_t resize_us;  /* crop, resize and scale to the network's input */
+    int64_t network_us; /* of a C plugin the whole call */
+    int64_t saliency_us;
+    int64_t report_us, picture_us, maps_us;
+} md_analysis_times;
+
 /* Everything that one study gave: one result for each model that accepted at least one of its
  * images. */
 typedef struct md_analysis {
@@ -150,6 +162,7 @@ typedef struct md_analysis {
     size_t n_objects;
     size_t n_unreadable;   /* files that are no DICOM object, or accepted but not decodable */
     size_t n_not_accepted; /* readable objects that no model accepts, or without an image */
+    md_analysis_times times;
 } md_analysis;
 void md_analysis_finish(md_analysis *analysis) MD_NOEXCEPT;
 

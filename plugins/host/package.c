@@ -1,5 +1,6 @@
 #include "plugins/host/package.h"
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "conf/schema.h"
 #include "inference/gradcam.h"
@@ -400,18 +401,12 @@ static md_status add_saliency(const package *self, const md_manifest_finding *f,
     return MD_OK;
 }
 
-static md_status ask_network(package *self, const md_tensor *tensor, bool want_saliency,
-                             const md_placement *placement, md_finding *findings, md_error *err)
+/* Findings with their maps. */
+static md_status judge(package *self, const float *logits, size_t n, bool want_saliency,
+                       const md_placement *placement, md_finding *findings, md_error *err)
 {
     const md_manifest *m = self->manifest;
-    const float *logits = NULL;
-    size_t n = 0;
-    MD_TRY(run_network(self, tensor, &logits, &n, err));
-    for (size_t i = 0; i < n; i++) {
-        if (!isfinite(logits[i])) {
-            return md_fail(err, MD_PLUGIN, "the network's output %zu is not a number", i);
-        }
-    }
+    const int64_t start_us = md_clock_monotonic_us();
     for (unsigned i = 0; i < m->n_findings; i++) {
         const md_manifest_finding *f = &m->findings[i];
         double score = 0;
@@ -421,7 +416,22 @@ static md_status ask_network(package *self, const md_tensor *tensor, bool want_s
             MD_TRY(add_saliency(self, f, placement, &findings[i], err));
         }
     }
+    self->base.spent.saliency_us += md_clock_monotonic_us() - start_us;
     return MD_OK;
+}
+
+static md_status ask_network(package *self, const md_tensor *tensor, bool want_saliency,
+                             const md_placement *placement, md_finding *findings, md_error *err)
+{
+    const float *logits = NULL;
+    size_t n = 0;
+    MD_TRY(run_network(self, tensor, &logits, &n, err));
+    for (size_t i = 0; i < n; i++) {
+        if (!isfinite(logits[i])) {
+            return md_fail(err, MD_PLUGIN, "the network's output %zu is not a number", i);
+        }
+    }
+    return judge(self, logits, n, want_saliency, placement, findings, err);
 }
 
 static md_status analyse_image(md_analyzer *analyzer, const md_image_input *input,
@@ -430,7 +440,9 @@ static md_status analyse_image(md_analyzer *analyzer, const md_image_input *inpu
     package *self = (package *)(void *)analyzer;
     MD_AUTO(md_tensor_finish) md_tensor tensor = {0};
     md_placement placement;
+    const int64_t start_us = md_clock_monotonic_us();
     MD_TRY(md_preprocess(input->values, &self->preprocess, &tensor, &placement, steps, err));
+    self->base.spent.resize_us += md_clock_monotonic_us() - start_us;
     md_error inner = {0};
     md_status status =
         ask_network(self, &tensor, input->want_saliency, &placement, findings, &inner);

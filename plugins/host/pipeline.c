@@ -297,6 +297,8 @@ static md_status load_frame(const run *r, const unit *u, bool want_physical, fra
     }
     md_image_finish(&image);
     f->normalise_us = md_clock_monotonic_us() - decoded_us;
+    r->analysis->times.decode_us += f->decode_us;
+    r->analysis->times.normalise_us += f->normalise_us;
     return status;
 }
 
@@ -307,6 +309,17 @@ static void place_in_source(md_saliency *map, const frame *f)
     map->width *= f->scale;
     map->y *= f->scale;
     map->height *= f->scale;
+}
+
+/* A call of a model of which its own account went from `before` to `after`. */
+static void add_call(md_analysis_times *times, int64_t call_us, const md_analyzer_times *before,
+                     const md_analyzer_times *after)
+{
+    const int64_t resize_us = after->resize_us - before->resize_us;
+    const int64_t saliency_us = after->saliency_us - before->saliency_us;
+    times->resize_us += resize_us;
+    times->saliency_us += saliency_us;
+    times->network_us += call_us - resize_us - saliency_us;
 }
 
 /* The model looks at one frame; its findings go to the end of the result's list. */
@@ -330,9 +343,12 @@ static md_status ask_model(run *r, size_t m, const unit *u, const frame *f, md_e
     };
     md_steps steps = physical ? f->physical_steps : f->display_steps;
     md_finding *findings = &result->findings[result->n_findings];
+    const md_analyzer_times before = model->spent;
     int64_t start_us = md_clock_monotonic_us();
     md_status status = model->ops->analyse_image(model, &input, findings, &steps, err);
-    result->times.infer_us += md_clock_monotonic_us() - start_us;
+    const int64_t call_us = md_clock_monotonic_us() - start_us;
+    result->times.infer_us += call_us;
+    add_call(&r->analysis->times, call_us, &before, &model->spent);
     size_t index = (size_t)(u - r->units);
     for (unsigned i = 0; i < model->n_findings; i++) {
         if (status != MD_OK) { /* half an answer is none */
@@ -361,7 +377,9 @@ static void try_model(run *r, size_t m, const unit *u, const frame *f)
     bool readable = needs->values != MD_VALUES_PHYSICAL || f->physical.values != NULL;
     md_status status = f->physical_error.status;
     if (readable) {
+        const int64_t start_us = md_clock_monotonic_us();
         status = md_gate_check(&needs->gate, &f->display, &reason);
+        r->analysis->times.quality_us += md_clock_monotonic_us() - start_us;
         if (status == MD_OK) {
             status = ask_model(r, m, u, f, &reason);
         }
@@ -495,8 +513,10 @@ static md_status write_sr(run *r, const md_result *result, md_error *err)
     for (size_t i = 0; i < r->n_units; i++) {
         sources[i] = r->units[i].file->dataset;
     }
+    const int64_t start_us = md_clock_monotonic_us();
     MD_TRY(md_report_write_sr(result, sources, &r->options->report,
                               &r->analysis->objects[r->analysis->n_objects], err));
+    r->analysis->times.report_us += md_clock_monotonic_us() - start_us;
     r->analysis->n_objects++;
     return MD_OK;
 }
@@ -512,11 +532,13 @@ static md_status write_picture(run *r, const md_result *result, size_t index, md
         status = load_frame(r, u, false, &f, err);
         display = &f.display;
     }
+    const int64_t start_us = md_clock_monotonic_us();
     if (status == MD_OK) {
         status = md_report_write_picture(result, (uint32_t)index, u->file->dataset, display,
                                          &r->options->report,
                                          &r->analysis->objects[r->analysis->n_objects], err);
     }
+    r->analysis->times.picture_us += md_clock_monotonic_us() - start_us;
     frame_finish(&f);
     if (status == MD_OK) {
         r->analysis->n_objects++;
@@ -527,6 +549,7 @@ static md_status write_picture(run *r, const md_result *result, size_t index, md
 /* The maps of the findings of one result. */
 static md_status write_maps(run *r, const md_result *result, md_error *err)
 {
+    const int64_t start_us = md_clock_monotonic_us();
     for (size_t i = 0; i < result->n_findings; i++) {
         if (!md_report_has_map(result, i, &r->options->report)) {
             continue;
@@ -537,6 +560,7 @@ static md_status write_maps(run *r, const md_result *result, md_error *err)
                                               err));
         r->analysis->n_objects++;
     }
+    r->analysis->times.maps_us += md_clock_monotonic_us() - start_us;
     return MD_OK;
 }
 
@@ -603,9 +627,10 @@ static void read_header(const md_dataset *dataset, md_study_header *h)
 
 static md_status analyse(run *r, const char *const *paths, size_t n_paths, md_error *err)
 {
-    int64_t start_ms = md_clock_wall_ms();
+    int64_t start_ms = md_clock_wall_ms(), start_us = md_clock_monotonic_us();
     md_analysis *analysis = r->analysis;
     md_status status = md_study_open(paths, n_paths, r->options, &r->study, err);
+    analysis->times.open_us = md_clock_monotonic_us() - start_us;
     analysis->n_unreadable = r->study.n_unreadable;
     MD_TRY(status);
     read_header(r->study.files[0].dataset, &analysis->header);

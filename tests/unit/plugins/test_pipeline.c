@@ -110,6 +110,11 @@ static void test_known_weights_give_known_findings(void **state)
     assert_true(r->times.analysis_end_ms >= r->times.analysis_start_ms &&
                 r->times.analysis_start_ms > 0);
     assert_true(r->times.decode_us > 0 && r->times.normalise_us > 0 && r->times.infer_us > 0);
+    const md_analysis_times *times = &a.times;
+    assert_true(times->decode_us == r->times.decode_us && times->open_us > 0);
+    assert_true(times->normalise_us == r->times.normalise_us);
+    assert_true(times->resize_us + times->network_us + times->saliency_us == r->times.infer_us);
+    assert_true(times->network_us > 0 && times->report_us > 0);
     assert_int_equal(a.n_objects, 2);
     assert_string_equal(a.objects[0].sop_class_uid, "1.2.840.10008.5.1.4.1.1.88.34");
     assert_string_equal(a.objects[1].sop_class_uid, "1.2.840.10008.5.1.4.1.1.7");
