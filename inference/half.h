@@ -52,6 +52,16 @@ static inline float md_bf16_to_f32(uint16_t half)
     return md_bits_to_f32((uint32_t)half << 16);
 }
 
+/* The same as md_bf16_from_f64 for a float, without a call or a branch. */
+static inline uint16_t md_f32_to_bf16(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    const uint32_t rounded = (bits + 0x7fffU + (bits >> 16 & 1U)) >> 16;
+    const uint32_t nan = bits >> 16 | 0x40U;
+    return (uint16_t)((bits & 0x7fffffffU) > 0x7f800000U ? nan : rounded);
+}
+
 /* Rounded to its 8 bits in double precision, so that what float32 makes of it is exact. */
 static inline uint16_t md_bf16_from_f64(double value)
 {

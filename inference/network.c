@@ -390,8 +390,9 @@ static md_status find_limits(const md_graph *graph, const md_network_options *op
 static md_status load_graph(md_network *network, md_graph *graph, const onnx_bytes *onnx,
                             const md_network_options *options, md_error *err)
 {
-    const md_import_options import = {options->batch == 0 ? 1 : options->batch,
-                                      options->bindings, options->n_bindings};
+    const md_import_options import = {.batch = options->batch == 0 ? 1 : options->batch,
+                                      .bindings = options->bindings,
+                                      .n_bindings = options->n_bindings};
     if (import.batch < 0) {
         return md_fail(err, MD_INVALID_ARG, "batch %lld", (long long)import.batch);
     }

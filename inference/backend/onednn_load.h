@@ -20,6 +20,8 @@
     X(dnnl_batch_normalization_forward_desc_init)                                              \
     X(dnnl_binary_desc_init)                                                                   \
     X(dnnl_memory_desc_init_submemory)                                                         \
+    X(dnnl_dilated_convolution_backward_data_desc_init)                                        \
+    X(dnnl_dilated_convolution_backward_weights_desc_init)                                     \
     X(dnnl_dilated_convolution_forward_desc_init)                                              \
     X(dnnl_eltwise_forward_desc_init)                                                          \
     X(dnnl_engine_create)                                                                      \
@@ -79,6 +81,10 @@ md_status md_dnnl_load(md_error *err) MD_NODISCARD;
 #define dnnl_batch_normalization_forward_desc_init                                             \
     md_dnnl_table.call_dnnl_batch_normalization_forward_desc_init
 #define dnnl_binary_desc_init md_dnnl_table.call_dnnl_binary_desc_init
+#define dnnl_dilated_convolution_backward_data_desc_init                                       \
+    md_dnnl_table.call_dnnl_dilated_convolution_backward_data_desc_init
+#define dnnl_dilated_convolution_backward_weights_desc_init                                    \
+    md_dnnl_table.call_dnnl_dilated_convolution_backward_weights_desc_init
 #define dnnl_dilated_convolution_forward_desc_init                                             \
     md_dnnl_table.call_dnnl_dilated_convolution_forward_desc_init
 #define dnnl_eltwise_forward_desc_init md_dnnl_table.call_dnnl_eltwise_forward_desc_init

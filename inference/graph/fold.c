@@ -21,6 +21,10 @@ static bool worth_folding(const md_graph *graph, const md_node *node)
             return false;
         }
     }
+    /* in a graph for training neither is what its kernel computes */
+    if (graph->training && (node->op == MD_OP_BATCH_NORM || node->op == MD_OP_DROPOUT)) {
+        return false;
+    }
     if (md_kernel_needs_sgemm(node->op) || node->n_inputs > MAX_IO ||
         node->n_outputs > MAX_IO) {
         return false;

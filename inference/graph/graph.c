@@ -88,9 +88,7 @@ int md_graph_find(const md_graph *graph, const char *name)
 
 const char *md_graph_text(md_graph *graph, const char *text)
 {
-    size_t n_bytes = strlen(text) + 1;
-    char *copy = md_pool_alloc(&graph->pool, n_bytes);
-    return copy == NULL ? NULL : memcpy(copy, text, n_bytes);
+    return md_pool_text(&graph->pool, text);
 }
 
 md_status md_graph_add_name(md_graph *graph, const char *name, int value, md_error *err)

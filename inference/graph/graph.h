@@ -80,6 +80,7 @@ typedef enum md_op {
     MD_OP_REQUANTIZE,
     MD_OP_RNN,
     MD_OP_NLL_LOSS,
+    MD_OP_DROPOUT, /* training alone, see md_import_options */
     MD_OP_COUNT
 } md_op;
 
@@ -297,7 +298,8 @@ typedef union md_op_params {
     struct {
         float epsilon;
         md_activation activation; /* batch norm: RELU or none */
-    } norm;                       /* batch norm after import: inputs x, scale [C], shift [C] */
+    } norm; /* batch norm after import: inputs x, scale [C], shift [C]; of a graph for training
+               x, scale, B, mean, var as in ONNX */
     struct {
         md_binary function;
         md_activation activation;
@@ -391,6 +393,9 @@ typedef union md_op_params {
         bool has_ignore;
         int64_t ignore;
     } loss;
+    struct {
+        float ratio; /* share of the elements that become 0 */
+    } dropout;
     md_quant_params quant;
     md_rnn_params rnn;
     struct {
@@ -445,7 +450,8 @@ typedef struct md_graph {
     size_t n_imported; /* ONNX nodes, those of inner graphs as often as they were imported */
     const md_scope *scope; /* while an inner graph is imported */
     unsigned n_scopes;
-    void *proto; /* the decoded ONNX message, from which constants are borrowed */
+    bool training; /* see md_import_options */
+    void *proto;   /* the decoded ONNX message, from which constants are borrowed */
     struct md_decode_memory *decode; /* where it is */
 } md_graph;
 

@@ -38,7 +38,22 @@ static const md_binding *find_binding(const md_import_options *options, const ch
     return NULL;
 }
 
-static md_status input_shape(const Onnx__ValueInfoProto *info, int64_t batch,
+/* What the caller decides of an input's shape, whatever the file says; 0: nothing. */
+static int64_t given_length(const md_import_options *options, size_t n_dims, unsigned i)
+{
+    if (!options->training) {
+        return 0;
+    }
+    if (i == 0) {
+        return options->batch;
+    }
+    if (n_dims == 4 && i >= 2) {
+        return i == 2 ? options->height : options->width;
+    }
+    return 0;
+}
+
+static md_status input_shape(const Onnx__ValueInfoProto *info, const md_import_options *options,
                              md_dtype *ret_dtype, unsigned *ret_n_dims, int64_t *ret_dims,
                              md_error *err)
 {
@@ -58,10 +73,13 @@ static md_status input_shape(const Onnx__ValueInfoProto *info, int64_t batch,
     }
     for (unsigned i = 0; i < shape->n_dim; i++) {
         const Onnx__TensorShapeProto__Dimension *dim = shape->dim[i];
-        if (dim->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE) {
+        const int64_t given = given_length(options, shape->n_dim, i);
+        if (given != 0) {
+            ret_dims[i] = given;
+        } else if (dim->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE) {
             ret_dims[i] = dim->dim_value;
         } else if (i == 0) {
-            ret_dims[i] = batch;
+            ret_dims[i] = options->batch;
         } else {
             return md_fail(err, MD_UNSUPPORTED,
                            "dimension %u has no fixed length, only the first may be symbolic",
@@ -111,7 +129,7 @@ static md_status import_inputs(md_graph *graph, const Onnx__GraphProto *proto,
         unsigned n_dims = 0;
         int64_t dims[MD_TENSOR_MAX_DIMS];
         int value;
-        md_status status = input_shape(info, options->batch, &dtype, &n_dims, dims, err);
+        md_status status = input_shape(info, options, &dtype, &n_dims, dims, err);
         const md_binding *binding = find_binding(options, name);
         if (status == MD_OK && binding != NULL) {
             status = bind_input(graph, binding, dtype, n_dims, dims, err);
@@ -330,6 +348,7 @@ md_status md_graph_import(md_graph *graph, const md_import_options *options, md_
     if (proto == NULL) {
         return md_fail(err, MD_FORMAT, "the ONNX model has no graph");
     }
+    graph->training = options->training;
     MD_TRY(find_opset(model, &opset, err));
     if (proto->n_input > MD_GRAPH_MAX_IO || proto->n_output > MD_GRAPH_MAX_IO) {
         return md_fail(err, MD_LIMIT, "%zu graph inputs and %zu outputs, at most %d",

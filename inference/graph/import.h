@@ -18,6 +18,12 @@ typedef struct md_import_options {
     int64_t batch; /* >= 1 */
     const md_binding *bindings;
     unsigned n_bindings;
+    /* For training: BatchNormalization stays as it is written (x, scale, B, mean, var, with
+     * p.norm.epsilon), Dropout becomes MD_OP_DROPOUT, and the first dimension of each input is
+     * the batch also where the file fixes it. */
+    bool training;
+    int64_t height,
+        width; /* with `training`: the last two dims of a 4-D input; 0: the file's */
 } md_import_options;
 
 /* graph holds a decoded message (md_decode) and nothing else; caller finishes it also after an

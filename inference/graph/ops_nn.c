@@ -462,6 +462,17 @@ md_status md_import_batch_norm(md_node_import *b)
         list[i] = parameter->data;
     }
     md_tensor shape = *x;
+    if (b->graph->training) {
+        for (int64_t c = 0; c < n; c++) {
+            if (!((double)list[4][c] + (double)epsilon > 0.0)) {
+                return md_import_fail(b, MD_FORMAT, "variance %g of channel %lld",
+                                      (double)list[4][c], (long long)c);
+            }
+        }
+        b->node.p.norm.epsilon = epsilon;
+        return md_import_emit(b, MD_OP_BATCH_NORM, b->in, 5, 0, MD_F32, shape.n_dims,
+                              shape.dims, &value);
+    }
     MD_TRY(md_import_constant(b, MD_IMPORT_INNER, MD_F32, 1, &n, &made[1]));
     MD_TRY(md_import_constant(b, MD_IMPORT_INNER, MD_F32, 1, &n, &made[2]));
     float *scale = md_graph_tensor(b->graph, made[1])->data;
@@ -615,9 +626,9 @@ md_status md_import_matmul(md_node_import *b)
 md_status md_import_dropout(md_node_import *b)
 {
     md_tensor x = *md_import_in(b, 0);
-    float ratio;
+    float ratio = 0.5F;
     int64_t seed, is_test;
-    int mask;
+    int mask, value;
     if (b->node.opset < 12) {
         MD_TRY(md_attribute_float(b, "ratio", 0.5F, &ratio));
         if (b->node.opset < 7) {
@@ -631,9 +642,22 @@ md_status md_import_dropout(md_node_import *b)
         double training = 0.0;
         MD_TRY(md_attribute_int(b, "seed", 0, &seed));
         MD_TRY(md_import_scalar(b, 2, &present, &training));
-        if (present && training != 0.0) {
+        if (present && training != 0.0 && !b->graph->training) {
             return md_import_fail(b, MD_UNSUPPORTED, "training mode is not supported");
         }
+    }
+    if (b->graph->training && x.dtype == MD_F32) {
+        bool present;
+        double given = 0.5;
+        if (b->node.opset >= 12) {
+            MD_TRY(md_import_scalar(b, 1, &present, &given));
+            ratio = (float)given;
+        }
+        if (!(ratio >= 0.0F && ratio < 1.0F)) {
+            return md_import_fail(b, MD_FORMAT, "ratio %g is not in 0..1", (double)ratio);
+        }
+        b->node.p.dropout.ratio = ratio;
+        return md_import_emit(b, MD_OP_DROPOUT, b->in, 1, 0, MD_F32, x.n_dims, x.dims, &value);
     }
     if (md_import_output_name(b, 1) != NULL) {
         if (b->node.opset < 10) {

@@ -72,6 +72,13 @@ void *md_pool_alloc(md_pool *pool, size_t size_bytes)
     return block;
 }
 
+const char *md_pool_text(md_pool *pool, const char *text)
+{
+    const size_t n_bytes = strlen(text) + 1;
+    char *copy = md_pool_alloc(pool, n_bytes);
+    return copy == NULL ? NULL : memcpy(copy, text, n_bytes);
+}
+
 void md_pool_finish(md_pool *pool)
 {
     while (pool->chunks != NULL) {

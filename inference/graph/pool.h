@@ -18,6 +18,8 @@ typedef struct md_pool {
 void *md_pool_alloc(md_pool *pool, size_t size_bytes) MD_NOEXCEPT MD_NODISCARD;
 /* As md_pool_alloc, but aligned to 64 bytes and not zeroed: for tensor data. */
 void *md_pool_data(md_pool *pool, size_t size_bytes) MD_NOEXCEPT MD_NODISCARD;
+/* A copy of the text; NULL when out of memory. */
+const char *md_pool_text(md_pool *pool, const char *text) MD_NOEXCEPT MD_NODISCARD;
 /* Release all blocks; zeroed is fine. */
 void md_pool_finish(md_pool *pool) MD_NOEXCEPT;
 

@@ -9,10 +9,11 @@
  * mean and variance of BatchNormalization are buffers. What has a backward: Conv (groups,
  * depthwise), BatchNormalization, Relu, LeakyRelu, Clip, Sigmoid, Tanh, HardSigmoid, HardSwish,
  * Swish as x * Sigmoid(x), the step function x > 0 ? 1 : 0 (with the gradient of the straight-
- * through estimator of Bengio et al. 2013: 1 where |x| <= 1, else 0), Add and Mul (also
- * broadcast over H and W, as squeeze-and-excite needs it), Concat of channels, MaxPool,
- * AveragePool, GlobalAveragePool, ReduceMean over H and W, Flatten, Reshape, Gemm, MatMul,
- * Dropout, Identity.
+ * through estimator of Bengio et al. 2013: 1 where |x| <= 1, else 0), Add and Mul (Mul
+ * also by [N,C,1,1], as squeeze-and-excite needs it; both also with an initialiser of one
+ * element for each channel, which is a parameter, or with one number, which stays), Sub and Div
+ * by one number, Concat of channels, MaxPool, AveragePool, GlobalAveragePool, ReduceMean over H
+ * and W, Flatten, Reshape, Gemm, MatMul, Dropout, Identity.
  * Everything else is MD_UNSUPPORTED, with the node and its operator.
  *
  * The result of each function is bitwise the same for the same calls on the same machine, back

@@ -1,0 +1,541 @@
+/* The kernels of one element type: included by kernels.c, once with T float and once with T
+ * uint16_t (bfloat16), LOAD, STORE and NAME set. What they compute stands in kernels.h. */
+
+/* Rows whose float sums stay exact enough, and which the first cache holds for a second look.
+ */
+static size_t NAME(tile_rows)(size_t width)
+{
+    const size_t rows = 8192 / (width == 0 ? 1 : width);
+    return rows < 8 ? 8 : rows > 256 ? 256 : rows;
+}
+
+static void NAME(put)(T *y, md_write write, size_t i, float value)
+{
+    y[i] = STORE(write == MD_WRITE_ADD ? LOAD(y[i]) + value : value);
+}
+
+static void NAME(column_sums)(const T *restrict x, size_t rows, size_t width,
+                              float *restrict sum)
+{
+    size_t r = 0;
+    memset(sum, 0, width * sizeof *sum);
+    for (; r + 4 <= rows; r += 4, x += 4 * width) {
+        for (size_t c = 0; c < width; c++) {
+            sum[c] += (LOAD(x[c]) + LOAD(x[width + c])) +
+                      (LOAD(x[2 * width + c]) + LOAD(x[3 * width + c]));
+        }
+    }
+    for (; r < rows; r++, x += width) {
+        for (size_t c = 0; c < width; c++) {
+            sum[c] += LOAD(x[c]);
+        }
+    }
+}
+
+static void NAME(column_squares)(const T *restrict x, size_t rows, size_t width,
+                                 const float *restrict mean, float *restrict sum)
+{
+    size_t r = 0;
+    memset(sum, 0, width * sizeof *sum);
+    for (; r + 2 <= rows; r += 2, x += 2 * width) {
+        for (size_t c = 0; c < width; c++) {
+            const float p = LOAD(x[c]) - mean[c], q = LOAD(x[width + c]) - mean[c];
+            sum[c] += p * p + q * q;
+        }
+    }
+    for (; r < rows; r++, x += width) {
+        for (size_t c = 0; c < width; c++) {
+            const float p = LOAD(x[c]) - mean[c];
+            sum[c] += p * p;
+        }
+    }
+}
+
+/* Tiles are merged as Chan, Golub and LeVeque 1979 do. */
+static void NAME(moments)(const void *data, size_t rows, size_t width, double *restrict mean,
+                          double *restrict m2, float *restrict sums)
+{
+    const T *x = data;
+    const size_t tile = NAME(tile_rows)(width);
+    float *tile_mean = sums, *tile_m2 = sums + width;
+    memset(mean, 0, width * sizeof *mean);
+    memset(m2, 0, width * sizeof *m2);
+    for (size_t done = 0; done < rows; done += tile, x += tile * width) {
+        const size_t n = rows - done < tile ? rows - done : tile;
+        const float inverse = 1.0F / (float)n;
+        NAME(column_sums)(x, n, width, tile_mean);
+        for (size_t c = 0; c < width; c++) {
+            tile_mean[c] *= inverse;
+        }
+        NAME(column_squares)(x, n, width, tile_mean, tile_m2);
+        const double share = (double)n / (double)(done + n), weight = (double)done * share;
+        for (size_t c = 0; c < width; c++) {
+            const double delta = (double)tile_mean[c] - mean[c];
+            mean[c] += delta * share;
+            m2[c] += (double)tile_m2[c] + delta * delta * weight;
+        }
+    }
+}
+
+static void NAME(normalize)(const void *data, const void *residual, void *result, size_t rows,
+                            size_t width, const float *restrict a, const float *restrict b,
+                            const md_clamp *clamp)
+{
+    const T *x = data, *s = residual;
+    T *y = result;
+    const float low = clamp->low, high = clamp->high;
+    for (size_t r = 0; r < rows; r++, x += width, y += width) {
+        if (s != NULL) {
+            for (size_t c = 0; c < width; c++) {
+                float v = LOAD(x[c]) * a[c] + b[c] + LOAD(s[c]);
+                v = v < low ? low : v;
+                y[c] = STORE(v > high ? high : v);
+            }
+            s += width;
+        } else {
+            for (size_t c = 0; c < width; c++) {
+                float v = LOAD(x[c]) * a[c] + b[c];
+                v = v < low ? low : v;
+                y[c] = STORE(v > high ? high : v);
+            }
+        }
+    }
+}
+
+/* One tile of norm_sums. */
+static void NAME(norm_tile)(const T *restrict x, const T *restrict y, const T *dy, T *dz,
+                            size_t rows, size_t width, const float *restrict mean,
+                            const md_clamp *clamp, float *restrict sum, float *restrict sum_x)
+{
+    const float low = clamp->low, high = clamp->high;
+    for (size_t r = 0; r < rows; r++, x += width, dy += width, dz += width) {
+        if (y != NULL) {
+            for (size_t c = 0; c < width; c++) {
+                const float v = LOAD(y[c]);
+                const float d = v > low && v < high ? LOAD(dy[c]) : 0.0F;
+                dz[c] = STORE(d);
+                sum[c] += d;
+                sum_x[c] += d * (LOAD(x[c]) - mean[c]);
+            }
+            y += width;
+        } else {
+            for (size_t c = 0; c < width; c++) {
+                const float d = LOAD(dy[c]);
+                sum[c] += d;
+                sum_x[c] += d * (LOAD(x[c]) - mean[c]);
+            }
+        }
+    }
+}
+
+static void NAME(copy)(const void *data, void *result, md_write write, size_t n)
+{
+    const T *dy = data;
+    T *restrict dx = result;
+    if (write == MD_WRITE_SET) {
+        memcpy(dx, dy, n * sizeof *dx);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        dx[i] = STORE(LOAD(dx[i]) + LOAD(dy[i]));
+    }
+}
+
+static void NAME(norm_sums)(const void *data, const void *output, const void *gradient,
+                            void *masked, void *residual_gradient, md_write residual_write,
+                            size_t rows, size_t width, const float *mean, const md_clamp *clamp,
+                            double *restrict sum, double *restrict sum_x, float *restrict sums)
+{
+    const size_t tile = NAME(tile_rows)(width);
+    const T *x = data, *y = output, *dy = gradient;
+    T *dz = masked, *ds = residual_gradient;
+    for (size_t done = 0; done < rows; done += tile) {
+        const size_t n = rows - done < tile ? rows - done : tile, at = done * width;
+        memset(sums, 0, 2 * width * sizeof *sums);
+        NAME(norm_tile)
+        (x + at, y == NULL ? NULL : y + at, dy + at, dz + at, n, width, mean, clamp, sums,
+         sums + width);
+        for (size_t c = 0; c < width; c++) {
+            sum[c] += (double)sums[c];
+            sum_x[c] += (double)sums[width + c];
+        }
+        if (ds != NULL) {
+            NAME(copy)(dz + at, ds + at, residual_write, n * width);
+        }
+    }
+}
+
+static void NAME(norm_data)(const void *data, const void *gradient, void *result,
+                            md_write write, size_t rows, size_t width, const float *restrict a,
+                            const float *restrict b, const float *restrict mean,
+                            const float *restrict k)
+{
+    const T *x = data, *dz = gradient;
+    T *dx = result;
+    for (size_t r = 0; r < rows; r++, x += width, dz += width, dx += width) {
+        if (write == MD_WRITE_ADD) {
+            for (size_t c = 0; c < width; c++) {
+                dx[c] = STORE(LOAD(dx[c]) +
+                              (a[c] * LOAD(dz[c]) + (b[c] * (LOAD(x[c]) - mean[c]) + k[c])));
+            }
+        } else {
+            for (size_t c = 0; c < width; c++) {
+                dx[c] = STORE(a[c] * LOAD(dz[c]) + (b[c] * (LOAD(x[c]) - mean[c]) + k[c]));
+            }
+        }
+    }
+}
+
+static void NAME(mask)(const void *output, void *gradient, size_t n, const md_clamp *clamp)
+{
+    const T *restrict y = output;
+    T *restrict dy = gradient;
+    const float low = clamp->low, high = clamp->high;
+    for (size_t i = 0; i < n; i++) {
+        const float v = LOAD(y[i]);
+        dy[i] = v > low && v < high ? dy[i] : 0;
+    }
+}
+
+static void NAME(clamp)(const void *data, void *result, size_t n, const md_clamp *clamp)
+{
+    const T *x = data;
+    T *y = result;
+    const float low = clamp->low, high = clamp->high;
+    for (size_t i = 0; i < n; i++) {
+        float v = LOAD(x[i]);
+        v = v < low ? low : v;
+        y[i] = STORE(v > high ? high : v);
+    }
+}
+
+static void NAME(add)(const void *first, const void *second, void *result, size_t n)
+{
+    const T *a = first, *b = second;
+    T *y = result;
+    for (size_t i = 0; i < n; i++) {
+        y[i] = STORE(LOAD(a[i]) + LOAD(b[i]));
+    }
+}
+
+static void NAME(multiply)(const void *first, const void *second, void *result, md_write write,
+                           size_t n)
+{
+    const T *a = first, *b = second;
+    T *y = result;
+    if (write == MD_WRITE_ADD) {
+        for (size_t i = 0; i < n; i++) {
+            y[i] = STORE(LOAD(y[i]) + LOAD(a[i]) * LOAD(b[i]));
+        }
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        y[i] = STORE(LOAD(a[i]) * LOAD(b[i]));
+    }
+}
+
+static void NAME(activate)(const md_activation *activation, const void *data, void *result,
+                           size_t n)
+{
+    const T *x = data;
+    T *y = result;
+    for (size_t i = 0; i < n; i++) {
+        y[i] = STORE(value_of(activation, LOAD(x[i])));
+    }
+}
+
+static void NAME(activate_back)(const md_activation *activation, const void *data,
+                                const void *gradient, void *result, md_write write, size_t n)
+{
+    const T *x = data, *dy = gradient;
+    T *dx = result;
+    for (size_t i = 0; i < n; i++) {
+        NAME(put)(dx, write, i, slope_of(activation, LOAD(x[i])) * LOAD(dy[i]));
+    }
+}
+
+static void NAME(scale_rows)(const void *data, const float *restrict s, const float *restrict t,
+                             void *result, md_write write, size_t rows, size_t width)
+{
+    const T *x = data;
+    T *y = result;
+    for (size_t r = 0; r < rows; r++, x += width, y += width) {
+        for (size_t c = 0; c < width; c++) {
+            const float v =
+                (s == NULL ? LOAD(x[c]) : LOAD(x[c]) * s[c]) + (t == NULL ? 0.0F : t[c]);
+            NAME(put)(y, write, c, v);
+        }
+    }
+}
+
+static void NAME(sum_rows)(const void *data, const void *weights, size_t rows, size_t width,
+                           double *restrict sum, float *restrict sums)
+{
+    const size_t tile = NAME(tile_rows)(width);
+    const T *x = data, *w = weights;
+    for (size_t done = 0; done < rows; done += tile) {
+        const size_t n = rows - done < tile ? rows - done : tile, at = done * width;
+        if (w == NULL) {
+            NAME(column_sums)(x + at, n, width, sums);
+        } else {
+            memset(sums, 0, width * sizeof *sums);
+            for (size_t r = 0; r < n; r++) {
+                const T *restrict p = x + at + r * width, *restrict q = w + at + r * width;
+                for (size_t c = 0; c < width; c++) {
+                    sums[c] += LOAD(p[c]) * LOAD(q[c]);
+                }
+            }
+        }
+        for (size_t c = 0; c < width; c++) {
+            sum[c] += (double)sums[c];
+        }
+    }
+}
+
+/* The part of the window at one output position that lies in the image. */
+static void NAME(max_position)(const T *restrict x, const span *s, size_t width, T *restrict y,
+                               uint8_t *restrict index)
+{
+    bool first = true;
+    for (int64_t ky = s->y.begin; ky < s->y.end; ky++) {
+        for (int64_t kx = s->x.begin; kx < s->x.end; kx++) {
+            const T *restrict from = x + (size_t)((s->y.first + ky * s->y.step) * s->in_width +
+                                                  s->x.first + kx * s->x.step) *
+                                             width;
+            const uint8_t at = (uint8_t)(ky * s->kernel_width + kx);
+            if (first) {
+                memcpy(y, from, width * sizeof *y);
+                memset(index, at, width);
+                first = false;
+                continue;
+            }
+            for (size_t c = 0; c < width; c++) {
+                const float v = LOAD(from[c]), best = LOAD(y[c]);
+                const bool more = v > best || v != v;
+                y[c] = more ? from[c] : y[c];
+                index[c] = more ? at : index[c];
+            }
+        }
+    }
+    if (first) { /* ceil mode may leave a window with nothing but padding */
+        memset(y, 0, width * sizeof *y);
+        memset(index, NO_INDEX, width);
+    }
+}
+
+static void NAME(max_pool)(const md_window *w, size_t width, const void *x, void *result,
+                           uint8_t *index)
+{
+    T *y = result;
+    span s = {.in_width = w->in[2], .kernel_width = w->kernel[2]};
+    for (int64_t oy = 0; oy < w->out[1]; oy++) {
+        s.y = axis_span(w, 1, oy);
+        for (int64_t ox = 0; ox < w->out[2]; ox++, y += width, index += width) {
+            s.x = axis_span(w, 2, ox);
+            NAME(max_position)(x, &s, width, y, index);
+        }
+    }
+}
+
+static void NAME(store_line)(const float *restrict line, T *restrict to, md_write write,
+                             size_t width)
+{
+    if (write == MD_WRITE_ADD) {
+        for (size_t c = 0; c < width; c++) {
+            to[c] = STORE(LOAD(to[c]) + line[c]);
+        }
+        return;
+    }
+    for (size_t c = 0; c < width; c++) {
+        to[c] = STORE(line[c]);
+    }
+}
+
+/* Each input position collects from the outputs whose window holds it, in a fixed order. */
+static void NAME(max_pool_back)(const md_window *w, size_t width, const void *gradient,
+                                const uint8_t *index, void *result, md_write write,
+                                float *restrict line)
+{
+    const T *dy = gradient;
+    T *dx = result;
+    for (int64_t iy = 0; iy < w->in[1]; iy++) {
+        const axis_outputs ys = outputs_of(w, 1, iy);
+        for (int64_t ix = 0; ix < w->in[2]; ix++, dx += width) {
+            const axis_outputs xs = outputs_of(w, 2, ix);
+            memset(line, 0, width * sizeof *line);
+            for (int64_t oy = ys.begin; oy < ys.end; oy++) {
+                const int64_t ky = element_of(w, 1, iy, oy);
+                for (int64_t ox = xs.begin; ox < xs.end && ky >= 0; ox++) {
+                    const int64_t kx = element_of(w, 2, ix, ox);
+                    if (kx < 0) {
+                        continue;
+                    }
+                    const size_t at = (size_t)(oy * w->out[2] + ox) * width;
+                    const uint8_t wanted = (uint8_t)(ky * w->kernel[2] + kx);
+                    const T *restrict from = dy + at;
+                    const uint8_t *restrict chosen = index + at;
+                    for (size_t c = 0; c < width; c++) {
+                        line[c] += chosen[c] == wanted ? LOAD(from[c]) : 0.0F;
+                    }
+                }
+            }
+            NAME(store_line)(line, dx, write, width);
+        }
+    }
+}
+
+static void NAME(mean_pool)(const md_window *w, bool count_pad, size_t width, const void *data,
+                            void *result, float *restrict line)
+{
+    const T *x = data;
+    T *y = result;
+    for (int64_t oy = 0; oy < w->out[1]; oy++) {
+        const axis_part ys = axis_span(w, 1, oy);
+        for (int64_t ox = 0; ox < w->out[2]; ox++, y += width) {
+            const axis_part xs = axis_span(w, 2, ox);
+            memset(line, 0, width * sizeof *line);
+            for (int64_t ky = ys.begin; ky < ys.end; ky++) {
+                for (int64_t kx = xs.begin; kx < xs.end; kx++) {
+                    const T *restrict from = x + (size_t)((ys.first + ky * ys.step) * w->in[2] +
+                                                          xs.first + kx * xs.step) *
+                                                     width;
+                    for (size_t c = 0; c < width; c++) {
+                        line[c] += LOAD(from[c]);
+                    }
+                }
+            }
+            const float share = mean_share(w, count_pad, oy, ox);
+            for (size_t c = 0; c < width; c++) {
+                y[c] = STORE(line[c] * share);
+            }
+        }
+    }
+}
+
+static void NAME(mean_pool_back)(const md_window *w, bool count_pad, size_t width,
+                                 const void *gradient, void *result, md_write write,
+                                 float *restrict line)
+{
+    const T *dy = gradient;
+    T *dx = result;
+    for (int64_t iy = 0; iy < w->in[1]; iy++) {
+        const axis_outputs ys = outputs_of(w, 1, iy);
+        for (int64_t ix = 0; ix < w->in[2]; ix++, dx += width) {
+            const axis_outputs xs = outputs_of(w, 2, ix);
+            memset(line, 0, width * sizeof *line);
+            for (int64_t oy = ys.begin; oy < ys.end; oy++) {
+                for (int64_t ox = xs.begin; ox < xs.end && element_of(w, 1, iy, oy) >= 0;
+                     ox++) {
+                    if (element_of(w, 2, ix, ox) < 0) {
+                        continue;
+                    }
+                    const T *restrict from = dy + (size_t)(oy * w->out[2] + ox) * width;
+                    const float share = mean_share(w, count_pad, oy, ox);
+                    for (size_t c = 0; c < width; c++) {
+                        line[c] += LOAD(from[c]) * share;
+                    }
+                }
+            }
+            NAME(store_line)(line, dx, write, width);
+        }
+    }
+}
+
+static void NAME(from_planes)(const float *restrict planes, void *result, md_write write,
+                              size_t rows, size_t width)
+{
+    T *x = result;
+    if (width == 1) {
+        NAME(store_line)(planes, x, write, rows);
+        return;
+    }
+    for (size_t r = 0; r < rows; r++) {
+        for (size_t c = 0; c < width; c++) {
+            NAME(put)(x, write, r * width + c, planes[c * rows + r]);
+        }
+    }
+}
+
+static void NAME(to_planes)(const void *data, float *restrict planes, md_write write,
+                            size_t rows, size_t width)
+{
+    const T *x = data;
+    for (size_t c = 0; c < width; c++) {
+        for (size_t r = 0; r < rows; r++) {
+            const float v = LOAD(x[r * width + c]);
+            planes[c * rows + r] = write == MD_WRITE_ADD ? planes[c * rows + r] + v : v;
+        }
+    }
+}
+
+static void NAME(narrow)(const float *restrict x, void *y, md_write write, size_t n)
+{
+    NAME(store_line)(x, y, write, n);
+}
+
+static void NAME(widen)(const void *data, float *restrict y, md_write write, size_t n)
+{
+    const T *restrict x = data;
+    for (size_t i = 0; i < n; i++) {
+        y[i] = write == MD_WRITE_ADD ? y[i] + LOAD(x[i]) : LOAD(x[i]);
+    }
+}
+
+static void NAME(columns)(const void *data, size_t from_width, void *result, size_t to_width,
+                          md_write write, size_t rows, size_t width)
+{
+    const T *x = data;
+    T *y = result;
+    for (size_t r = 0; r < rows; r++, x += from_width, y += to_width) {
+        if (write == MD_WRITE_SET) {
+            memcpy(y, x, width * sizeof *y);
+            continue;
+        }
+        for (size_t c = 0; c < width; c++) {
+            y[c] = STORE(LOAD(y[c]) + LOAD(x[c]));
+        }
+    }
+}
+
+static void NAME(drop)(const void *data, void *result, md_write write, size_t n, uint64_t seed,
+                       uint64_t first, uint32_t threshold, float scale)
+{
+    const T *x = data;
+    T *y = result;
+    for (size_t i = 0; i < n; i++) {
+        const bool keep = hash(seed, first + i) >= threshold;
+        NAME(put)(y, write, i, keep ? LOAD(x[i]) * scale : 0.0F);
+    }
+}
+
+const md_train_kernels NAME(table) = {
+    .name = MD_TRAIN_ISA,
+    .moments = NAME(moments),
+    .normalize = NAME(normalize),
+    .norm_sums = NAME(norm_sums),
+    .norm_data = NAME(norm_data),
+    .mask = NAME(mask),
+    .clamp = NAME(clamp),
+    .copy = NAME(copy),
+    .add = NAME(add),
+    .multiply = NAME(multiply),
+    .activate = NAME(activate),
+    .activate_back = NAME(activate_back),
+    .scale_rows = NAME(scale_rows),
+    .sum_rows = NAME(sum_rows),
+    .max_pool = NAME(max_pool),
+    .max_pool_back = NAME(max_pool_back),
+    .mean_pool = NAME(mean_pool),
+    .mean_pool_back = NAME(mean_pool_back),
+    .from_planes = NAME(from_planes),
+    .to_planes = NAME(to_planes),
+    .narrow = NAME(narrow),
+    .widen = NAME(widen),
+    .columns = NAME(columns),
+    .drop = NAME(drop),
+};
+
+#undef T
+#undef LOAD
+#undef STORE
+#undef NAME
