@@ -76,6 +76,7 @@ static md_status begin_chain(const md_dnnl *d, md_plan *plan, const md_graph *gr
     if (md_dnnl_is_narrow_type(like->data_type)) {
         chain->md.data_type = d->wide; /* its parts have scales of their own */
     }
+    chain->begun = *ret_ok;
     return *ret_ok ? md_dnnl_buffer(plan, &chain->md, &chain->buffer, err) : MD_OK;
 }
 
@@ -108,11 +109,65 @@ static md_status place_parts(md_dnnl *d, md_plan *plan, const md_graph *graph,
             if (!usable || !part_of(chain, part->dims, at, &to.md)) {
                 return md_fail(err, MD_INTERNAL, "a part of no layout");
             }
-            MD_TRY(md_dnnl_copy(d, plan, node, &from, &to, err));
+            if (from.buffer != to.buffer || !dnnl_memory_desc_equal(&from.md, &to.md)) {
+                MD_TRY(md_dnnl_copy(d, plan, node, &from, &to, err));
+            }
             chain->n_placed = end;
         }
         at = end;
     }
+    return MD_OK;
+}
+
+/* The first concatenation that has the value, and before how many channels of others; NULL:
+ * none, or its own node comes first. */
+static const md_node *joined_in(const md_dnnl *d, const md_graph *graph, const md_node *node,
+                                int64_t *ret_first)
+{
+    const int value = node->outputs[0];
+    for (const md_node *to = node + 1; to < graph->nodes + graph->n_nodes; to++) {
+        *ret_first = 0;
+        for (unsigned i = 0; i < to->n_inputs && d->chains[to - graph->nodes] != NULL; i++) {
+            if (to->inputs[i] == value) {
+                return to;
+            }
+            *ret_first += md_node_operand(graph, to, i)->dims[1];
+        }
+    }
+    return NULL;
+}
+
+md_status md_dnnl_place_in_chain(md_dnnl *d, md_plan *plan, const md_graph *graph,
+                                 const md_node *node, md_dnnl_layout *layout, bool *ret_found,
+                                 md_error *err)
+{
+    int64_t first;
+    size_t stride;
+    bool ok = true;
+    *ret_found = false;
+    const md_node *to = joined_in(d, graph, node, &first);
+    if (to == NULL || first == 0) {
+        return MD_OK; /* the first part decides the order, it has none yet */
+    }
+    md_dnnl_chain *chain = d->chains[to - graph->nodes];
+    const md_dnnl_layout *begin = d->layouts[to->inputs[0]];
+    if (!chain->begun) {
+        if (begin == NULL) {
+            return MD_OK;
+        }
+        MD_TRY(begin_chain(d, plan, graph, to, chain, &begin->md, &ok, err));
+    }
+    dnnl_memory_desc_t md;
+    if (!ok || !fits(graph, to, chain) || first < chain->n_placed ||
+        chain->md.data_type != d->wide ||
+        !part_of(chain, md_node_out(graph, node, 0)->dims, first, &md) ||
+        !md_dnnl_rows(&md, &stride)) {
+        return MD_OK;
+    }
+    layout->md = md;
+    layout->buffer = chain->buffer;
+    layout->shared = true;
+    *ret_found = true;
     return MD_OK;
 }
 
@@ -129,7 +184,7 @@ md_status md_dnnl_emit_concat(md_dnnl *d, md_plan *plan, const md_graph *graph,
     if (chain == NULL || !blocked || !usable) {
         return MD_OK;
     }
-    if (chain->n_placed == 0) {
+    if (!chain->begun) {
         MD_TRY(md_dnnl_source(d, plan, graph, node->inputs[0], &usable, &x, err));
         if (usable) {
             MD_TRY(begin_chain(d, plan, graph, node, chain, &x.md, &usable, err));

@@ -307,6 +307,10 @@ md_status md_dnnl_emit_conv(md_dnnl *d, md_plan *plan, const md_graph *graph,
         (at.has_bias && !md_dnnl_plain(md_node_operand(graph, node, 2), &at.bias))) {
         return MD_OK;
     }
+    MD_TRY(md_dnnl_emit_winograd(d, plan, graph, node, &at.x, &at.residual, ret_done, err));
+    if (*ret_done) {
+        return MD_OK;
+    }
     at.n_channels = md_node_operand(graph, node, 1)->dims[0];
     md_status status = emit_conv(d, plan, graph, node, &at, ret_done, err);
     md_free(at.weight_scales);

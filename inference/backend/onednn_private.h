@@ -20,6 +20,7 @@ typedef struct md_dnnl_chain {
     unsigned last;      /* the node that has all operands */
     int64_t n_channels; /* of its result */
     int64_t n_placed;   /* how many of them are in the buffer */
+    bool begun;         /* there is a buffer */
     int buffer;
     dnnl_memory_desc_t md;
 } md_dnnl_chain;
@@ -133,6 +134,19 @@ md_status md_dnnl_emit_batch_norm(md_dnnl *d, md_plan *plan, const md_graph *gra
 md_status md_dnnl_emit_concat(md_dnnl *d, md_plan *plan, const md_graph *graph,
                               const md_node *node, bool *ret_done, md_error *err);
 
+/* Rows of channels, side by side, with one distance between all positions; *ret_stride: that
+ * distance in elements. The first position is at md->offset0. */
+bool md_dnnl_rows(const dnnl_memory_desc_t *md, size_t *ret_stride);
+/* When the node's result is joined with others in a chain: *layout is its place there, which no
+ * step writes but the node's own. Else *ret_found is false. */
+md_status md_dnnl_place_in_chain(md_dnnl *d, md_plan *plan, const md_graph *graph,
+                                 const md_node *node, md_dnnl_layout *layout, bool *ret_found,
+                                 md_error *err);
+/* A 3 x 3 convolution of x, and what is added to it (looked at only when the node
+ * has a residual), where that pays. */
+md_status md_dnnl_emit_winograd(md_dnnl *d, md_plan *plan, const md_graph *graph,
+                                const md_node *node, const md_dnnl_layout *x,
+                                const md_dnnl_layout *residual, bool *ret_done, md_error *err);
 /* BatchNorm of channels that lie side by side. */
 md_status md_dnnl_emit_scale(md_dnnl *d, md_plan *plan, const md_graph *graph,
                              const md_node *node, const md_dnnl_layout *x, bool *ret_done,

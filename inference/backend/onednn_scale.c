@@ -189,10 +189,9 @@ static void scale_bind(void *state, const md_plan *plan)
     s->y = plan->buffers[s->buffers[3]].data;
 }
 
-/* Rows of channels with one distance between all of them; *ret_stride: that distance. */
-static bool is_rows(const dnnl_memory_desc_t *md, size_t *ret_stride)
+bool md_dnnl_rows(const dnnl_memory_desc_t *md, size_t *ret_stride)
 {
-    if (md->format_kind != dnnl_blocked || md->ndims < 3 || md->offset0 != 0 ||
+    if (md->format_kind != dnnl_blocked || md->ndims < 3 ||
         md->format_desc.blocking.inner_nblks != 0 || md->format_desc.blocking.strides[1] != 1) {
         return false;
     }
@@ -223,7 +222,8 @@ md_status md_dnnl_emit_scale(md_dnnl *d, md_plan *plan, const md_graph *graph,
     dnnl_data_type_t type;
     float y_scale;
     if ((x->md.data_type != dnnl_f32 && x->md.data_type != dnnl_bf16) ||
-        !is_rows(&x->md, &stride) || !md_dnnl_like(&x->md, x->md.ndims, out->dims, &y.md)) {
+        !md_dnnl_rows(&x->md, &stride) ||
+        !md_dnnl_like(&x->md, x->md.ndims, out->dims, &y.md)) {
         return MD_OK;
     }
     scale_step *s = md_pool_alloc(&plan->pool, sizeof *s);

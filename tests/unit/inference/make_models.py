@@ -200,8 +200,29 @@ def chains(path):
     net.save(path, [1, 1, 22, 26], "logits", 3)
 
 
+def tiles(path):
+    """3 x 3 convolutions of many channels: odd sizes, all paddings, residuals, parts of concatenations."""
+    net = Net(6)
+    zero, six = net.weight(np.array(0.0)), net.weight(np.array(6.0))
+    x = net.op("Clip", net.conv("image", 1, 32, 3, 2), zero, six)  # 27 x 30
+    a = net.relu(net.norm(net.conv(x, 32, 64), 64))
+    b = net.conv(a, 64, 32, bias=True)
+    ab = net.op("Concat", a, b, axis=1)
+    c = net.conv(net.relu(net.norm(ab, 96)), 96, 32)
+    abc = net.op("Concat", ab, c, axis=1)
+    y = net.op("Clip", net.op("Add", net.norm(net.conv(ab, 96, 128), 128), abc), zero, six)  # of views
+    y = net.relu(net.op("Add", net.conv(y, 128, 32), b))  # a view that does not begin at the first channel
+    w = net.weight(net.random.randn(64, 32, 3, 3) * 0.08)
+    y = net.op("Conv", y, w, kernel_shape=[3, 3], pads=[0, 2, 1, 0])
+    w = net.weight(net.random.randn(32, 64, 3, 3) * 0.06)
+    y = net.op("LeakyRelu", net.op("Conv", y, w, kernel_shape=[3, 3], pads=[0, 0, 0, 0]), alpha=0.1)
+    net.head(net.relu(net.norm(y, 32)), 32, 3)
+    net.save(path, [1, 1, 54, 59], "logits", 3)
+
+
 MODELS = {
     "chains": chains,
+    "tiles": tiles,
     "resnet": lambda p: resnet(p, 64, [16, 24, 40], 2),
     "densenet": lambda p: densenet(p, 48, 12, [3, 4]),
     "mobile": lambda p: mobile(p, 48, [16, 24, 40]),

@@ -19,7 +19,7 @@
 #include "near.h"
 
 static const char *folder; /* of the generated models */
-static const char *const models[] = {"resnet", "densenet", "mobile", "odd", "chains"};
+static const char *const models[] = {"resnet", "densenet", "mobile", "odd", "chains", "tiles"};
 
 enum {
     N_MODELS = sizeof models / sizeof *models

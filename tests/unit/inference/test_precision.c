@@ -19,7 +19,7 @@
 
 static const char *folder;
 static bool capped;
-static const char *const models[] = {"resnet", "densenet", "mobile", "odd", "chains"};
+static const char *const models[] = {"resnet", "densenet", "mobile", "odd", "chains", "tiles"};
 
 enum {
     N_MODELS = sizeof models / sizeof *models,
