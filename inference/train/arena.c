@@ -22,10 +22,10 @@ typedef struct placement {
     size_t n;
 } placement;
 
-static bool input_needed(const md_layer *layer, unsigned i)
+static bool input_needed(const md_train_layer *layer, unsigned i)
 {
     /* of a normalisation's inputs the residual is only added */
-    return layer->kind->needs_inputs && !(layer->kind == &md_layer_norm && i > 0);
+    return layer->kind->needs_inputs && !(layer->kind == &md_train_layer_norm && i > 0);
 }
 
 static md_status add_item(placement *p, size_t element_bytes, size_t n_per_image,
@@ -52,7 +52,7 @@ static md_status add_feature(placement *p, md_feature *f, int number, md_error *
     const unsigned birth = f->producer < 0 ? 0 : (unsigned)f->producer;
     unsigned last_reader = 0, death = birth;
     for (unsigned i = 0; i < n; i++) {
-        const md_layer *layer = &net->layers[i];
+        const md_train_layer *layer = &net->layers[i];
         for (unsigned j = 0; j < layer->n_inputs; j++) {
             if (layer->inputs[j] == number) {
                 last_reader = i;
@@ -127,7 +127,7 @@ static md_status collect(placement *p, md_error *err)
         MD_TRY(add_feature(p, &net->features[i], i, err));
     }
     for (unsigned i = 0; i < net->n_layers; i++) {
-        md_layer *layer = &net->layers[i];
+        md_train_layer *layer = &net->layers[i];
         if (layer->kept_bytes > 0) {
             MD_TRY(
                 add_item(p, 1, layer->kept_bytes, i, 2 * net->n_layers - i, &layer->kept, err));

@@ -58,16 +58,16 @@ md_status md_build_feature(const md_build *b, const md_node *node, unsigned i, i
     return MD_OK;
 }
 
-md_status md_build_layer(md_build *b, const md_layer_kind *kind, const md_node *node,
-                         const int *inputs, unsigned n_inputs, int value, md_layer **ret_layer,
-                         md_error *err)
+md_status md_build_layer(md_build *b, const md_train_layer_kind *kind, const md_node *node,
+                         const int *inputs, unsigned n_inputs, int value,
+                         md_train_layer **ret_layer, md_error *err)
 {
     md_net *net = b->net;
     if (net->n_layers == net->capacity || net->n_features > (int)net->capacity) {
         return md_node_fail(err, node, MD_LIMIT, "more than %u layers", net->capacity);
     }
-    md_layer *layer = &net->layers[net->n_layers];
-    *layer = (md_layer){.kind = kind, .node = *node, .index = net->n_layers};
+    md_train_layer *layer = &net->layers[net->n_layers];
+    *layer = (md_train_layer){.kind = kind, .node = *node, .index = net->n_layers};
     layer->clamp = (md_clamp){-INFINITY, INFINITY};
     for (unsigned i = 0; i < MD_LAYER_MAX_PARAMETERS; i++) {
         layer->parameters[i] = MD_NO_PARAMETER;
@@ -83,8 +83,8 @@ md_status md_build_layer(md_build *b, const md_layer_kind *kind, const md_node *
     layer->n_inputs = n_inputs;
     int64_t dims[3];
     MD_TRY(dims_of(b, node, value, dims, err));
-    const bool to_float =
-        kind == &md_layer_global_mean || kind == &md_layer_flatten || kind == &md_layer_linear;
+    const bool to_float = kind == &md_train_layer_global_mean ||
+                          kind == &md_train_layer_flatten || kind == &md_train_layer_linear;
     const bool bf16 = !to_float && net->features[inputs[0]].bf16;
     MD_TRY(new_feature(b, b->graph.values[value].name, dims, bf16, (int)net->n_layers,
                        &layer->output, err));
@@ -105,8 +105,8 @@ md_status md_build_as(md_build *b, const md_node *node, bool bf16, int *feature,
         return md_node_fail(err, node, MD_LIMIT, "more than %u layers", net->capacity);
     }
     const int64_t dims[3] = {from.c, from.h, from.w};
-    md_layer *layer = &net->layers[net->n_layers];
-    *layer = (md_layer){.kind = &md_layer_convert, .node = {.op = MD_OP_CAST}};
+    md_train_layer *layer = &net->layers[net->n_layers];
+    *layer = (md_train_layer){.kind = &md_train_layer_convert, .node = {.op = MD_OP_CAST}};
     layer->node.name = from.name;
     layer->node.op_type = "Cast";
     layer->index = net->n_layers;
@@ -125,8 +125,8 @@ md_status md_build_as(md_build *b, const md_node *node, bool bf16, int *feature,
     return MD_OK;
 }
 
-md_status md_build_parameter(md_build *b, md_layer *layer, const md_node *node, unsigned i,
-                             unsigned slot, md_role role, md_error *err)
+md_status md_build_parameter(md_build *b, md_train_layer *layer, const md_node *node,
+                             unsigned i, unsigned slot, md_role role, md_error *err)
 {
     const int value = i < node->n_inputs ? node->inputs[i] : MD_GRAPH_NO_VALUE;
     if (value == MD_GRAPH_NO_VALUE) {
@@ -362,7 +362,7 @@ static md_status number_parameters(md_build *b, md_error *err)
                        t->n_parameters);
     }
     for (unsigned i = 0; i < b->net->n_layers; i++) {
-        md_layer *layer = &b->net->layers[i];
+        md_train_layer *layer = &b->net->layers[i];
         for (unsigned j = 0; j < MD_LAYER_MAX_PARAMETERS; j++) {
             if (layer->parameters[j] != MD_NO_PARAMETER) {
                 layer->parameters[j] = b->uses[layer->parameters[j]].number;
@@ -379,7 +379,7 @@ static md_status find_trainable(md_build *b, md_error *err)
     md_trainer *t = b->trainer;
     md_net *net = b->net;
     for (unsigned i = 0; i < net->n_layers; i++) {
-        md_layer *layer = &net->layers[i];
+        md_train_layer *layer = &net->layers[i];
         bool trainable = false;
         for (unsigned j = 0; j < layer->n_inputs; j++) {
             md_feature *in = &net->features[layer->inputs[j]];
@@ -392,7 +392,7 @@ static md_status find_trainable(md_build *b, md_error *err)
                 trainable = trainable || (p->gradient != NULL && !p->frozen);
             }
         }
-        if (layer->kind == &md_layer_norm) {
+        if (layer->kind == &md_train_layer_norm) {
             layer->running = t->parameters[layer->parameters[0]].frozen;
         }
         net->features[layer->output].trainable = trainable;
@@ -446,7 +446,7 @@ void md_net_destroy(md_net *net)
         return;
     }
     for (unsigned i = 0; i < net->n_layers; i++) {
-        md_layer *layer = &net->layers[i];
+        md_train_layer *layer = &net->layers[i];
         if (layer->kind->release != NULL) {
             layer->kind->release(layer);
         }

@@ -44,14 +44,14 @@ md_status md_build_node(md_build *b, const md_node *node, md_error *err);
 md_status md_build_feature(const md_build *b, const md_node *node, unsigned i, int *ret_feature,
                            md_error *err);
 /* A new layer with `value` as its output, which becomes a feature. */
-md_status md_build_layer(md_build *b, const md_layer_kind *kind, const md_node *node,
-                         const int *inputs, unsigned n_inputs, int value, md_layer **ret_layer,
-                         md_error *err);
+md_status md_build_layer(md_build *b, const md_train_layer_kind *kind, const md_node *node,
+                         const int *inputs, unsigned n_inputs, int value,
+                         md_train_layer **ret_layer, md_error *err);
 /* *feature as float or as bfloat16: itself, or by a new layer. */
 md_status md_build_as(md_build *b, const md_node *node, bool bf16, int *feature, md_error *err);
 /* The node's operand i, when it has one, is parameter `slot` of the layer. MD_UNSUPPORTED when
  * it is no initializer. */
-md_status md_build_parameter(md_build *b, md_layer *layer, const md_node *node, unsigned i,
-                             unsigned slot, md_role role, md_error *err);
+md_status md_build_parameter(md_build *b, md_train_layer *layer, const md_node *node,
+                             unsigned i, unsigned slot, md_role role, md_error *err);
 
 #endif

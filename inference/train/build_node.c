@@ -23,7 +23,7 @@ static md_status unsupported(const md_node *node, md_error *err)
 }
 
 /* The layer that makes operand i, when nobody else reads it. */
-static md_layer *only_reader(const md_build *b, const md_node *node, unsigned i)
+static md_train_layer *only_reader(const md_build *b, const md_node *node, unsigned i)
 {
     const int value = node->inputs[i], feature = b->features[value];
     if (feature == MD_NO_FEATURE || b->readers[value] != 1 ||
@@ -41,11 +41,11 @@ static bool is_plane(const md_window *w)
 
 static md_status build_conv(md_build *b, const md_node *node, md_error *err)
 {
-    const md_layer_kind *kind = &md_layer_conv_blas;
-    md_layer *layer;
+    const md_train_layer_kind *kind = &md_train_layer_conv_blas;
+    md_train_layer *layer;
     int x;
 #ifdef MEDAID_HAVE_ONEDNN
-    kind = b->trainer->dnnl != NULL ? &md_layer_conv_dnnl : kind;
+    kind = b->trainer->dnnl != NULL ? &md_train_layer_conv_dnnl : kind;
 #endif
     if (!is_plane(&node->p.conv.window)) {
         return md_node_fail(err, node, MD_UNSUPPORTED, "only convolutions over H and W");
@@ -58,10 +58,10 @@ static md_status build_conv(md_build *b, const md_node *node, md_error *err)
 
 static md_status build_norm(md_build *b, const md_node *node, md_error *err)
 {
-    md_layer *layer;
+    md_train_layer *layer;
     int x;
     MD_TRY(md_build_feature(b, node, 0, &x, err));
-    MD_TRY(md_build_layer(b, &md_layer_norm, node, &x, 1, node->outputs[0], &layer, err));
+    MD_TRY(md_build_layer(b, &md_train_layer_norm, node, &x, 1, node->outputs[0], &layer, err));
     for (unsigned i = 0; i < 4; i++) {
         MD_TRY(md_build_parameter(b, layer, node, i + 1, i,
                                   i < 2 ? MD_ROLE_OFFSET : MD_ROLE_BUFFER, err));
@@ -74,12 +74,12 @@ static md_status build_norm(md_build *b, const md_node *node, md_error *err)
 /* Relu and Clip become part of the layer before them where it can do them. */
 static bool draw_in(md_build *b, const md_node *node, const md_clamp *clamp)
 {
-    md_layer *layer = only_reader(b, node, 0);
+    md_train_layer *layer = only_reader(b, node, 0);
     if (layer == NULL || layer->clamped ||
-        (layer->kind != &md_layer_norm && layer->kind != &md_layer_add &&
-         layer->kind != &md_layer_conv_blas && layer->kind != &md_layer_linear
+        (layer->kind != &md_train_layer_norm && layer->kind != &md_train_layer_add &&
+         layer->kind != &md_train_layer_conv_blas && layer->kind != &md_train_layer_linear
 #ifdef MEDAID_HAVE_ONEDNN
-         && layer->kind != &md_layer_conv_dnnl
+         && layer->kind != &md_train_layer_conv_dnnl
 #endif
          )) {
         return false;
@@ -93,7 +93,7 @@ static bool draw_in(md_build *b, const md_node *node, const md_clamp *clamp)
 static md_status build_unary(md_build *b, const md_node *node, md_error *err)
 {
     const md_activation *f = &node->p.unary;
-    md_layer *layer;
+    md_train_layer *layer;
     int x;
     MD_TRY(md_build_feature(b, node, 0, &x, err));
     switch ((int)f->function) {
@@ -120,16 +120,17 @@ static md_status build_unary(md_build *b, const md_node *node, md_error *err)
     default:
         return unsupported(node, err);
     }
-    return md_build_layer(b, &md_layer_unary, node, &x, 1, node->outputs[0], &layer, err);
+    return md_build_layer(b, &md_train_layer_unary, node, &x, 1, node->outputs[0], &layer, err);
 }
 
 static md_status build_step(md_build *b, const md_node *node, int x, float threshold,
                             md_error *err)
 {
     md_node step = *node;
-    md_layer *layer;
+    md_train_layer *layer;
     step.p.unary = (md_activation){MD_UNARY_HEAVISIDE, threshold, 0.0F};
-    return md_build_layer(b, &md_layer_unary, &step, &x, 1, node->outputs[0], &layer, err);
+    return md_build_layer(b, &md_train_layer_unary, &step, &x, 1, node->outputs[0], &layer,
+                          err);
 }
 
 /* One number; false when the value is none that the file fixes. */
@@ -204,7 +205,7 @@ static md_status build_with_constant(md_build *b, const md_node *node, unsigned 
     const md_binary f = node->p.binary.function;
     const int value = node->inputs[constant];
     const md_tensor *x = md_node_operand(&b->graph, node, 1 - constant);
-    md_layer *layer;
+    md_train_layer *layer;
     float s = 0.0F;
     int feature;
     MD_TRY(md_build_feature(b, node, 1 - constant, &feature, err));
@@ -222,8 +223,8 @@ static md_status build_with_constant(md_build *b, const md_node *node, unsigned 
         return md_node_fail(err, node, MD_UNSUPPORTED,
                             "the constant has neither one element nor one for each channel");
     }
-    MD_TRY(
-        md_build_layer(b, &md_layer_scale, node, &feature, 1, node->outputs[0], &layer, err));
+    MD_TRY(md_build_layer(b, &md_train_layer_scale, node, &feature, 1, node->outputs[0], &layer,
+                          err));
     layer->scalar = s;
     if (scalar) {
         layer->scalar = f == MD_BINARY_SUB ? -s : f == MD_BINARY_DIV ? 1.0F / s : s;
@@ -241,9 +242,9 @@ static md_status build_with_constant(md_build *b, const md_node *node, unsigned 
 static bool draw_residual(md_build *b, const md_node *node)
 {
     for (unsigned i = 0; i < 2; i++) {
-        md_layer *layer = only_reader(b, node, i);
+        md_train_layer *layer = only_reader(b, node, i);
         const int other = b->features[node->inputs[1 - i]];
-        if (layer != NULL && layer->kind == &md_layer_norm && !layer->clamped &&
+        if (layer != NULL && layer->kind == &md_train_layer_norm && !layer->clamped &&
             !layer->residual && node->inputs[0] != node->inputs[1] &&
             b->net->features[other].producer < (int)layer->index &&
             b->net->features[other].bf16 == b->net->features[layer->output].bf16) {
@@ -259,7 +260,7 @@ static bool draw_residual(md_build *b, const md_node *node)
 static md_status build_binary(md_build *b, const md_node *node, md_error *err)
 {
     const md_binary f = node->p.binary.function;
-    md_layer *layer;
+    md_train_layer *layer;
     int in[2];
     if (f == MD_BINARY_GREATER) {
         return build_greater(b, node, err);
@@ -298,9 +299,9 @@ static md_status build_binary(md_build *b, const md_node *node, md_error *err)
                             (long long)y->h, (long long)y->w);
     }
     MD_TRY(md_build_as(b, node, gate ? false : x->bf16, &in[1], err));
-    const md_layer_kind *kind = gate                 ? &md_layer_gate
-                                : f == MD_BINARY_ADD ? &md_layer_add
-                                                     : &md_layer_multiply;
+    const md_train_layer_kind *kind = gate                 ? &md_train_layer_gate
+                                      : f == MD_BINARY_ADD ? &md_train_layer_add
+                                                           : &md_train_layer_multiply;
     return md_build_layer(b, kind, node, in, 2, node->outputs[0], &layer, err);
 }
 
@@ -308,8 +309,9 @@ static md_status build_pool(md_build *b, const md_node *node, md_error *err)
 {
     const md_pool_params *pool = &node->p.pool;
     const md_window *w = &pool->window;
-    const md_layer_kind *kind = pool->average ? &md_layer_mean_pool : &md_layer_max_pool;
-    md_layer *layer;
+    const md_train_layer_kind *kind =
+        pool->average ? &md_train_layer_mean_pool : &md_train_layer_max_pool;
+    md_train_layer *layer;
     int x;
     if (!is_plane(w) || pool->p > 0 || node->n_outputs > 1) {
         return unsupported(node, err);
@@ -323,10 +325,10 @@ static md_status build_pool(md_build *b, const md_node *node, md_error *err)
     if (pool->average && w->out[1] == 1 && w->out[2] == 1 && w->kernel[1] == w->in[1] &&
         w->kernel[2] == w->in[2] && w->dilation[1] == 1 && w->dilation[2] == 1 &&
         w->pad_begin[1] == 0 && w->pad_begin[2] == 0) {
-        kind = &md_layer_global_mean;
+        kind = &md_train_layer_global_mean;
     }
     MD_TRY(md_build_layer(b, kind, node, &x, 1, node->outputs[0], &layer, err));
-    if (kind == &md_layer_max_pool) {
+    if (kind == &md_train_layer_max_pool) {
         layer->kept_bytes = b->net->features[layer->output].n_per_image;
     }
     return MD_OK;
@@ -336,7 +338,7 @@ static md_status build_pool(md_build *b, const md_node *node, md_error *err)
 static md_status build_copy(md_build *b, const md_node *node, md_error *err)
 {
     const md_tensor *y = md_node_out(&b->graph, node, 0);
-    md_layer *layer;
+    md_train_layer *layer;
     int x;
     MD_TRY(md_build_feature(b, node, 0, &x, err));
     const md_feature *f = &b->net->features[x];
@@ -350,12 +352,13 @@ static md_status build_copy(md_build *b, const md_node *node, md_error *err)
     if (c != (int64_t)f->n_per_image) {
         return unsupported(node, err);
     }
-    return md_build_layer(b, &md_layer_flatten, node, &x, 1, node->outputs[0], &layer, err);
+    return md_build_layer(b, &md_train_layer_flatten, node, &x, 1, node->outputs[0], &layer,
+                          err);
 }
 
 static md_status build_concat(md_build *b, const md_node *node, md_error *err)
 {
-    md_layer *layer;
+    md_train_layer *layer;
     int in[MD_GRAPH_MAX_IO];
     if (node->p.axis.axis != 1) {
         return md_node_fail(err, node, MD_UNSUPPORTED, "only channels can be joined");
@@ -364,7 +367,7 @@ static md_status build_concat(md_build *b, const md_node *node, md_error *err)
         MD_TRY(md_build_feature(b, node, i, &in[i], err));
         MD_TRY(md_build_as(b, node, b->net->features[in[0]].bf16, &in[i], err));
     }
-    return md_build_layer(b, &md_layer_concat, node, in, node->n_inputs, node->outputs[0],
+    return md_build_layer(b, &md_train_layer_concat, node, in, node->n_inputs, node->outputs[0],
                           &layer, err);
 }
 
@@ -373,7 +376,7 @@ static md_status build_linear(md_build *b, const md_node *node, md_error *err)
 {
     const bool gemm = node->op == MD_OP_GEMM;
     md_node made = *node;
-    md_layer *layer;
+    md_train_layer *layer;
     int x;
     if (!gemm) {
         memset(&made.p, 0, sizeof made.p);
@@ -392,14 +395,15 @@ static md_status build_linear(md_build *b, const md_node *node, md_error *err)
                             bias->n_elements, (long long)y->dims[1]);
     }
     MD_TRY(md_build_as(b, node, false, &x, err));
-    MD_TRY(md_build_layer(b, &md_layer_linear, &made, &x, 1, node->outputs[0], &layer, err));
+    MD_TRY(
+        md_build_layer(b, &md_train_layer_linear, &made, &x, 1, node->outputs[0], &layer, err));
     MD_TRY(md_build_parameter(b, layer, node, 1, 0, MD_ROLE_WEIGHT, err));
     return gemm ? md_build_parameter(b, layer, node, 2, 1, MD_ROLE_OFFSET, err) : MD_OK;
 }
 
 md_status md_build_node(md_build *b, const md_node *node, md_error *err)
 {
-    md_layer *layer;
+    md_train_layer *layer;
     int x;
     switch ((int)node->op) {
     case MD_OP_CONV:
@@ -425,9 +429,10 @@ md_status md_build_node(md_build *b, const md_node *node, md_error *err)
         return build_linear(b, node, err);
     case MD_OP_DROPOUT:
         MD_TRY(md_build_feature(b, node, 0, &x, err));
-        return node->p.dropout.ratio > 0.0F ? md_build_layer(b, &md_layer_dropout, node, &x, 1,
-                                                             node->outputs[0], &layer, err)
-                                            : alias(b, node, x);
+        return node->p.dropout.ratio > 0.0F
+                   ? md_build_layer(b, &md_train_layer_dropout, node, &x, 1, node->outputs[0],
+                                    &layer, err)
+                   : alias(b, node, x);
     default:
         return unsupported(node, err);
     }

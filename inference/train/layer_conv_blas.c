@@ -27,7 +27,7 @@ typedef struct conv_shape {
 
 typedef struct conv_call {
     md_trainer *t;
-    const md_layer *layer;
+    const md_train_layer *layer;
     conv_shape s;
     const float *x, *dy, *bias;
     float *y, *dx;
@@ -37,13 +37,13 @@ typedef struct conv_call {
     size_t n_columns, n_weights;
 } conv_call;
 
-static conv_shape shape_of(const md_trainer *t, const md_layer *layer)
+static conv_shape shape_of(const md_trainer *t, const md_train_layer *layer)
 {
     const md_conv_params *p = &layer->node.p.conv;
     const md_window *w = &p->window;
     conv_shape s = {.w = w, .groups = p->group};
-    s.c_in = md_layer_in(t, layer, 0)->c;
-    s.c_out = md_layer_out(t, layer)->c;
+    s.c_in = md_train_layer_in(t, layer, 0)->c;
+    s.c_out = md_train_layer_out(t, layer)->c;
     s.gc_in = s.c_in / s.groups;
     s.gc_out = s.c_out / s.groups;
     s.n_kernel = w->kernel[1] * w->kernel[2];
@@ -70,7 +70,7 @@ static size_t weight_floats(const conv_shape *s)
     return (size_t)(s->rows * s->c_out);
 }
 
-static md_status prepare(md_trainer *t, md_layer *layer, md_error *err)
+static md_status prepare(md_trainer *t, md_train_layer *layer, md_error *err)
 {
     (void)err;
     const conv_shape s = shape_of(t, layer);
@@ -104,18 +104,18 @@ static void order_weights(const conv_shape *s, const float *from, float *to, boo
     }
 }
 
-static conv_call start(md_trainer *t, const md_layer *layer)
+static conv_call start(md_trainer *t, const md_train_layer *layer)
 {
     conv_call c = {.t = t, .layer = layer, .s = shape_of(t, layer)};
-    c.x = md_layer_in(t, layer, 0)->data;
-    c.y = md_layer_out(t, layer)->data;
-    c.dy = md_layer_out(t, layer)->gradient;
-    c.bias = md_layer_value(t, layer, BIAS);
+    c.x = md_train_layer_in(t, layer, 0)->data;
+    c.y = md_train_layer_out(t, layer)->data;
+    c.dy = md_train_layer_out(t, layer)->gradient;
+    c.bias = md_train_layer_value(t, layer, BIAS);
     c.n_columns = column_floats(&c.s);
     c.n_weights = weight_floats(&c.s);
     c.weights = t->scratch;
     c.parts = c.weights + c.n_weights;
-    order_weights(&c.s, md_layer_value(t, layer, WEIGHT), c.weights, false);
+    order_weights(&c.s, md_train_layer_value(t, layer, WEIGHT), c.weights, false);
     return c;
 }
 
@@ -235,7 +235,7 @@ static void forward_images(void *data, size_t begin, size_t end, unsigned part)
     }
 }
 
-static md_status forward(md_trainer *t, md_layer *layer, md_error *err)
+static md_status forward(md_trainer *t, md_train_layer *layer, md_error *err)
 {
     (void)err;
     conv_call c = start(t, layer);
@@ -315,10 +315,10 @@ static void data_images(void *data, size_t begin, size_t end, unsigned part)
     }
 }
 
-static md_status backward(md_trainer *t, md_layer *layer, md_error *err)
+static md_status backward(md_trainer *t, md_train_layer *layer, md_error *err)
 {
     (void)err;
-    md_feature *x = md_layer_in(t, layer, 0), *y = md_layer_out(t, layer);
+    md_feature *x = md_train_layer_in(t, layer, 0), *y = md_train_layer_out(t, layer);
     md_mask_gradient(t, layer);
     if (md_wants_parameter(t, layer, BIAS)) {
         md_sum_over_rows(t, y, y->gradient, NULL, md_parameter_gradient(t, layer, BIAS));
@@ -345,8 +345,8 @@ static md_status backward(md_trainer *t, md_layer *layer, md_error *err)
     return MD_OK;
 }
 
-const md_layer_kind md_layer_conv_blas = {.name = "convolution",
-                                          .needs_inputs = true,
-                                          .prepare = prepare,
-                                          .forward = forward,
-                                          .backward = backward};
+const md_train_layer_kind md_train_layer_conv_blas = {.name = "convolution",
+                                                      .needs_inputs = true,
+                                                      .prepare = prepare,
+                                                      .forward = forward,
+                                                      .backward = backward};

@@ -102,7 +102,7 @@ static void pass_finish(pass *p)
     bound_finish(&p->reorder);
 }
 
-static void release(md_layer *layer)
+static void release(md_train_layer *layer)
 {
     conv_state *state = layer->state;
     if (state != NULL) {
@@ -193,9 +193,10 @@ static dnnl_status_t describe(const md_trainer *t, const dnnl_convolution_desc_t
     return status;
 }
 
-static dnnl_status_t describe_memory(const md_trainer *t, const md_layer *layer, conv_md *ret)
+static dnnl_status_t describe_memory(const md_trainer *t, const md_train_layer *layer,
+                                     conv_md *ret)
 {
-    const md_feature *x = md_layer_in(t, layer, 0), *y = md_layer_out(t, layer);
+    const md_feature *x = md_train_layer_in(t, layer, 0), *y = md_train_layer_out(t, layer);
     const md_conv_params *p = &layer->node.p.conv;
     const md_window *w = &p->window;
     const dnnl_data_type_t type = x->bf16 ? dnnl_bf16 : dnnl_f32;
@@ -311,7 +312,8 @@ static dnnl_status_t make_back_weights(const md_trainer *t, const conv_md *m, bo
     return status;
 }
 
-static dnnl_status_t make_passes(const md_trainer *t, const md_layer *layer, conv_state *state)
+static dnnl_status_t make_passes(const md_trainer *t, const md_train_layer *layer,
+                                 conv_state *state)
 {
     const bool has_bias = layer->parameters[BIAS] != MD_NO_PARAMETER;
     conv_md m;
@@ -342,7 +344,7 @@ static size_t pass_bytes(const pass *p)
     return aligned(p->weight_bytes) + aligned(p->scratch_bytes);
 }
 
-static md_status prepare(md_trainer *t, md_layer *layer, md_error *err)
+static md_status prepare(md_trainer *t, md_train_layer *layer, md_error *err)
 {
     release(layer);
     conv_state *state = md_calloc(1, sizeof *state);
@@ -354,10 +356,10 @@ static md_status prepare(md_trainer *t, md_layer *layer, md_error *err)
     if (status != dnnl_success) {
         return dnnl_fail(err, status, "describing a convolution");
     }
-    const md_feature *x = md_layer_in(t, layer, 0);
+    const md_feature *x = md_train_layer_in(t, layer, 0);
     const size_t gradient = (size_t)t->n * x->n_per_image * md_feature_element_bytes(x);
     const size_t aside =
-        (t->parameters[layer->parameters[WEIGHT]].n + (size_t)md_layer_out(t, layer)->c) *
+        (t->parameters[layer->parameters[WEIGHT]].n + (size_t)md_train_layer_out(t, layer)->c) *
         sizeof(float);
     const size_t sizes[] = {pass_bytes(&state->forward),
                             pass_bytes(&state->back_data) + gradient,
@@ -371,13 +373,13 @@ static md_status prepare(md_trainer *t, md_layer *layer, md_error *err)
 }
 
 /* A value as oneDNN takes it: its handles are not const. */
-static void *mutable_value(const md_trainer *t, const md_layer *layer, unsigned i)
+static void *mutable_value(const md_trainer *t, const md_train_layer *layer, unsigned i)
 {
-    return (void *)(uintptr_t)md_layer_value(t, layer, i);
+    return (void *)(uintptr_t)md_train_layer_value(t, layer, i);
 }
 
 /* The weights in the pass's order: themselves, or a copy at the start of the scratch memory. */
-static md_status pass_weights(md_trainer *t, const md_layer *layer, pass *p, void **ret,
+static md_status pass_weights(md_trainer *t, const md_train_layer *layer, pass *p, void **ret,
                               md_error *err)
 {
     *ret = mutable_value(t, layer, WEIGHT);
@@ -409,13 +411,13 @@ static void clamp_part(void *data, size_t begin, size_t end, unsigned part)
     c->kernels->clamp(y, y, end - begin, c->clamp);
 }
 
-static md_status forward(md_trainer *t, md_layer *layer, md_error *err)
+static md_status forward(md_trainer *t, md_train_layer *layer, md_error *err)
 {
     conv_state *state = layer->state;
-    const md_feature *y = md_layer_out(t, layer);
+    const md_feature *y = md_train_layer_out(t, layer);
     void *weights;
     MD_TRY(pass_weights(t, layer, &state->forward, &weights, err));
-    void *const with_bias[] = {md_layer_in(t, layer, 0)->data, weights, y->data,
+    void *const with_bias[] = {md_train_layer_in(t, layer, 0)->data, weights, y->data,
                                mutable_value(t, layer, BIAS), pass_scratch(t, &state->forward)};
     void *const without[] = {with_bias[0], with_bias[1], with_bias[2], with_bias[4]};
     const bool has_bias = layer->parameters[BIAS] != MD_NO_PARAMETER;
@@ -430,14 +432,16 @@ static md_status forward(md_trainer *t, md_layer *layer, md_error *err)
 
 /* One primitive makes the gradients of weights and bias. Where one of them may not go to its
  * place at once (it is frozen, or another layer has written there) it goes to `aside`. */
-static float *gradient_place(md_trainer *t, const md_layer *layer, unsigned i, float *aside)
+static float *gradient_place(md_trainer *t, const md_train_layer *layer, unsigned i,
+                             float *aside)
 {
     return md_wants_parameter(t, layer, i) && !t->wrote[layer->parameters[i]]
                ? md_parameter_gradient(t, layer, i)
                : aside;
 }
 
-static void gradient_done(md_trainer *t, const md_layer *layer, unsigned i, const float *made)
+static void gradient_done(md_trainer *t, const md_train_layer *layer, unsigned i,
+                          const float *made)
 {
     if (md_wants_parameter(t, layer, i)) {
         const int p = layer->parameters[i];
@@ -449,7 +453,7 @@ static void gradient_done(md_trainer *t, const md_layer *layer, unsigned i, cons
     }
 }
 
-static md_status back_weights(md_trainer *t, md_layer *layer, md_error *err)
+static md_status back_weights(md_trainer *t, md_train_layer *layer, md_error *err)
 {
     pass *p = &((conv_state *)layer->state)->back_weights;
     const bool has_bias = layer->parameters[BIAS] != MD_NO_PARAMETER;
@@ -458,8 +462,9 @@ static md_status back_weights(md_trainer *t, md_layer *layer, md_error *err)
     aside += t->parameters[layer->parameters[WEIGHT]].n;
     float *db = has_bias ? gradient_place(t, layer, BIAS, aside) : NULL;
     void *made = p->reorders ? t->scratch : dw;
-    void *const with_bias[] = {md_layer_in(t, layer, 0)->data, md_layer_out(t, layer)->gradient,
-                               made, db, pass_scratch(t, p)};
+    void *const with_bias[] = {md_train_layer_in(t, layer, 0)->data,
+                               md_train_layer_out(t, layer)->gradient, made, db,
+                               pass_scratch(t, p)};
     void *const without[] = {with_bias[0], with_bias[1], with_bias[2], with_bias[4]};
     MD_TRY(bound_run(t, &p->run, has_bias ? with_bias : without, err));
     if (p->reorders) {
@@ -488,17 +493,17 @@ static void add_part(void *data, size_t begin, size_t end, unsigned part)
     c->kernels->copy(c->from + at, c->to + at, MD_WRITE_ADD, end - begin);
 }
 
-static md_status back_data(md_trainer *t, md_layer *layer, md_error *err)
+static md_status back_data(md_trainer *t, md_train_layer *layer, md_error *err)
 {
     pass *p = &((conv_state *)layer->state)->back_data;
-    md_feature *x = md_layer_in(t, layer, 0);
+    md_feature *x = md_train_layer_in(t, layer, 0);
     const bool add = md_gradient_write(x) == MD_WRITE_ADD;
     void *weights, *dx = x->gradient;
     MD_TRY(pass_weights(t, layer, p, &weights, err));
     if (add) {
         dx = (uint8_t *)t->scratch + pass_bytes(p);
     }
-    void *const addresses[] = {md_layer_out(t, layer)->gradient, weights, dx,
+    void *const addresses[] = {md_train_layer_out(t, layer)->gradient, weights, dx,
                                pass_scratch(t, p)};
     MD_TRY(bound_run(t, &p->run, addresses, err));
     if (add) {
@@ -508,18 +513,19 @@ static md_status back_data(md_trainer *t, md_layer *layer, md_error *err)
     return MD_OK;
 }
 
-static md_status backward(md_trainer *t, md_layer *layer, md_error *err)
+static md_status backward(md_trainer *t, md_train_layer *layer, md_error *err)
 {
     md_mask_gradient(t, layer);
     if (md_wants_parameter(t, layer, WEIGHT) || md_wants_parameter(t, layer, BIAS)) {
         MD_TRY(back_weights(t, layer, err));
     }
-    return md_wants_gradient(t, md_layer_in(t, layer, 0)) ? back_data(t, layer, err) : MD_OK;
+    return md_wants_gradient(t, md_train_layer_in(t, layer, 0)) ? back_data(t, layer, err)
+                                                                : MD_OK;
 }
 
-const md_layer_kind md_layer_conv_dnnl = {.name = "convolution",
-                                          .needs_inputs = true,
-                                          .prepare = prepare,
-                                          .forward = forward,
-                                          .backward = backward,
-                                          .release = release};
+const md_train_layer_kind md_train_layer_conv_dnnl = {.name = "convolution",
+                                                      .needs_inputs = true,
+                                                      .prepare = prepare,
+                                                      .forward = forward,
+                                                      .backward = backward,
+                                                      .release = release};

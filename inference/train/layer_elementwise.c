@@ -6,7 +6,7 @@
  * conversion between float and bfloat16. */
 
 typedef struct call {
-    const md_layer *layer;
+    const md_train_layer *layer;
     const md_train_kernels *kernels;
     const uint8_t *a, *b; /* operands or gradients */
     uint8_t *y;
@@ -18,9 +18,9 @@ typedef struct call {
     float scale;
 } call;
 
-static call start(const md_trainer *t, const md_layer *layer)
+static call start(const md_trainer *t, const md_train_layer *layer)
 {
-    const md_feature *x = md_layer_in(t, layer, 0);
+    const md_feature *x = md_train_layer_in(t, layer, 0);
     return (call){.layer = layer,
                   .kernels = md_kernels_of(t, x),
                   .element_bytes = md_feature_element_bytes(x),
@@ -41,13 +41,13 @@ static void activate(void *data, size_t begin, size_t end, unsigned part)
     c->kernels->activate(&c->layer->node.p.unary, c->a + at, c->y + at, end - begin);
 }
 
-static md_status unary_forward(md_trainer *t, md_layer *layer, md_error *err)
+static md_status unary_forward(md_trainer *t, md_train_layer *layer, md_error *err)
 {
     (void)err;
     call c = start(t, layer);
-    c.a = md_layer_in(t, layer, 0)->data;
-    c.y = md_layer_out(t, layer)->data;
-    md_over_rows(t, n_elements(t, md_layer_out(t, layer)), activate, &c);
+    c.a = md_train_layer_in(t, layer, 0)->data;
+    c.y = md_train_layer_out(t, layer)->data;
+    md_over_rows(t, n_elements(t, md_train_layer_out(t, layer)), activate, &c);
     return MD_OK;
 }
 
@@ -60,14 +60,14 @@ static void activate_back(void *data, size_t begin, size_t end, unsigned part)
                               c->write, end - begin);
 }
 
-static md_status unary_backward(md_trainer *t, md_layer *layer, md_error *err)
+static md_status unary_backward(md_trainer *t, md_train_layer *layer, md_error *err)
 {
     (void)err;
-    md_feature *x = md_layer_in(t, layer, 0);
+    md_feature *x = md_train_layer_in(t, layer, 0);
     if (md_wants_gradient(t, x)) {
         call c = start(t, layer);
         c.a = x->data;
-        c.b = md_layer_out(t, layer)->gradient;
+        c.b = md_train_layer_out(t, layer)->gradient;
         c.y = x->gradient;
         c.write = md_gradient_write(x);
         md_over_rows(t, n_elements(t, x), activate_back, &c);
@@ -75,10 +75,10 @@ static md_status unary_backward(md_trainer *t, md_layer *layer, md_error *err)
     return MD_OK;
 }
 
-const md_layer_kind md_layer_unary = {.name = "activation",
-                                      .needs_inputs = true,
-                                      .forward = unary_forward,
-                                      .backward = unary_backward};
+const md_train_layer_kind md_train_layer_unary = {.name = "activation",
+                                                  .needs_inputs = true,
+                                                  .forward = unary_forward,
+                                                  .backward = unary_backward};
 
 /* y = clamp(a + b) */
 static void add(void *data, size_t begin, size_t end, unsigned part)
@@ -92,14 +92,14 @@ static void add(void *data, size_t begin, size_t end, unsigned part)
     }
 }
 
-static md_status add_forward(md_trainer *t, md_layer *layer, md_error *err)
+static md_status add_forward(md_trainer *t, md_train_layer *layer, md_error *err)
 {
     (void)err;
     call c = start(t, layer);
-    c.a = md_layer_in(t, layer, 0)->data;
-    c.b = md_layer_in(t, layer, 1)->data;
-    c.y = md_layer_out(t, layer)->data;
-    md_over_rows(t, n_elements(t, md_layer_out(t, layer)), add, &c);
+    c.a = md_train_layer_in(t, layer, 0)->data;
+    c.b = md_train_layer_in(t, layer, 1)->data;
+    c.y = md_train_layer_out(t, layer)->data;
+    md_over_rows(t, n_elements(t, md_train_layer_out(t, layer)), add, &c);
     return MD_OK;
 }
 
@@ -111,10 +111,10 @@ static void mask(void *data, size_t begin, size_t end, unsigned part)
     c->kernels->mask(c->a + at, c->y + at, end - begin, &c->layer->clamp);
 }
 
-void md_mask_gradient(md_trainer *t, md_layer *layer)
+void md_mask_gradient(md_trainer *t, md_train_layer *layer)
 {
     if (layer->clamped) {
-        md_feature *y = md_layer_out(t, layer);
+        md_feature *y = md_train_layer_out(t, layer);
         call c = {.layer = layer,
                   .kernels = md_kernels_of(t, y),
                   .element_bytes = md_feature_element_bytes(y),
@@ -132,15 +132,15 @@ static void copy(void *data, size_t begin, size_t end, unsigned part)
     c->kernels->copy(c->a + at, c->y + at, c->write, end - begin);
 }
 
-static md_status add_backward(md_trainer *t, md_layer *layer, md_error *err)
+static md_status add_backward(md_trainer *t, md_train_layer *layer, md_error *err)
 {
     (void)err;
     md_mask_gradient(t, layer);
     for (unsigned i = 0; i < 2; i++) {
-        md_feature *x = md_layer_in(t, layer, i);
+        md_feature *x = md_train_layer_in(t, layer, i);
         if (md_wants_gradient(t, x)) {
             call c = start(t, layer);
-            c.a = md_layer_out(t, layer)->gradient;
+            c.a = md_train_layer_out(t, layer)->gradient;
             c.y = x->gradient;
             c.write = md_gradient_write(x);
             md_over_rows(t, n_elements(t, x), copy, &c);
@@ -149,7 +149,7 @@ static md_status add_backward(md_trainer *t, md_layer *layer, md_error *err)
     return MD_OK;
 }
 
-const md_layer_kind md_layer_add = {
+const md_train_layer_kind md_train_layer_add = {
     .name = "sum", .forward = add_forward, .backward = add_backward};
 
 /* y = a b */
@@ -161,27 +161,27 @@ static void multiply(void *data, size_t begin, size_t end, unsigned part)
     c->kernels->multiply(c->a + at, c->b + at, c->y + at, c->write, end - begin);
 }
 
-static md_status multiply_forward(md_trainer *t, md_layer *layer, md_error *err)
+static md_status multiply_forward(md_trainer *t, md_train_layer *layer, md_error *err)
 {
     (void)err;
     call c = start(t, layer);
-    c.a = md_layer_in(t, layer, 0)->data;
-    c.b = md_layer_in(t, layer, 1)->data;
-    c.y = md_layer_out(t, layer)->data;
+    c.a = md_train_layer_in(t, layer, 0)->data;
+    c.b = md_train_layer_in(t, layer, 1)->data;
+    c.y = md_train_layer_out(t, layer)->data;
     c.write = MD_WRITE_SET;
-    md_over_rows(t, n_elements(t, md_layer_out(t, layer)), multiply, &c);
+    md_over_rows(t, n_elements(t, md_train_layer_out(t, layer)), multiply, &c);
     return MD_OK;
 }
 
-static md_status multiply_backward(md_trainer *t, md_layer *layer, md_error *err)
+static md_status multiply_backward(md_trainer *t, md_train_layer *layer, md_error *err)
 {
     (void)err;
     for (unsigned i = 0; i < 2; i++) {
-        md_feature *x = md_layer_in(t, layer, i);
+        md_feature *x = md_train_layer_in(t, layer, i);
         if (md_wants_gradient(t, x)) {
             call c = start(t, layer);
-            c.a = md_layer_out(t, layer)->gradient;
-            c.b = md_layer_in(t, layer, 1 - i)->data;
+            c.a = md_train_layer_out(t, layer)->gradient;
+            c.b = md_train_layer_in(t, layer, 1 - i)->data;
             c.y = x->gradient;
             c.write = md_gradient_write(x);
             md_over_rows(t, n_elements(t, x), multiply, &c);
@@ -190,10 +190,10 @@ static md_status multiply_backward(md_trainer *t, md_layer *layer, md_error *err
     return MD_OK;
 }
 
-const md_layer_kind md_layer_multiply = {.name = "product",
-                                         .needs_inputs = true,
-                                         .forward = multiply_forward,
-                                         .backward = multiply_backward};
+const md_train_layer_kind md_train_layer_multiply = {.name = "product",
+                                                     .needs_inputs = true,
+                                                     .forward = multiply_forward,
+                                                     .backward = multiply_backward};
 
 /* Squeeze-and-excite: y[n,p,c] = x[n,p,c] s[n,c], s float. Parts are images. */
 typedef struct gate_call {
@@ -208,12 +208,12 @@ typedef struct gate_call {
     float *floats; /* [parts][c] */
 } gate_call;
 
-static gate_call gate_start(md_trainer *t, const md_layer *layer)
+static gate_call gate_start(md_trainer *t, const md_train_layer *layer)
 {
-    const md_feature *x = md_layer_in(t, layer, 0);
+    const md_feature *x = md_train_layer_in(t, layer, 0);
     gate_call g = {.kernels = md_kernels_of(t, x),
                    .x = x->data,
-                   .s = md_layer_in(t, layer, 1)->data,
+                   .s = md_train_layer_in(t, layer, 1)->data,
                    .rows = (size_t)(x->h * x->w),
                    .width = (size_t)x->c};
     g.image_bytes = x->n_per_image * md_feature_element_bytes(x);
@@ -222,10 +222,10 @@ static gate_call gate_start(md_trainer *t, const md_layer *layer)
     return g;
 }
 
-static md_status gate_prepare(md_trainer *t, md_layer *layer, md_error *err)
+static md_status gate_prepare(md_trainer *t, md_train_layer *layer, md_error *err)
 {
     (void)err;
-    layer->scratch_bytes = md_team_size(t->team) * (size_t)md_layer_in(t, layer, 0)->c *
+    layer->scratch_bytes = md_team_size(t->team) * (size_t)md_train_layer_in(t, layer, 0)->c *
                            (sizeof(double) + sizeof(float));
     return MD_OK;
 }
@@ -240,11 +240,11 @@ static void gate_images(void *data, size_t begin, size_t end, unsigned part)
     }
 }
 
-static md_status gate_forward(md_trainer *t, md_layer *layer, md_error *err)
+static md_status gate_forward(md_trainer *t, md_train_layer *layer, md_error *err)
 {
     (void)err;
     gate_call g = gate_start(t, layer);
-    g.y = md_layer_out(t, layer)->data;
+    g.y = md_train_layer_out(t, layer)->data;
     g.write = MD_WRITE_SET;
     md_over_rows(t, (size_t)t->n, gate_images, &g);
     return MD_OK;
@@ -265,19 +265,19 @@ static void gate_sums(void *data, size_t begin, size_t end, unsigned part)
     }
 }
 
-static md_status gate_backward(md_trainer *t, md_layer *layer, md_error *err)
+static md_status gate_backward(md_trainer *t, md_train_layer *layer, md_error *err)
 {
     (void)err;
-    md_feature *x = md_layer_in(t, layer, 0), *s = md_layer_in(t, layer, 1);
+    md_feature *x = md_train_layer_in(t, layer, 0), *s = md_train_layer_in(t, layer, 1);
     gate_call g = gate_start(t, layer);
     if (md_wants_gradient(t, s)) {
-        g.dy = md_layer_out(t, layer)->gradient;
+        g.dy = md_train_layer_out(t, layer)->gradient;
         g.ds = s->gradient;
         g.write = md_gradient_write(s);
         md_over_rows(t, (size_t)t->n, gate_sums, &g);
     }
     if (md_wants_gradient(t, x)) {
-        g.x = md_layer_out(t, layer)->gradient;
+        g.x = md_train_layer_out(t, layer)->gradient;
         g.y = x->gradient;
         g.write = md_gradient_write(x);
         md_over_rows(t, (size_t)t->n, gate_images, &g);
@@ -285,11 +285,11 @@ static md_status gate_backward(md_trainer *t, md_layer *layer, md_error *err)
     return MD_OK;
 }
 
-const md_layer_kind md_layer_gate = {.name = "gate",
-                                     .needs_inputs = true,
-                                     .prepare = gate_prepare,
-                                     .forward = gate_forward,
-                                     .backward = gate_backward};
+const md_train_layer_kind md_train_layer_gate = {.name = "gate",
+                                                 .needs_inputs = true,
+                                                 .prepare = gate_prepare,
+                                                 .forward = gate_forward,
+                                                 .backward = gate_backward};
 
 /* y = x s[c] or x + t[c] with a parameter, or with one number that the file fixes. */
 enum {
@@ -297,12 +297,12 @@ enum {
     OFFSET
 };
 
-static md_status scale_prepare(md_trainer *t, md_layer *layer, md_error *err)
+static md_status scale_prepare(md_trainer *t, md_train_layer *layer, md_error *err)
 {
     (void)err;
     layer->scratch_bytes =
         (md_team_size(t->team) * (sizeof(double) + sizeof(float)) + 2 * sizeof(float)) *
-        (size_t)md_layer_in(t, layer, 0)->c;
+        (size_t)md_train_layer_in(t, layer, 0)->c;
     return MD_OK;
 }
 
@@ -315,11 +315,11 @@ static void scale_part(void *data, size_t begin, size_t end, unsigned part)
 }
 
 /* The factors and offsets as arrays; a number is written to the scratch memory. */
-static void scale_operands(md_trainer *t, const md_layer *layer, call *c)
+static void scale_operands(md_trainer *t, const md_train_layer *layer, call *c)
 {
     float *filled = t->scratch;
-    c->s = md_layer_value(t, layer, SCALE);
-    c->t = md_layer_value(t, layer, OFFSET);
+    c->s = md_train_layer_value(t, layer, SCALE);
+    c->t = md_train_layer_value(t, layer, OFFSET);
     if (c->s == NULL && c->t == NULL) {
         for (size_t i = 0; i < c->width; i++) {
             filled[i] = layer->scalar;
@@ -329,23 +329,23 @@ static void scale_operands(md_trainer *t, const md_layer *layer, call *c)
     }
 }
 
-static md_status scale_forward(md_trainer *t, md_layer *layer, md_error *err)
+static md_status scale_forward(md_trainer *t, md_train_layer *layer, md_error *err)
 {
     (void)err;
     call c = start(t, layer);
     scale_operands(t, layer, &c);
-    c.a = md_layer_in(t, layer, 0)->data;
-    c.y = md_layer_out(t, layer)->data;
+    c.a = md_train_layer_in(t, layer, 0)->data;
+    c.y = md_train_layer_out(t, layer)->data;
     c.write = MD_WRITE_SET;
-    md_over_rows(t, md_feature_rows(t, md_layer_out(t, layer)), scale_part, &c);
+    md_over_rows(t, md_feature_rows(t, md_train_layer_out(t, layer)), scale_part, &c);
     return MD_OK;
 }
 
-static md_status scale_backward(md_trainer *t, md_layer *layer, md_error *err)
+static md_status scale_backward(md_trainer *t, md_train_layer *layer, md_error *err)
 {
     (void)err;
-    md_feature *x = md_layer_in(t, layer, 0);
-    const void *dy = md_layer_out(t, layer)->gradient;
+    md_feature *x = md_train_layer_in(t, layer, 0);
+    const void *dy = md_train_layer_out(t, layer)->gradient;
     for (unsigned i = SCALE; i <= OFFSET; i++) {
         if (md_wants_parameter(t, layer, i)) {
             md_sum_over_rows(t, x, dy, i == SCALE ? x->data : NULL,
@@ -365,11 +365,11 @@ static md_status scale_backward(md_trainer *t, md_layer *layer, md_error *err)
     return MD_OK;
 }
 
-const md_layer_kind md_layer_scale = {.name = "scale",
-                                      .needs_inputs = true,
-                                      .prepare = scale_prepare,
-                                      .forward = scale_forward,
-                                      .backward = scale_backward};
+const md_train_layer_kind md_train_layer_scale = {.name = "scale",
+                                                  .needs_inputs = true,
+                                                  .prepare = scale_prepare,
+                                                  .forward = scale_forward,
+                                                  .backward = scale_backward};
 
 /* Dropout (Srivastava et al. 2014), scaled in training: y = x / (1 - p) with probability 1 - p,
  * else 0. What is dropped is a function of seed, layer and element, so nothing is stored. */
@@ -382,34 +382,34 @@ static void drop(void *data, size_t begin, size_t end, unsigned part)
                      c->scale);
 }
 
-static void drop_or_copy(md_trainer *t, md_layer *layer, call *c)
+static void drop_or_copy(md_trainer *t, md_train_layer *layer, call *c)
 {
     const double ratio = (double)layer->node.p.dropout.ratio;
-    const size_t n = n_elements(t, md_layer_out(t, layer));
+    const size_t n = n_elements(t, md_train_layer_out(t, layer));
     c->seed = (t->seed ^ 0x5851F42D4C957F2DULL) * 0xD1342543DE82EF95ULL + layer->index;
     c->threshold = (uint32_t)(ratio * 4294967296.0);
     c->scale = (float)(1.0 / (1.0 - ratio));
     md_over_rows(t, n, t->training ? drop : copy, c);
 }
 
-static md_status dropout_forward(md_trainer *t, md_layer *layer, md_error *err)
+static md_status dropout_forward(md_trainer *t, md_train_layer *layer, md_error *err)
 {
     (void)err;
     call c = start(t, layer);
-    c.a = md_layer_in(t, layer, 0)->data;
-    c.y = md_layer_out(t, layer)->data;
+    c.a = md_train_layer_in(t, layer, 0)->data;
+    c.y = md_train_layer_out(t, layer)->data;
     c.write = MD_WRITE_SET;
     drop_or_copy(t, layer, &c);
     return MD_OK;
 }
 
-static md_status dropout_backward(md_trainer *t, md_layer *layer, md_error *err)
+static md_status dropout_backward(md_trainer *t, md_train_layer *layer, md_error *err)
 {
     (void)err;
-    md_feature *x = md_layer_in(t, layer, 0);
+    md_feature *x = md_train_layer_in(t, layer, 0);
     if (md_wants_gradient(t, x)) {
         call c = start(t, layer);
-        c.a = md_layer_out(t, layer)->gradient;
+        c.a = md_train_layer_out(t, layer)->gradient;
         c.y = x->gradient;
         c.write = md_gradient_write(x);
         drop_or_copy(t, layer, &c);
@@ -417,7 +417,7 @@ static md_status dropout_backward(md_trainer *t, md_layer *layer, md_error *err)
     return MD_OK;
 }
 
-const md_layer_kind md_layer_dropout = {
+const md_train_layer_kind md_train_layer_dropout = {
     .name = "dropout", .forward = dropout_forward, .backward = dropout_backward};
 
 /* Between float and bfloat16. */
@@ -444,26 +444,27 @@ static void to_float(void *data, size_t begin, size_t end, unsigned part)
                       end - begin);
 }
 
-static md_status convert_forward(md_trainer *t, md_layer *layer, md_error *err)
+static md_status convert_forward(md_trainer *t, md_train_layer *layer, md_error *err)
 {
     (void)err;
-    const md_feature *y = md_layer_out(t, layer);
-    convert_call c = {t->kernels[1], md_layer_in(t, layer, 0)->data, y->data, MD_WRITE_SET};
+    const md_feature *y = md_train_layer_out(t, layer);
+    convert_call c = {t->kernels[1], md_train_layer_in(t, layer, 0)->data, y->data,
+                      MD_WRITE_SET};
     md_over_rows(t, n_elements(t, y), y->bf16 ? to_bf16 : to_float, &c);
     return MD_OK;
 }
 
-static md_status convert_backward(md_trainer *t, md_layer *layer, md_error *err)
+static md_status convert_backward(md_trainer *t, md_train_layer *layer, md_error *err)
 {
     (void)err;
-    md_feature *x = md_layer_in(t, layer, 0);
+    md_feature *x = md_train_layer_in(t, layer, 0);
     if (md_wants_gradient(t, x)) {
-        convert_call c = {t->kernels[1], md_layer_out(t, layer)->gradient, x->gradient,
+        convert_call c = {t->kernels[1], md_train_layer_out(t, layer)->gradient, x->gradient,
                           md_gradient_write(x)};
         md_over_rows(t, n_elements(t, x), x->bf16 ? to_bf16 : to_float, &c);
     }
     return MD_OK;
 }
 
-const md_layer_kind md_layer_convert = {
+const md_train_layer_kind md_train_layer_convert = {
     .name = "conversion", .forward = convert_forward, .backward = convert_backward};

@@ -8,38 +8,38 @@ enum {
     BIAS
 };
 
-static md_status prepare(md_trainer *t, md_layer *layer, md_error *err)
+static md_status prepare(md_trainer *t, md_train_layer *layer, md_error *err)
 {
     (void)err;
-    layer->scratch_bytes = md_team_size(t->team) * (size_t)md_layer_out(t, layer)->c *
+    layer->scratch_bytes = md_team_size(t->team) * (size_t)md_train_layer_out(t, layer)->c *
                            (sizeof(double) + sizeof(float)); /* of md_sum_over_rows */
     return MD_OK;
 }
 
-static md_status forward(md_trainer *t, md_layer *layer, md_error *err)
+static md_status forward(md_trainer *t, md_train_layer *layer, md_error *err)
 {
     (void)err;
-    const md_feature *x = md_layer_in(t, layer, 0), *y = md_layer_out(t, layer);
+    const md_feature *x = md_train_layer_in(t, layer, 0), *y = md_train_layer_out(t, layer);
     const bool transposed = layer->node.p.gemm.transpose_b;
     const int64_t k = x->c, m = y->c;
-    const float *bias = md_layer_value(t, layer, BIAS);
+    const float *bias = md_train_layer_value(t, layer, BIAS);
     const float beta = layer->node.p.gemm.beta;
     float *out = y->data;
     for (int64_t i = 0; i < t->n * m; i++) {
         out[i] = bias == NULL ? 0.0F : beta * bias[i % m];
     }
     t->api->sgemm(false, transposed, t->n, m, k, layer->node.p.gemm.alpha, x->data, k,
-                  md_layer_value(t, layer, WEIGHT), transposed ? k : m, 1.0F, out, m);
+                  md_train_layer_value(t, layer, WEIGHT), transposed ? k : m, 1.0F, out, m);
     if (layer->clamped) {
         t->kernels[0]->clamp(out, out, (size_t)(t->n * m), &layer->clamp);
     }
     return MD_OK;
 }
 
-static md_status backward(md_trainer *t, md_layer *layer, md_error *err)
+static md_status backward(md_trainer *t, md_train_layer *layer, md_error *err)
 {
     (void)err;
-    md_feature *x = md_layer_in(t, layer, 0), *y = md_layer_out(t, layer);
+    md_feature *x = md_train_layer_in(t, layer, 0), *y = md_train_layer_out(t, layer);
     const bool transposed = layer->node.p.gemm.transpose_b;
     const int64_t k = x->c, m = y->c;
     const float alpha = layer->node.p.gemm.alpha;
@@ -65,14 +65,14 @@ static md_status backward(md_trainer *t, md_layer *layer, md_error *err)
     if (md_wants_gradient(t, x)) {
         const bool add = md_gradient_write(x) == MD_WRITE_ADD;
         t->api->sgemm(false, !transposed, t->n, k, m, alpha, dy, m,
-                      md_layer_value(t, layer, WEIGHT), transposed ? k : m, add ? 1.0F : 0.0F,
-                      x->gradient, k);
+                      md_train_layer_value(t, layer, WEIGHT), transposed ? k : m,
+                      add ? 1.0F : 0.0F, x->gradient, k);
     }
     return MD_OK;
 }
 
-const md_layer_kind md_layer_linear = {.name = "linear",
-                                       .needs_inputs = true,
-                                       .prepare = prepare,
-                                       .forward = forward,
-                                       .backward = backward};
+const md_train_layer_kind md_train_layer_linear = {.name = "linear",
+                                                   .needs_inputs = true,
+                                                   .prepare = prepare,
+                                                   .forward = forward,
+                                                   .backward = backward};

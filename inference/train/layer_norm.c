@@ -29,7 +29,7 @@ enum {
 /* A double array pair and float scratch for each part. */
 typedef struct norm_call {
     md_trainer *t;
-    const md_layer *layer;
+    const md_train_layer *layer;
     const md_train_kernels *kernels;
     size_t c, row_bytes;
     const uint8_t *x, *residual;
@@ -39,25 +39,25 @@ typedef struct norm_call {
     float *floats; /* [parts][2 c] */
 } norm_call;
 
-static norm_call start(md_trainer *t, const md_layer *layer)
+static norm_call start(md_trainer *t, const md_train_layer *layer)
 {
-    const md_feature *x = md_layer_in(t, layer, 0), *y = md_layer_out(t, layer);
+    const md_feature *x = md_train_layer_in(t, layer, 0), *y = md_train_layer_out(t, layer);
     norm_call call = {.t = t, .layer = layer, .kernels = md_kernels_of(t, x)};
     call.c = (size_t)x->c;
     call.row_bytes = call.c * md_feature_element_bytes(x);
     call.x = x->data;
     call.y = y->data;
     call.dy = y->gradient;
-    call.residual = layer->residual ? md_layer_in(t, layer, 1)->data : NULL;
+    call.residual = layer->residual ? md_train_layer_in(t, layer, 1)->data : NULL;
     call.sums = t->scratch;
     call.floats = (float *)(call.sums + 2 * call.c * md_team_size(t->team));
     return call;
 }
 
-static md_status prepare(md_trainer *t, md_layer *layer, md_error *err)
+static md_status prepare(md_trainer *t, md_train_layer *layer, md_error *err)
 {
     (void)err;
-    const size_t c = (size_t)md_layer_in(t, layer, 0)->c;
+    const size_t c = (size_t)md_train_layer_in(t, layer, 0)->c;
     layer->scratch_bytes = md_team_size(t->team) * 2 * c * (sizeof(double) + sizeof(float));
     return MD_OK;
 }
@@ -94,7 +94,8 @@ static void merge_moments(const norm_call *call, size_t rows)
 }
 
 /* The batch's mean and variance to where the layer keeps them, and the running ones along. */
-static void take_batch(md_trainer *t, const md_layer *layer, const norm_call *call, size_t rows)
+static void take_batch(md_trainer *t, const md_train_layer *layer, const norm_call *call,
+                       size_t rows)
 {
     float *mean = t->parameters[layer->parameters[MEAN]].value;
     float *variance = t->parameters[layer->parameters[VARIANCE]].value;
@@ -110,10 +111,11 @@ static void take_batch(md_trainer *t, const md_layer *layer, const norm_call *ca
     }
 }
 
-static void take_running(const md_trainer *t, const md_layer *layer, const norm_call *call)
+static void take_running(const md_trainer *t, const md_train_layer *layer,
+                         const norm_call *call)
 {
-    const float *mean = md_layer_value(t, layer, MEAN);
-    const float *variance = md_layer_value(t, layer, VARIANCE);
+    const float *mean = md_train_layer_value(t, layer, MEAN);
+    const float *variance = md_train_layer_value(t, layer, VARIANCE);
     for (size_t c = 0; c < call->c; c++) {
         layer->saved[SAVED_MEAN * call->c + c] = mean[c];
         layer->saved[SAVED_INVERSE * call->c + c] =
@@ -132,16 +134,16 @@ static void forward_part(void *data, size_t begin, size_t end, unsigned part)
                              saved + SAVED_B * call->c, &call->layer->clamp);
 }
 
-static bool uses_batch(const md_trainer *t, const md_layer *layer)
+static bool uses_batch(const md_trainer *t, const md_train_layer *layer)
 {
     return t->training && !layer->running;
 }
 
-static md_status forward(md_trainer *t, md_layer *layer, md_error *err)
+static md_status forward(md_trainer *t, md_train_layer *layer, md_error *err)
 {
     (void)err;
     norm_call call = start(t, layer);
-    const size_t rows = md_feature_rows(t, md_layer_in(t, layer, 0));
+    const size_t rows = md_feature_rows(t, md_train_layer_in(t, layer, 0));
     if (uses_batch(t, layer)) {
         md_over_rows(t, rows, moments_part, &call);
         merge_moments(&call, rows);
@@ -149,7 +151,8 @@ static md_status forward(md_trainer *t, md_layer *layer, md_error *err)
     } else {
         take_running(t, layer, &call);
     }
-    const float *g = md_layer_value(t, layer, SCALE), *b = md_layer_value(t, layer, OFFSET);
+    const float *g = md_train_layer_value(t, layer, SCALE),
+                *b = md_train_layer_value(t, layer, OFFSET);
     float *saved = layer->saved;
     for (size_t c = 0; c < call.c; c++) {
         const double a = (double)g[c] * (double)saved[SAVED_INVERSE * call.c + c];
@@ -186,7 +189,7 @@ static void data_part(void *data, size_t begin, size_t end, unsigned part)
 }
 
 /* The sums to the gradients of scale and offset, and to the factors of dx. */
-static void finish_sums(md_trainer *t, const md_layer *layer, const norm_call *call,
+static void finish_sums(md_trainer *t, const md_train_layer *layer, const norm_call *call,
                         size_t rows)
 {
     const bool batch = uses_batch(t, layer);
@@ -216,15 +219,15 @@ static void finish_sums(md_trainer *t, const md_layer *layer, const norm_call *c
     }
 }
 
-static md_status backward(md_trainer *t, md_layer *layer, md_error *err)
+static md_status backward(md_trainer *t, md_train_layer *layer, md_error *err)
 {
     (void)err;
     norm_call call = start(t, layer);
-    md_feature *x = md_layer_in(t, layer, 0);
+    md_feature *x = md_train_layer_in(t, layer, 0);
     const size_t rows = md_feature_rows(t, x);
-    if (layer->residual && md_wants_gradient(t, md_layer_in(t, layer, 1))) {
-        call.ds = md_layer_in(t, layer, 1)->gradient;
-        call.ds_write = md_gradient_write(md_layer_in(t, layer, 1));
+    if (layer->residual && md_wants_gradient(t, md_train_layer_in(t, layer, 1))) {
+        call.ds = md_train_layer_in(t, layer, 1)->gradient;
+        call.ds_write = md_gradient_write(md_train_layer_in(t, layer, 1));
     }
     md_over_rows(t, rows, sums_part, &call);
     for (unsigned part = 1; part < md_team_size(t->team); part++) {
@@ -241,7 +244,7 @@ static md_status backward(md_trainer *t, md_layer *layer, md_error *err)
     return MD_OK;
 }
 
-const md_layer_kind md_layer_norm = {
+const md_train_layer_kind md_train_layer_norm = {
     .name = "normalisation",
     .needs_inputs = true,
     .prepare = prepare,

@@ -16,9 +16,9 @@ typedef struct call {
     float *floats; /* [parts][width] */
 } call;
 
-static call start(md_trainer *t, const md_layer *layer)
+static call start(md_trainer *t, const md_train_layer *layer)
 {
-    const md_feature *x = md_layer_in(t, layer, 0), *y = md_layer_out(t, layer);
+    const md_feature *x = md_train_layer_in(t, layer, 0), *y = md_train_layer_out(t, layer);
     call c = {.kernels = md_kernels_of(t, x),
               .pool = &layer->node.p.pool,
               .x = x->data,
@@ -36,14 +36,14 @@ static call start(md_trainer *t, const md_layer *layer)
 }
 
 /* From the output's gradient to the input's; false: it is not wanted. */
-static bool start_back(md_trainer *t, const md_layer *layer, call *c)
+static bool start_back(md_trainer *t, const md_train_layer *layer, call *c)
 {
-    md_feature *x = md_layer_in(t, layer, 0);
+    md_feature *x = md_train_layer_in(t, layer, 0);
     if (!md_wants_gradient(t, x)) {
         return false;
     }
     *c = start(t, layer);
-    c->x = md_layer_out(t, layer)->gradient;
+    c->x = md_train_layer_out(t, layer)->gradient;
     c->y = x->gradient;
     c->write = md_gradient_write(x);
     const size_t swap = c->x_bytes;
@@ -52,10 +52,10 @@ static bool start_back(md_trainer *t, const md_layer *layer, call *c)
     return true;
 }
 
-static md_status prepare(md_trainer *t, md_layer *layer, md_error *err)
+static md_status prepare(md_trainer *t, md_train_layer *layer, md_error *err)
 {
     (void)err;
-    layer->scratch_bytes = md_team_size(t->team) * (size_t)md_layer_in(t, layer, 0)->c *
+    layer->scratch_bytes = md_team_size(t->team) * (size_t)md_train_layer_in(t, layer, 0)->c *
                            (sizeof(double) + sizeof(float));
     return MD_OK;
 }
@@ -70,7 +70,7 @@ static void max_images(void *data, size_t begin, size_t end, unsigned part)
     }
 }
 
-static md_status max_forward(md_trainer *t, md_layer *layer, md_error *err)
+static md_status max_forward(md_trainer *t, md_train_layer *layer, md_error *err)
 {
     (void)err;
     call c = start(t, layer);
@@ -88,7 +88,7 @@ static void max_images_back(void *data, size_t begin, size_t end, unsigned part)
     }
 }
 
-static md_status max_backward(md_trainer *t, md_layer *layer, md_error *err)
+static md_status max_backward(md_trainer *t, md_train_layer *layer, md_error *err)
 {
     (void)err;
     call c;
@@ -98,7 +98,7 @@ static md_status max_backward(md_trainer *t, md_layer *layer, md_error *err)
     return MD_OK;
 }
 
-const md_layer_kind md_layer_max_pool = {
+const md_train_layer_kind md_train_layer_max_pool = {
     .name = "maximum", .prepare = prepare, .forward = max_forward, .backward = max_backward};
 
 static void mean_images(void *data, size_t begin, size_t end, unsigned part)
@@ -111,7 +111,7 @@ static void mean_images(void *data, size_t begin, size_t end, unsigned part)
     }
 }
 
-static md_status mean_forward(md_trainer *t, md_layer *layer, md_error *err)
+static md_status mean_forward(md_trainer *t, md_train_layer *layer, md_error *err)
 {
     (void)err;
     call c = start(t, layer);
@@ -129,7 +129,7 @@ static void mean_images_back(void *data, size_t begin, size_t end, unsigned part
     }
 }
 
-static md_status mean_backward(md_trainer *t, md_layer *layer, md_error *err)
+static md_status mean_backward(md_trainer *t, md_train_layer *layer, md_error *err)
 {
     (void)err;
     call c;
@@ -139,7 +139,7 @@ static md_status mean_backward(md_trainer *t, md_layer *layer, md_error *err)
     return MD_OK;
 }
 
-const md_layer_kind md_layer_mean_pool = {
+const md_train_layer_kind md_train_layer_mean_pool = {
     .name = "mean", .prepare = prepare, .forward = mean_forward, .backward = mean_backward};
 
 /* The mean over all positions, always float. */
@@ -158,7 +158,7 @@ static void global_images(void *data, size_t begin, size_t end, unsigned part)
     }
 }
 
-static md_status global_forward(md_trainer *t, md_layer *layer, md_error *err)
+static md_status global_forward(md_trainer *t, md_train_layer *layer, md_error *err)
 {
     (void)err;
     call c = start(t, layer);
@@ -183,7 +183,7 @@ static void global_images_back(void *data, size_t begin, size_t end, unsigned pa
     }
 }
 
-static md_status global_backward(md_trainer *t, md_layer *layer, md_error *err)
+static md_status global_backward(md_trainer *t, md_train_layer *layer, md_error *err)
 {
     (void)err;
     call c;
@@ -193,10 +193,10 @@ static md_status global_backward(md_trainer *t, md_layer *layer, md_error *err)
     return MD_OK;
 }
 
-const md_layer_kind md_layer_global_mean = {.name = "global mean",
-                                            .prepare = prepare,
-                                            .forward = global_forward,
-                                            .backward = global_backward};
+const md_train_layer_kind md_train_layer_global_mean = {.name = "global mean",
+                                                        .prepare = prepare,
+                                                        .forward = global_forward,
+                                                        .backward = global_backward};
 
 /* Channels last to planes one after another, as [N,K] means it; always float. */
 static void flatten_images(void *data, size_t begin, size_t end, unsigned part)
@@ -209,7 +209,7 @@ static void flatten_images(void *data, size_t begin, size_t end, unsigned part)
     }
 }
 
-static md_status flatten_forward(md_trainer *t, md_layer *layer, md_error *err)
+static md_status flatten_forward(md_trainer *t, md_train_layer *layer, md_error *err)
 {
     (void)err;
     call c = start(t, layer);
@@ -227,7 +227,7 @@ static void flatten_images_back(void *data, size_t begin, size_t end, unsigned p
     }
 }
 
-static md_status flatten_backward(md_trainer *t, md_layer *layer, md_error *err)
+static md_status flatten_backward(md_trainer *t, md_train_layer *layer, md_error *err)
 {
     (void)err;
     call c;
@@ -237,10 +237,10 @@ static md_status flatten_backward(md_trainer *t, md_layer *layer, md_error *err)
     return MD_OK;
 }
 
-const md_layer_kind md_layer_flatten = {.name = "flatten",
-                                        .prepare = prepare,
-                                        .forward = flatten_forward,
-                                        .backward = flatten_backward};
+const md_train_layer_kind md_train_layer_flatten = {.name = "flatten",
+                                                    .prepare = prepare,
+                                                    .forward = flatten_forward,
+                                                    .backward = flatten_backward};
 
 /* Channels of several features beside each other. */
 typedef struct join_call {
@@ -260,13 +260,13 @@ static void join_rows(void *data, size_t begin, size_t end, unsigned part)
                         end - begin, c->width);
 }
 
-static md_status concat_forward(md_trainer *t, md_layer *layer, md_error *err)
+static md_status concat_forward(md_trainer *t, md_train_layer *layer, md_error *err)
 {
     (void)err;
-    const md_feature *y = md_layer_out(t, layer);
+    const md_feature *y = md_train_layer_out(t, layer);
     size_t done = 0;
     for (unsigned i = 0; i < layer->n_inputs; i++) {
-        const md_feature *x = md_layer_in(t, layer, i);
+        const md_feature *x = md_train_layer_in(t, layer, i);
         join_call c = {.kernels = md_kernels_of(t, x),
                        .x = x->data,
                        .y = (uint8_t *)y->data + done * md_feature_element_bytes(y),
@@ -281,13 +281,13 @@ static md_status concat_forward(md_trainer *t, md_layer *layer, md_error *err)
     return MD_OK;
 }
 
-static md_status concat_backward(md_trainer *t, md_layer *layer, md_error *err)
+static md_status concat_backward(md_trainer *t, md_train_layer *layer, md_error *err)
 {
     (void)err;
-    const md_feature *y = md_layer_out(t, layer);
+    const md_feature *y = md_train_layer_out(t, layer);
     size_t done = 0;
     for (unsigned i = 0; i < layer->n_inputs; i++) {
-        md_feature *x = md_layer_in(t, layer, i);
+        md_feature *x = md_train_layer_in(t, layer, i);
         if (md_wants_gradient(t, x)) {
             join_call c = {.kernels = md_kernels_of(t, x),
                            .x = (const uint8_t *)y->gradient +
@@ -305,5 +305,5 @@ static md_status concat_backward(md_trainer *t, md_layer *layer, md_error *err)
     return MD_OK;
 }
 
-const md_layer_kind md_layer_concat = {
+const md_train_layer_kind md_train_layer_concat = {
     .name = "concatenation", .forward = concat_forward, .backward = concat_backward};

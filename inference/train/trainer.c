@@ -20,26 +20,26 @@ md_write md_gradient_write(md_feature *f)
     return write;
 }
 
-const float *md_layer_value(const md_trainer *t, const md_layer *layer, unsigned i)
+const float *md_train_layer_value(const md_trainer *t, const md_train_layer *layer, unsigned i)
 {
     const int p = layer->parameters[i];
     return p == MD_NO_PARAMETER ? NULL : t->values[p];
 }
 
-bool md_wants_parameter(const md_trainer *t, const md_layer *layer, unsigned i)
+bool md_wants_parameter(const md_trainer *t, const md_train_layer *layer, unsigned i)
 {
     const int p = layer->parameters[i];
     return p != MD_NO_PARAMETER && t->training && t->parameters[p].gradient != NULL &&
            !t->parameters[p].frozen;
 }
 
-float *md_parameter_gradient(md_trainer *t, const md_layer *layer, unsigned i)
+float *md_parameter_gradient(md_trainer *t, const md_train_layer *layer, unsigned i)
 {
     const int p = layer->parameters[i];
     return t->wrote[p] ? t->shared_gradient : t->parameters[p].gradient;
 }
 
-void md_parameter_done(md_trainer *t, const md_layer *layer, unsigned i)
+void md_parameter_done(md_trainer *t, const md_train_layer *layer, unsigned i)
 {
     const int p = layer->parameters[i];
     if (t->wrote[p]) { /* another layer uses it too */
@@ -333,7 +333,7 @@ static md_status prepare(md_trainer *t, md_error *err)
     if (net->planned != t->n) {
         net->planned = 0;
         for (unsigned i = 0; i < net->n_layers; i++) {
-            md_layer *layer = &net->layers[i];
+            md_train_layer *layer = &net->layers[i];
             if (layer->kind->prepare != NULL) {
                 md_error inner = {0};
                 const md_status status = layer->kind->prepare(t, layer, &inner);
@@ -391,7 +391,7 @@ static md_status forward(md_trainer *t, const float *images, md_error *err)
     image_call call = {t, images};
     md_over_rows(t, (size_t)t->n, load_images, &call);
     for (unsigned i = 0; i < net->n_layers; i++) {
-        md_layer *layer = &net->layers[i];
+        md_train_layer *layer = &net->layers[i];
         md_error inner = {0};
         const md_status status = layer->kind->forward(t, layer, &inner);
         if (status != MD_OK) {
@@ -414,7 +414,7 @@ static md_status backward(md_trainer *t, const float *d_logits, md_error *err)
     memcpy(out->gradient, d_logits, (size_t)(t->n * t->n_classes) * sizeof(float));
     out->has_gradient = true;
     for (unsigned i = net->n_layers; i-- > 0;) {
-        md_layer *layer = &net->layers[i];
+        md_train_layer *layer = &net->layers[i];
         const md_feature *y = &net->features[layer->output];
         if (!y->has_gradient || !md_wants_gradient(t, y)) {
             continue;

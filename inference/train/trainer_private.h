@@ -32,10 +32,10 @@ typedef struct md_feature {
     bool has_gradient;     /* while a backward runs: something was written */
 } md_feature;
 
-struct md_layer_kind;
+struct md_train_layer_kind;
 
-typedef struct md_layer {
-    const struct md_layer_kind *kind;
+typedef struct md_train_layer {
+    const struct md_train_layer_kind *kind;
     md_node node; /* name, operator and opset for messages; p: the parameters of the graph */
     unsigned n_inputs;
     int *inputs; /* features */
@@ -53,12 +53,12 @@ typedef struct md_layer {
     void *kept;
     size_t scratch_bytes; /* during a call, for the planned number of images */
     void *state;          /* of the back end */
-} md_layer;
+} md_train_layer;
 
 typedef struct md_net {
     md_pool pool;
     md_feature *features;
-    md_layer *layers;
+    md_train_layer *layers;
     int n_features;
     unsigned n_layers, capacity;
     int input, output; /* features */
@@ -103,23 +103,24 @@ struct md_trainer {
     uint64_t seed;
 };
 
-typedef struct md_layer_kind {
+typedef struct md_train_layer_kind {
     const char *name;
     bool needs_inputs, needs_output; /* in backward */
     /* Make what depends on the number of images, t->n; NULL: nothing. Sets scratch_bytes. */
-    md_status (*prepare)(md_trainer *t, md_layer *layer, md_error *err);
-    md_status (*forward)(md_trainer *t, md_layer *layer, md_error *err);
+    md_status (*prepare)(md_trainer *t, md_train_layer *layer, md_error *err);
+    md_status (*forward)(md_trainer *t, md_train_layer *layer, md_error *err);
     /* The output's gradient is there; writes those of inputs and of parameters. */
-    md_status (*backward)(md_trainer *t, md_layer *layer, md_error *err);
-    void (*release)(md_layer *layer); /* state; NULL: there is none */
-} md_layer_kind;
+    md_status (*backward)(md_trainer *t, md_train_layer *layer, md_error *err);
+    void (*release)(md_train_layer *layer); /* state; NULL: there is none */
+} md_train_layer_kind;
 
-static inline md_feature *md_layer_in(const md_trainer *t, const md_layer *layer, unsigned i)
+static inline md_feature *md_train_layer_in(const md_trainer *t, const md_train_layer *layer,
+                                            unsigned i)
 {
     return &t->net->features[layer->inputs[i]];
 }
 
-static inline md_feature *md_layer_out(const md_trainer *t, const md_layer *layer)
+static inline md_feature *md_train_layer_out(const md_trainer *t, const md_train_layer *layer)
 {
     return &t->net->features[layer->output];
 }
@@ -146,19 +147,19 @@ bool md_wants_gradient(const md_trainer *t, const md_feature *f);
 md_write md_gradient_write(md_feature *f);
 
 /* The parameter's value in this call; NULL when absent. */
-const float *md_layer_value(const md_trainer *t, const md_layer *layer, unsigned i);
+const float *md_train_layer_value(const md_trainer *t, const md_train_layer *layer, unsigned i);
 /* Whether the backward shall make its gradient. */
-bool md_wants_parameter(const md_trainer *t, const md_layer *layer, unsigned i);
+bool md_wants_parameter(const md_trainer *t, const md_train_layer *layer, unsigned i);
 /* Where it writes the gradient; md_parameter_done afterwards. */
-float *md_parameter_gradient(md_trainer *t, const md_layer *layer, unsigned i);
-void md_parameter_done(md_trainer *t, const md_layer *layer, unsigned i);
+float *md_parameter_gradient(md_trainer *t, const md_train_layer *layer, unsigned i);
+void md_parameter_done(md_trainer *t, const md_train_layer *layer, unsigned i);
 
 /* work(data, begin, end, part) over rows 0..n, cut at the same places each time. */
 typedef void (*md_rows_fn)(void *data, size_t begin, size_t end, unsigned part);
 void md_over_rows(md_trainer *t, size_t n, md_rows_fn work, void *data);
 
 /* The output's gradient, 0 where the layer's clamp let nothing through. */
-void md_mask_gradient(md_trainer *t, md_layer *layer);
+void md_mask_gradient(md_trainer *t, md_train_layer *layer);
 /* ret_sum[c] = sum of x, or of x times weights (same shape as the feature), over all images and
  * positions. Uses the scratch memory: threads * c * (8 + 4) bytes. */
 void md_sum_over_rows(md_trainer *t, const md_feature *f, const void *x, const void *weights,
@@ -175,12 +176,13 @@ MD_DEFINE_DESTROYP(md_net, md_net_destroy)
 md_status md_net_place(md_trainer *t, md_net *net, md_error *err);
 
 /* The rows of the table. */
-extern const md_layer_kind md_layer_norm, md_layer_unary, md_layer_add, md_layer_multiply,
-    md_layer_gate, md_layer_scale, md_layer_concat, md_layer_max_pool, md_layer_mean_pool,
-    md_layer_global_mean, md_layer_flatten, md_layer_convert, md_layer_dropout, md_layer_linear,
-    md_layer_conv_blas;
+extern const md_train_layer_kind md_train_layer_norm, md_train_layer_unary, md_train_layer_add,
+    md_train_layer_multiply, md_train_layer_gate, md_train_layer_scale, md_train_layer_concat,
+    md_train_layer_max_pool, md_train_layer_mean_pool, md_train_layer_global_mean,
+    md_train_layer_flatten, md_train_layer_convert, md_train_layer_dropout,
+    md_train_layer_linear, md_train_layer_conv_blas;
 #ifdef MEDAID_HAVE_ONEDNN
-extern const md_layer_kind md_layer_conv_dnnl;
+extern const md_train_layer_kind md_train_layer_conv_dnnl;
 md_status md_dnnl_train_create(struct md_dnnl_train **ret, md_error *err);
 void md_dnnl_train_destroy(struct md_dnnl_train *d);
 #endif
