@@ -1,8 +1,8 @@
 #include "inference/tabular/svm.h"
 
-#include "inference/statistics/clusters.h"
 #include "inference/statistics/ranking.h"
 #include "inference/statistics/reliability.h"
+#include "inference/tabular/folds.h"
 
 #include <dlfcn.h>
 #include <libsvm/svm.h>
@@ -83,10 +83,6 @@ static md_status check_options(const md_svm_options *o, md_error *err)
         return md_fail(err, MD_INVALID_ARG, "c %g, gamma %g or tolerance %g out of range", o->c,
                        o->gamma, o->tolerance);
     }
-    if (o->n_folds < 2 || o->n_folds > MD_SVM_MAX_FOLDS) {
-        return md_fail(err, MD_INVALID_ARG, "%u folds are not in 2..%d", o->n_folds,
-                       MD_SVM_MAX_FOLDS);
-    }
     return MD_OK;
 }
 
@@ -162,68 +158,6 @@ static void scale_columns(work *w)
         }
         row[rows->n_columns].index = -1;
     }
-}
-
-/* SplitMix64 (G. Steele et al., OOPSLA 2014). */
-static uint64_t next_random(uint64_t *state)
-{
-    uint64_t z = *state += 0x9e3779b97f4a7c15U;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebU;
-    return z ^ (z >> 31);
-}
-
-/* Deal the groups out, shuffled, those with a row of kind 1 first: every fold then has its
- * share of both kinds. */
-static md_status deal(work *w, const md_svm_options *options, md_error *err)
-{
-    const md_svm_rows *rows = w->rows;
-    md_clusters clusters = {0};
-    MD_TRY(md_clusters_init(rows->groups, rows->n_rows, &clusters, err));
-    MD_AUTO(md_freep) uint32_t *order = md_calloc(clusters.n, sizeof *order);
-    MD_AUTO(md_freep) uint8_t *positive = md_calloc(clusters.n, sizeof *positive);
-    size_t n_positive = 0;
-    if (order != NULL && positive != NULL) {
-        for (size_t g = 0; g < clusters.n; g++) {
-            for (uint32_t k = clusters.begins[g]; k < clusters.begins[g + 1]; k++) {
-                positive[g] |= rows->kinds[clusters.rows[k]] == 1;
-            }
-            order[g] = (uint32_t)g;
-            n_positive += positive[g];
-        }
-        uint64_t state = options->seed;
-        for (size_t g = clusters.n; g > 1; g--) {
-            size_t other = next_random(&state) % g;
-            uint32_t swapped = order[g - 1];
-            order[g - 1] = order[other];
-            order[other] = swapped;
-        }
-        unsigned fold = 0;
-        for (uint8_t kind = 2; kind-- > 0;) {
-            for (size_t k = 0; k < clusters.n; k++) {
-                uint32_t g = order[k];
-                if (positive[g] == kind) {
-                    for (uint32_t r = clusters.begins[g]; r < clusters.begins[g + 1]; r++) {
-                        w->folds[clusters.rows[r]] = (uint8_t)(fold % options->n_folds);
-                    }
-                    fold++;
-                }
-            }
-        }
-    }
-    size_t n_groups = clusters.n;
-    bool made = order != NULL && positive != NULL;
-    md_clusters_finish(&clusters);
-    if (!made) {
-        return md_fail(err, MD_NOMEM, "no memory for %zu groups", n_groups);
-    }
-    if (n_positive < options->n_folds || n_groups - n_positive < options->n_folds) {
-        return md_fail(err, MD_INVALID_ARG,
-                       "%zu groups with and %zu without the finding: each kind needs at least "
-                       "%u, one for each fold",
-                       n_positive, n_groups - n_positive, options->n_folds);
-    }
-    return MD_OK;
 }
 
 /* x is [n_columns], as the caller has it or already scaled. */
@@ -355,7 +289,8 @@ static md_status prepare(work *w, const md_svm_options *options, md_error *err)
     }
     MD_TRY(allocate(w, err));
     scale_columns(w);
-    return deal(w, options, err);
+    return md_folds_deal(w->rows->kinds, w->rows->groups, w->rows->n_rows, options->n_folds,
+                         options->seed, w->folds, err);
 }
 
 static md_status fit(work *w, const md_svm_options *options, md_svm *svm, md_error *err)

@@ -19,8 +19,7 @@
 
 enum {
     MD_SVM_MAX_ROWS = 100000,
-    MD_SVM_MAX_COLUMNS = 65536,
-    MD_SVM_MAX_FOLDS = 20
+    MD_SVM_MAX_COLUMNS = 65536
 };
 
 typedef enum md_svm_kernel {
@@ -34,7 +33,7 @@ typedef struct md_svm_options {
     double gamma;  /* of RBF, > 0; 0: 1 / number of columns that vary */
     bool balanced; /* an error costs n / (2 n_kind) times c, so that both kinds weigh alike */
     double tolerance; /* of the optimum, > 0; libsvm's own default is 1e-3 */
-    unsigned n_folds; /* for probabilities and for the search, 2..MD_SVM_MAX_FOLDS */
+    unsigned n_folds; /* for probabilities and for the search, 2..MD_FOLDS_MAX */
     uint64_t seed;    /* who is in which fold */
 } md_svm_options;
 
