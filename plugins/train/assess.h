@@ -17,7 +17,7 @@ enum {
     MD_ASSESS_MAX_QUESTIONS = 64,
     MD_ASSESS_MAX_CLASSES = 64,
     MD_ASSESS_MAX_COLUMNS = 16,
-    MD_ASSESS_MAX_GROUPS = 64,  /* of one column; the smallest beyond are one, "other" */
+    MD_ASSESS_MAX_GROUPS = 64,  /* of one column */
     MD_ASSESS_LEAST_CASES = 10, /* with and without the finding, or a group is too small */
     MD_ASSESS_NAME_BYTES = 65,
     MD_ASSESS_HISTOGRAM_BINS = 40
@@ -30,7 +30,8 @@ typedef struct md_assess_question {
     const double *scores; /* [n] 0..1; NaN: no score, the row is left out and counted */
     const int8_t *truths; /* [n] 1, 0; -1: not known, the row is left out */
     double threshold;     /* positive from here on */
-    /* [n] before any calibration, for the fits; NULL: log(score / (1 - score)). */
+    /* [n] before any calibration, for the fits; NULL: log(score / (1 - score)), for scores of
+     * exactly 0 and 1 that of 2^-24 and 1 - 2^-24. */
     const double *log_odds;
 } md_assess_question;
 
@@ -90,6 +91,8 @@ enum {
 /* "sensitivity", ... as in the JSON; and for people, "Sensitivity (recall)". */
 const char *md_measure_key(md_measure_kind kind) MD_NOEXCEPT;
 const char *md_measure_name(md_measure_kind kind) MD_NOEXCEPT;
+/* "none", "bootstrap", "delong", "wilson". */
+const char *md_assess_method_key(md_assess_method method) MD_NOEXCEPT;
 
 /* One question over some rows. */
 typedef struct md_measures {

@@ -92,7 +92,7 @@ static void draw_bin_counts(md_drawing *d, md_frame *f, const md_chart_bin *bins
     }
     f->y_low = 0;
     f->y_high = 1.15 * (double)most;
-    md_frame_axes(d, f, "score of the model", "studies", true);
+    md_frame_axes(d, f, "score of the model", "number", true);
     for (unsigned k = 0; k < n; k++) {
         const double x = md_frame_x(f, bins[k].low), y = md_frame_y(f, (double)bins[k].n);
         md_draw_box(d, x + 1, y, md_frame_x(f, bins[k].high) - x - 2, f->top + f->height - y,
@@ -183,8 +183,10 @@ static void draw_half(md_drawing *d, const md_frame *f, const uint64_t *counts, 
                         up ? MD_INK_SERIES + 1 : MD_INK_SERIES, 0.85);
         }
     }
-    md_draw_text(d, f->left + f->width / 2, up ? f->top + 4 : f->top + f->height + 2,
-                 md_letters(MD_INK_TEXT, 13, MD_ANCHOR_MIDDLE), name);
+    /* where few scores of that kind are */
+    md_draw_text(d, up ? f->left + 8 : f->left + f->width - 8,
+                 up ? f->top + 14 : f->top + f->height - 6,
+                 md_letters(MD_INK_TEXT, 13, up ? MD_ANCHOR_START : MD_ANCHOR_END), name);
 }
 
 md_status md_chart_histogram(const char *title, const char *const names[2],
@@ -226,16 +228,14 @@ md_status md_chart_histogram(const char *title, const char *const names[2],
     md_draw_text(d, f.left + f.width / 2, bottom + 42,
                  md_letters(MD_INK_TEXT, 13, MD_ANCHOR_MIDDLE), "score of the model");
     md_draw_text(d, f.left - 50, middle,
-                 (md_lettering){MD_INK_TEXT, 13, false, MD_ANCHOR_MIDDLE, true}, "studies");
+                 (md_lettering){MD_INK_TEXT, 13, false, MD_ANCHOR_MIDDLE, true}, "number");
     if (threshold >= 0 && threshold <= 1) {
         const double x = md_frame_x(&f, threshold);
         char text[48];
         (void)snprintf(text, sizeof text, "threshold %.4g", threshold);
-        md_draw_line(d, x, f.top + 8, x, bottom - 8, (md_stroke){MD_INK_TEXT, 1.5, 1});
-        md_draw_text(d, threshold > 0.7 ? x - 6 : x + 6, f.top + 22,
-                     md_letters(MD_INK_TEXT, MD_FRAME_LETTER,
-                                threshold > 0.7 ? MD_ANCHOR_END : MD_ANCHOR_START),
-                     text);
+        md_draw_line(d, x, f.top, x, bottom, (md_stroke){MD_INK_TEXT, 1.5, 1});
+        md_draw_text(d, fmin(fmax(x, f.left + 50), f.left + f.width - 50), f.top - 8,
+                     md_letters(MD_INK_TEXT, MD_FRAME_LETTER, MD_ANCHOR_MIDDLE), text);
     }
     *ret_drawing = MD_STEAL(d);
     return MD_OK;
