@@ -34,6 +34,7 @@ typedef struct observed {
 struct md_network {
     md_plan plan;
     md_pool pool;
+    md_backend backend; /* as it was asked for */
     const md_backend_api *api;
     void *backend_state;
     port *inputs, *outputs;
@@ -64,18 +65,18 @@ static md_status onednn_api(const md_backend_api **ret_api, md_error *err)
 #endif
 }
 
-static md_status choose_backend(md_network *network, md_backend backend, md_error *err)
+static md_status find_backend(md_backend backend, const md_backend_api **ret_api, md_error *err)
 {
     switch (backend) {
     case MD_BACKEND_AUTO:
-        if (onednn_api(&network->api, NULL) == MD_OK) {
+        if (onednn_api(ret_api, NULL) == MD_OK) {
             return MD_OK;
         }
-        return md_openblas_api(&network->api, err);
+        return md_openblas_api(ret_api, err);
     case MD_BACKEND_ONEDNN:
-        return onednn_api(&network->api, err);
+        return onednn_api(ret_api, err);
     case MD_BACKEND_OPENBLAS:
-        return md_openblas_api(&network->api, err);
+        return md_openblas_api(ret_api, err);
     }
     return md_fail(err, MD_INVALID_ARG, "unknown back end %d", (int)backend);
 }
@@ -230,17 +231,37 @@ static unsigned *last_readers(const md_graph *graph)
     return last;
 }
 
-/* The plan has its own copy of the weights now. */
-static void discard_constants(md_graph *graph, const unsigned *last_reader, unsigned at)
+typedef struct discard {
+    md_graph *graph;
+    int value;
+} discard;
+
+static md_status run_discard(void *data, md_error *err)
+{
+    (void)err;
+    const discard *d = data;
+    md_graph_discard(d->graph, d->value);
+    return MD_OK;
+}
+
+/* The plan has its own copy of the weights when the work of this node is done. */
+static md_status discard_constants(md_plan *plan, md_graph *graph, const unsigned *last_reader,
+                                   unsigned at, md_error *err)
 {
     const md_node *node = &graph->nodes[at];
     for (unsigned j = 0; j < node->n_inputs; j++) {
         const int value = node->inputs[j];
         if (value != MD_GRAPH_NO_VALUE && last_reader[value] == at &&
             graph->values[value].constant && !graph->values[value].kept) {
-            md_graph_discard(graph, value);
+            discard *d = md_pool_alloc(&plan->pool, sizeof *d);
+            if (d == NULL) {
+                return md_fail(err, MD_NOMEM, "no memory to plan the network");
+            }
+            *d = (discard){graph, value};
+            MD_TRY(md_work_add(plan->work, run_discard, d, err));
         }
     }
+    return MD_OK;
 }
 
 /* All values that have a row-major buffer, which lives to the end of the run from now on. */
@@ -322,7 +343,8 @@ static md_status build_plan(md_network *network, md_graph *graph, md_error *err)
             if (plan->n_steps > 0) {
                 plan->steps[plan->n_steps - 1].n_operations += count_operations(graph, node);
             }
-            discard_constants(graph, last_reader, i);
+            MD_TRY(discard_constants(plan, graph, last_reader, i, err));
+            md_work_end_group(plan->work);
         }
     }
     for (unsigned i = 0; i < graph->n_outputs; i++) {
@@ -338,6 +360,7 @@ static md_status build_plan(md_network *network, md_graph *graph, md_error *err)
         MD_TRY(observe_all(network, graph, err));
     }
     MD_TRY(md_plan_finish_layout(plan, err));
+    MD_TRY(md_work_finish(plan->work, err));
     for (unsigned i = 0; i < network->n_outputs; i++) {
         network->outputs[i].tensor.data = plan->buffers[network->outputs[i].buffer].data;
     }
@@ -350,14 +373,6 @@ typedef struct onnx_bytes {
     size_t size_bytes;
     uint8_t **taken; /* NULL: it is not */
 } onnx_bytes;
-
-static void release_onnx(const onnx_bytes *onnx)
-{
-    if (onnx->taken != NULL) {
-        md_free(*onnx->taken);
-        *onnx->taken = NULL;
-    }
-}
 
 /* The least of each value, then the largest of each; least above largest: not known. NULL when
  * there are none. Caller frees. */
@@ -387,6 +402,15 @@ static md_status find_limits(const md_graph *graph, const md_network_options *op
     return MD_OK;
 }
 
+/* Loading the library of the back end, while the graph is read; an error is told later. */
+static md_status run_find_backend(void *data, md_error *err)
+{
+    const md_backend_api *unused;
+    (void)err;
+    (void)find_backend(*(md_backend *)data, &unused, NULL);
+    return MD_OK;
+}
+
 static md_status load_graph(md_network *network, md_graph *graph, const onnx_bytes *onnx,
                             const md_network_options *options, md_error *err)
 {
@@ -396,8 +420,11 @@ static md_status load_graph(md_network *network, md_graph *graph, const onnx_byt
     if (import.batch < 0) {
         return md_fail(err, MD_INVALID_ARG, "batch %lld", (long long)import.batch);
     }
-    MD_TRY(md_decode(graph, onnx->bytes, onnx->size_bytes, err));
-    release_onnx(onnx);
+    network->backend = options->backend;
+    MD_TRY(md_work_create(count_cores(), &network->plan.work, err));
+    MD_TRY(md_work_add(network->plan.work, run_find_backend, &network->backend, err));
+    md_work_end_group(network->plan.work);
+    MD_TRY(md_decode(graph, onnx->bytes, onnx->size_bytes, onnx->taken, err));
     MD_TRY(md_graph_import(graph, &import, err));
     MD_TRY(add_extra_outputs(network, graph, options, err));
     MD_TRY(find_heads(network, graph, err));
@@ -411,7 +438,7 @@ static md_status load_graph(md_network *network, md_graph *graph, const onnx_byt
     MD_TRY(make_ports(network, graph, graph->inputs, graph->n_inputs, &network->inputs, err));
     MD_TRY(
         make_ports(network, graph, graph->outputs, graph->n_outputs, &network->outputs, err));
-    MD_TRY(choose_backend(network, options->backend, err));
+    MD_TRY(find_backend(options->backend, &network->api, err));
     unsigned n_threads = options->n_threads == 0 ? count_cores() : options->n_threads;
     /* OpenMP ends the process when it cannot start as many threads as it was told to */
     n_threads = n_threads > MD_NETWORK_MAX_THREADS ? MD_NETWORK_MAX_THREADS : n_threads;
@@ -439,6 +466,8 @@ static md_status load_network(const onnx_bytes *onnx, const md_network_options *
     md_graph graph = {0};
     md_status status =
         load_graph(network, &graph, onnx, options == NULL ? &defaults : options, err);
+    md_work_destroy(network->plan.work); /* its jobs read the graph */
+    network->plan.work = NULL;
     md_graph_finish(&graph);
     if (status != MD_OK) {
         return status;
@@ -461,7 +490,8 @@ md_status md_network_load_taking(uint8_t **onnx, size_t size_bytes,
 {
     const onnx_bytes bytes = {*onnx, size_bytes, onnx};
     md_status status = load_network(&bytes, options, ret_network, err);
-    release_onnx(&bytes);
+    md_free(*onnx); /* when it was refused before it was decoded */
+    *onnx = NULL;
     return status;
 }
 

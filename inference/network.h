@@ -73,8 +73,9 @@ typedef struct md_network_options {
 md_status md_network_load(const uint8_t *onnx, size_t size_bytes,
                           const md_network_options *options, md_network **ret_network,
                           md_error *err) MD_NOEXCEPT MD_NODISCARD;
-/* The same, and *onnx (of md_malloc) is released and set to NULL as soon as it is decoded, also
- * on failure: at the peak of memory the weights are there once less. */
+/* The same, and *onnx (of md_malloc) is taken and set to NULL, also on failure. Its weights are
+ * used where they lie, and its pages are released one by one as they are packed: the weights
+ * are never there twice. */
 md_status md_network_load_taking(uint8_t **onnx, size_t size_bytes,
                                  const md_network_options *options, md_network **ret_network,
                                  md_error *err) MD_NOEXCEPT MD_NODISCARD;
@@ -152,8 +153,8 @@ md_status md_network_run(md_network *network, const md_tensor *inputs, unsigned 
 /* The classifier head behind `features` [N,C,h,w]: features -> GlobalAveragePool -> Flatten (or
  * an equal Reshape/Squeeze/ReduceMean) -> Gemm/MatMul+Add -> `output` [N,K]. Gives its weights
  * as [K,C], valid until destroy. MD_UNSUPPORTED when the graph between the two is anything
- * else. With it Grad-CAM has its closed form: d output_k / d features_c(y,x) = weights[k,c] /
- * (h*w) (Selvaraju et al. 2017, eq. 1). */
+ * else, or `features` is no output (also an extra one). With it Grad-CAM has its closed form: d
+ * output_k / d features_c(y,x) = weights[k,c] / (h*w) (Selvaraju et al. 2017, eq. 1). */
 md_status md_network_linear_head(const md_network *network, const char *features,
                                  const char *output, md_tensor *ret_weights, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;

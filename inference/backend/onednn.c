@@ -157,10 +157,46 @@ static void step_destroy(void *state)
     (void)dnnl_primitive_destroy(s->primitive);
 }
 
-static md_status fill_step(md_dnnl *d, dnnl_step *s, const_dnnl_primitive_desc_t pd,
-                           const md_dnnl_arg *args, unsigned n_args, md_error *err)
+/* A job: the code of a step. */
+typedef struct make_job {
+    dnnl_step *step;
+    dnnl_primitive_desc_t pd;
+    unsigned n_threads;
+} make_job;
+
+static md_status run_make(void *data, md_error *err)
 {
-    dnnl_status_t status = dnnl_primitive_create(&s->primitive, pd);
+    make_job *job = data;
+    /* oneDNN plans for as many threads as this one may start */
+    md_dnnl_table.omp_set_num_threads((int)job->n_threads);
+    const dnnl_status_t status = dnnl_primitive_create(&job->step->primitive, job->pd);
+    (void)dnnl_primitive_desc_destroy(job->pd);
+    return status == dnnl_success ? MD_OK : md_dnnl_fail(err, status, "making a primitive");
+}
+
+static md_status make_later(md_dnnl *d, md_plan *plan, dnnl_step *s,
+                            const_dnnl_primitive_desc_t pd, md_error *err)
+{
+    make_job *job = md_pool_alloc(&plan->pool, sizeof *job);
+    if (job == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for a step");
+    }
+    *job = (make_job){s, NULL, d->n_threads};
+    const dnnl_status_t status = dnnl_primitive_desc_clone(&job->pd, pd);
+    if (status != dnnl_success) {
+        return md_dnnl_fail(err, status, "making a primitive");
+    }
+    const md_status added = md_work_add(plan->work, run_make, job, err);
+    if (added != MD_OK) {
+        (void)dnnl_primitive_desc_destroy(job->pd);
+    }
+    return added;
+}
+
+static md_status fill_step(md_dnnl *d, dnnl_step *s, const md_dnnl_arg *args, unsigned n_args,
+                           md_error *err)
+{
+    dnnl_status_t status = dnnl_success;
     for (unsigned i = 0; i < n_args && status == dnnl_success; i++) {
         s->buffers[i] = args[i].buffer;
         s->args[i].arg = args[i].arg;
@@ -208,13 +244,15 @@ md_status md_dnnl_add(md_dnnl *d, md_plan *plan, const md_node *node,
     s->stream = d->stream;
     s->args = exec;
     s->buffers = buffers;
-    MD_TRY(fill_step(d, s, pd, all, n_args, err));
+    MD_TRY(fill_step(d, s, all, n_args, err));
     const md_plan_step step = {.run = step_run,
                                .bind = step_bind,
                                .destroy = step_destroy,
                                .state = s,
                                .kernel = kernel_name(pd)};
-    return md_plan_add_step(plan, &step, node, s->buffers, n_args, err);
+    /* the plan destroys the step, but not before all work has ended */
+    MD_TRY(md_plan_add_step(plan, &step, node, s->buffers, n_args, err));
+    return make_later(d, plan, s, pd, err);
 }
 
 md_status md_dnnl_attributes(dnnl_primitive_attr_t *ret, md_error *err)
@@ -325,6 +363,51 @@ static dnnl_status_t scaling(const float *scales, int64_t n_scales, int mask, fl
                : status;
 }
 
+/* A job: weights into another order. */
+typedef struct pack_job {
+    dnnl_primitive_desc_t pd; /* NULL: not by oneDNN */
+    dnnl_engine_t engine;
+    dnnl_memory_desc_t from, to;
+    const void *data;
+    void *packed;
+} pack_job;
+
+/* On one thread: starting the others, and their spinning, would cost more CPU time at start-up
+ * than the copies take (100 to 200 ms measured on two busy cores). */
+static md_status run_pack(void *data, md_error *err)
+{
+    const pack_job *job = data;
+    if (job->pd == NULL) {
+        md_dnnl_pack(job->data, &job->to, job->packed);
+        return MD_OK;
+    }
+    dnnl_primitive_t reorder = NULL;
+    dnnl_stream_t stream = NULL;
+    dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, NULL}, {DNNL_ARG_TO, NULL}};
+    md_dnnl_table.omp_set_num_threads(1);
+    dnnl_status_t status = dnnl_primitive_create(&reorder, job->pd);
+    if (status == dnnl_success) {
+        status = dnnl_stream_create(&stream, job->engine, dnnl_stream_default_flags);
+    }
+    if (status == dnnl_success) {
+        /* oneDNN only reads DNNL_ARG_FROM, but its handles are not const */
+        status = dnnl_memory_create(&args[0].memory, &job->from, job->engine,
+                                    (void *)(uintptr_t)job->data);
+    }
+    if (status == dnnl_success) {
+        status = dnnl_memory_create(&args[1].memory, &job->to, job->engine, job->packed);
+    }
+    if (status == dnnl_success) {
+        status = dnnl_primitive_execute(reorder, stream, 2, args);
+    }
+    (void)dnnl_memory_destroy(args[0].memory);
+    (void)dnnl_memory_destroy(args[1].memory);
+    (void)dnnl_stream_destroy(stream);
+    (void)dnnl_primitive_destroy(reorder);
+    (void)dnnl_primitive_desc_destroy(job->pd);
+    return status == dnnl_success ? MD_OK : md_dnnl_fail(err, status, "reordering weights");
+}
+
 static md_status make_constant(md_dnnl *d, md_plan *plan, const void *data,
                                const dnnl_memory_desc_t *from, const dnnl_memory_desc_t *to,
                                const float *scales, int64_t n_scales, int mask, int *ret_buffer,
@@ -333,12 +416,17 @@ static md_status make_constant(md_dnnl *d, md_plan *plan, const void *data,
     if (dnnl_memory_desc_equal(from, to)) {
         return md_plan_constant(plan, data, dnnl_memory_desc_get_size(to), ret_buffer, err);
     }
-    dnnl_primitive_desc_t pd;
-    dnnl_primitive_t reorder = NULL;
-    dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, NULL}, {DNNL_ARG_TO, NULL}};
     MD_TRY(md_plan_constant(plan, NULL, dnnl_memory_desc_get_size(to), ret_buffer, err));
     MD_AUTO(md_freep) float *inverse = NULL;
     dnnl_primitive_attr_t attr = NULL;
+    pack_job *job = md_pool_alloc(&plan->pool, sizeof *job);
+    if (job == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory to pack weights");
+    }
+    *job = (pack_job){NULL, d->engine, *from, *to, data, plan->buffers[*ret_buffer].data};
+    if (scales == NULL && md_dnnl_can_pack(from, to)) {
+        return md_work_add(plan->work, run_pack, job, err);
+    }
     if (scales != NULL) {
         inverse = md_malloc((size_t)n_scales * sizeof *inverse);
         if (inverse == NULL) {
@@ -347,33 +435,20 @@ static md_status make_constant(md_dnnl *d, md_plan *plan, const void *data,
     }
     dnnl_status_t status = scaling(scales, n_scales, mask, inverse, &attr);
     if (status == dnnl_success) {
-        status = dnnl_reorder_primitive_desc_create(&pd, from, d->engine, to, d->engine, attr);
+        status =
+            dnnl_reorder_primitive_desc_create(&job->pd, from, d->engine, to, d->engine, attr);
     }
     (void)dnnl_primitive_attr_destroy(attr);
     if (status != dnnl_success) {
         return md_dnnl_fail(err, status, "describing a reorder of weights");
     }
-    status = dnnl_primitive_create(&reorder, pd);
-    (void)dnnl_primitive_desc_destroy(pd);
-    if (status == dnnl_success) {
-        /* oneDNN only reads DNNL_ARG_FROM, but its handles are not const */
-        status = dnnl_memory_create(&args[0].memory, from, d->engine, (void *)(uintptr_t)data);
+    const md_status added = md_work_add(plan->work, run_pack, job, err);
+    if (added != MD_OK) {
+        (void)dnnl_primitive_desc_destroy(job->pd);
     }
-    if (status == dnnl_success) {
-        status =
-            dnnl_memory_create(&args[1].memory, to, d->engine, plan->buffers[*ret_buffer].data);
-    }
-    if (status == dnnl_success) {
-        status = dnnl_primitive_execute(reorder, d->stream, 2, args);
-    }
-    (void)dnnl_memory_destroy(args[0].memory);
-    (void)dnnl_memory_destroy(args[1].memory);
-    (void)dnnl_primitive_destroy(reorder);
-    return status == dnnl_success ? MD_OK : md_dnnl_fail(err, status, "reordering weights");
+    return added;
 }
 
-/* On one thread: starting the others, and their spinning, would cost more CPU time at start-up
- * than the copies take (100 to 200 ms measured on two busy cores). */
 md_status md_dnnl_constant(md_dnnl *d, md_plan *plan, const void *data,
                            const dnnl_memory_desc_t *from, const dnnl_memory_desc_t *to,
                            int *ret_buffer, md_error *err)

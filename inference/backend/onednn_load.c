@@ -47,6 +47,10 @@ static void load(void)
          sizeof md_dnnl_table.GOMP_parallel);
     find(openmp, "omp_pause_resource_all", &md_dnnl_table.omp_pause_resource_all,
          sizeof md_dnnl_table.omp_pause_resource_all);
+    if (missing == NULL) {
+        /* or it looks for VTune in 44 folders and tells it of each piece of code */
+        (void)md_dnnl_table.call_dnnl_set_jit_profiling_flags(0);
+    }
     /* never closed: code and threads of theirs may be in use until the process ends */
 }
 

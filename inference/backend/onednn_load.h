@@ -43,6 +43,7 @@
     X(dnnl_primitive_attr_set_post_ops)                                                        \
     X(dnnl_primitive_attr_set_scratchpad_mode)                                                 \
     X(dnnl_primitive_create)                                                                   \
+    X(dnnl_primitive_desc_clone)                                                               \
     X(dnnl_primitive_desc_create)                                                              \
     X(dnnl_primitive_desc_destroy)                                                             \
     X(dnnl_primitive_desc_query)                                                               \
@@ -52,6 +53,7 @@
     X(dnnl_reorder_primitive_desc_create)                                                      \
     X(dnnl_get_effective_cpu_isa)                                                              \
     X(dnnl_primitive_attr_set_output_scales)                                                   \
+    X(dnnl_set_jit_profiling_flags)                                                            \
     X(dnnl_sgemm)                                                                              \
     X(dnnl_stream_create)                                                                      \
     X(dnnl_stream_destroy)                                                                     \
@@ -109,6 +111,7 @@ md_status md_dnnl_load(md_error *err) MD_NODISCARD;
 #define dnnl_primitive_attr_set_scratchpad_mode                                                \
     md_dnnl_table.call_dnnl_primitive_attr_set_scratchpad_mode
 #define dnnl_primitive_create md_dnnl_table.call_dnnl_primitive_create
+#define dnnl_primitive_desc_clone md_dnnl_table.call_dnnl_primitive_desc_clone
 #define dnnl_primitive_desc_create md_dnnl_table.call_dnnl_primitive_desc_create
 #define dnnl_primitive_desc_destroy md_dnnl_table.call_dnnl_primitive_desc_destroy
 #define dnnl_primitive_desc_query md_dnnl_table.call_dnnl_primitive_desc_query
@@ -120,6 +123,7 @@ md_status md_dnnl_load(md_error *err) MD_NODISCARD;
 #define dnnl_primitive_attr_set_output_scales                                                  \
     md_dnnl_table.call_dnnl_primitive_attr_set_output_scales
 #define dnnl_version md_dnnl_table.call_dnnl_version
+#define dnnl_set_jit_profiling_flags md_dnnl_table.call_dnnl_set_jit_profiling_flags
 #define dnnl_sgemm md_dnnl_table.call_dnnl_sgemm
 #define dnnl_stream_create md_dnnl_table.call_dnnl_stream_create
 #define dnnl_stream_destroy md_dnnl_table.call_dnnl_stream_destroy

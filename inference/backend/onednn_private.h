@@ -94,6 +94,11 @@ md_status md_dnnl_constant_scaled(md_dnnl *d, md_plan *plan, const void *data,
                                   const float *scales, int64_t n_scales, int mask,
                                   int *ret_buffer, md_error *err);
 
+/* Float32 from row-major order into blocks of 16 or more of the first axis. False: another
+ * order, or no AVX-512; the padding of the packed weights is 0 already. */
+bool md_dnnl_can_pack(const dnnl_memory_desc_t *from, const dnnl_memory_desc_t *to);
+void md_dnnl_pack(const float *from, const dnnl_memory_desc_t *to, float *packed);
+
 /* Whether the value may be held in 8-bit integers, in which type and with what scale. */
 bool md_dnnl_is_narrow_type(dnnl_data_type_t type);
 bool md_dnnl_quantization(const md_dnnl *d, int value, dnnl_data_type_t *ret_type,

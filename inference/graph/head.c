@@ -84,8 +84,8 @@ md_status md_head_find(const md_graph *graph, int output, md_pool *pool, md_head
         return MD_OK;
     }
     const int features = pooled_from(graph, node->inputs[0]);
-    if (features == MD_GRAPH_NO_VALUE) {
-        return MD_OK;
+    if (features == MD_GRAPH_NO_VALUE || !graph->values[features].kept) {
+        return MD_OK; /* nobody can read the features, and the weights may be many */
     }
     const bool transposed = gemm && node->p.gemm.transpose_b; /* stored as [K,C] */
     const float alpha = gemm ? node->p.gemm.alpha : 1.0F;

@@ -11,7 +11,8 @@ typedef struct md_head {
 } md_head;
 
 /* Walk back from `output` over Add of a constant, Gemm or MatMul with constant weights, a
- * change of shape and a mean over all positions. Finding none is no error. */
+ * change of shape and a mean over all positions of a value that is an output, too. Finding none
+ * is no error. */
 md_status md_head_find(const md_graph *graph, int output, md_pool *pool, md_head *ret_head,
                        md_error *err) MD_NOEXCEPT MD_NODISCARD;
 

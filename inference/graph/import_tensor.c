@@ -1,3 +1,4 @@
+#include "inference/graph/decode.h"
 #include "inference/graph/node_import.h"
 
 #include <string.h>
@@ -108,12 +109,6 @@ static size_t n_typed(const Onnx__TensorProto *proto)
 
 static md_status check_storage(const Onnx__TensorProto *proto, md_error *err)
 {
-    if (proto->n_external_data > 0 ||
-        (proto->has_data_location &&
-         proto->data_location != ONNX__TENSOR_PROTO__DATA_LOCATION__DEFAULT)) {
-        return md_fail(err, MD_UNSUPPORTED,
-                       "external data is not supported: keep the weights in the ONNX file");
-    }
     if (proto->segment != NULL) {
         return md_fail(err, MD_UNSUPPORTED, "segmented tensors are not supported");
     }
@@ -127,26 +122,45 @@ static md_status check_storage(const Onnx__TensorProto *proto, md_error *err)
     return MD_OK;
 }
 
+/* The elements where they are. The body of a loop is imported once for each time round, so
+ * there each value has a copy: rewriting changes weights in place and discards them. */
+static md_status take(md_graph *graph, int value, void *elements, md_error *err)
+{
+    if (graph->scope == NULL) {
+        md_graph_tensor(graph, value)->data = elements;
+        graph->values[value].constant = true;
+        return MD_OK;
+    }
+    MD_TRY(md_graph_make_constant(graph, value, err));
+    const md_tensor *tensor = md_graph_tensor(graph, value);
+    const size_t n_bytes = tensor->n_elements * md_dtype_bytes(tensor->dtype);
+    if (n_bytes > 0) {
+        memcpy(tensor->data, elements, n_bytes);
+    }
+    return MD_OK;
+}
+
 md_status md_import_tensor(md_graph *graph, const Onnx__TensorProto *proto, const char *name,
                            int *ret_value, md_error *err)
 {
     md_dtype dtype = MD_F32;
     int value = MD_GRAPH_NO_VALUE;
+    void *raw = NULL;
+    size_t n_raw = 0;
     MD_TRY(check_storage(proto, err));
+    MD_TRY(md_decode_raw(graph, proto, &raw, &n_raw, err));
     MD_TRY(md_import_dtype(proto->data_type, &dtype, err));
     MD_TRY(md_graph_add_value(graph, name, dtype, (unsigned)proto->n_dims, proto->dims, &value,
                               err));
     md_tensor *tensor = md_graph_tensor(graph, value);
-    size_t n_bytes = tensor->n_elements * md_dtype_bytes(dtype);
+    const size_t n_bytes = tensor->n_elements * md_dtype_bytes(dtype);
     if (proto->has_raw_data && n_typed(proto) == 0) {
-        if (proto->raw_data.len != n_bytes) {
-            return md_fail(err, MD_FORMAT, "raw_data has %zu bytes, its shape needs %zu",
-                           proto->raw_data.len, n_bytes);
+        if (n_raw != n_bytes) {
+            return md_fail(err, MD_FORMAT, "raw_data has %zu bytes, its shape needs %zu", n_raw,
+                           n_bytes);
         }
-        tensor->data = proto->raw_data.data;
-        graph->values[value].constant = true;
         *ret_value = value;
-        return MD_OK;
+        return take(graph, value, raw, err);
     }
     payload typed = typed_payload(proto, dtype);
     if (typed.n != n_typed(proto)) {
@@ -161,8 +175,7 @@ md_status md_import_tensor(md_graph *graph, const Onnx__TensorProto *proto, cons
         MD_TRY(md_graph_make_constant(graph, value, err));
         MD_TRY(narrow(md_graph_tensor(graph, value), typed.values, err));
     } else {
-        tensor->data = typed.values;
-        graph->values[value].constant = true;
+        MD_TRY(take(graph, value, typed.values, err));
     }
     *ret_value = value;
     return MD_OK;

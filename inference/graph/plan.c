@@ -25,6 +25,7 @@ md_status md_plan_init(md_plan *plan, const md_graph *graph, md_error *err)
 
 void md_plan_finish(md_plan *plan)
 {
+    md_work_destroy(plan->work);
     for (unsigned i = 0; i < plan->n_steps; i++) {
         if (plan->steps[i].destroy != NULL) {
             plan->steps[i].destroy(plan->steps[i].state);

@@ -6,6 +6,7 @@
  * whose lives do not overlap over each other. Running allocates nothing. One thread. */
 
 #include "inference/backend/kernels.h"
+#include "inference/graph/work.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -57,6 +58,7 @@ typedef struct md_plan {
     /* for each value with open dims: the tensor in which a run leaves its shape, else NULL */
     const md_tensor **shapes;
     md_sgemm_fn sgemm;
+    md_work *work; /* while it is made: jobs of the steps; a group for each node */
     void *arena;
     size_t arena_bytes;
 } md_plan;

@@ -393,7 +393,7 @@ md_status md_onnx_replace(const uint8_t *onnx, size_t size_bytes,
         return md_fail(err, MD_NOMEM, "no memory to write an ONNX network");
     }
     md_graph graph = {0};
-    md_status status = md_decode(&graph, onnx, size_bytes, err);
+    md_status status = md_decode_whole(&graph, onnx, size_bytes, err);
     if (status == MD_OK) {
         status = replace_all(&graph, weights, n_weights, kept_list, ret_bytes, ret_size, err);
     }

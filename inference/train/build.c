@@ -408,7 +408,7 @@ static md_status build(md_build *b, int64_t height, int64_t width, md_error *err
     const md_trainer *t = b->trainer;
     const md_import_options import = {
         .batch = t->batch, .training = true, .height = height, .width = width};
-    MD_TRY(md_decode(&b->graph, t->onnx, t->onnx_bytes, err));
+    MD_TRY(md_decode(&b->graph, t->onnx, t->onnx_bytes, NULL, err));
     MD_TRY(md_graph_import(&b->graph, &import, err));
     MD_TRY(start(b, err));
     MD_TRY(check_input(b, err));
