@@ -83,6 +83,44 @@ md_status md_log_odds(md_target target, const float *outputs, size_t n, const un
     return md_fail(err, MD_INVALID_ARG, "unknown target %d", (int)target);
 }
 
+/* A softmax inside the set, minus one outside. */
+static void softmax_gradient(const float *z, size_t n, const unsigned *classes,
+                             unsigned n_classes, double *ret)
+{
+    double largest[2] = {-HUGE_VAL, -HUGE_VAL}, sum[2] = {0.0, 0.0};
+    for (size_t k = 0; k < n; k++) {
+        const int in = contains(classes, n_classes, k) ? 1 : 0;
+        largest[in] = fmax(largest[in], (double)z[k]);
+    }
+    for (size_t k = 0; k < n; k++) {
+        const int in = contains(classes, n_classes, k) ? 1 : 0;
+        ret[k] = exp((double)z[k] - largest[in]);
+        sum[in] += ret[k];
+    }
+    for (size_t k = 0; k < n; k++) {
+        const int in = contains(classes, n_classes, k) ? 1 : 0;
+        ret[k] = in == 1 ? ret[k] / sum[1] : -ret[k] / sum[0];
+    }
+}
+
+md_status md_log_odds_gradient(md_target target, const float *outputs, size_t n,
+                               const unsigned *classes, unsigned n_classes,
+                               double *ret_gradient, md_error *err)
+{
+    MD_TRY(check(target, outputs, n, classes, n_classes, 1.0, err));
+    if (target != MD_TARGET_SOFTMAX && target != MD_TARGET_SIGMOID) {
+        return md_fail(err, MD_INVALID_ARG, "no gradient for target %d", (int)target);
+    }
+    if (target == MD_TARGET_SOFTMAX) {
+        softmax_gradient(outputs, n, classes, n_classes, ret_gradient);
+        return MD_OK;
+    }
+    for (size_t k = 0; k < n; k++) {
+        ret_gradient[k] = k == classes[0] ? 1.0 : 0.0;
+    }
+    return MD_OK;
+}
+
 double md_sigmoid(double log_odds)
 {
     if (log_odds >= 0.0) {

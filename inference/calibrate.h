@@ -32,6 +32,14 @@ md_status md_log_odds(md_target target, const float *outputs, size_t n, const un
                       unsigned n_classes, double temperature, double *ret_log_odds,
                       md_error *err) MD_NOEXCEPT MD_NODISCARD;
 
+/* Its derivative by each of the n outputs, at temperature 1:
+ *   softmax: e^z_k / sum_S e^z for k in S, -e^z_k / sum_notS e^z otherwise
+ *   sigmoid: 1 for the class, 0 otherwise
+ * Errors as md_log_odds; MD_TARGET_SCORE is MD_INVALID_ARG. */
+md_status md_log_odds_gradient(md_target target, const float *outputs, size_t n,
+                               const unsigned *classes, unsigned n_classes,
+                               double *ret_gradient, md_error *err) MD_NOEXCEPT MD_NODISCARD;
+
 /* 1 / (1 + e^-x), without overflow. */
 double md_sigmoid(double log_odds) MD_NOEXCEPT;
 

@@ -42,8 +42,8 @@ double md_random_beta(md_random *random, double a, double b) MD_NOEXCEPT;
 /* values[0..n) in random order (Fisher and Yates). */
 void md_random_shuffle(md_random *random, uint32_t *values, size_t n) MD_NOEXCEPT;
 
-/* n standard normal values at once, vectorised: the sum of four independent uniform values
- * would not have the tails, so this is Box-Muller with polynomials, 1e-6 from exact. */
+/* n standard normal values at once from the next whole blocks, by polynomials that are within
+ * 1e-6 of Box and Muller's functions. */
 void md_random_fill_normal(md_random *random, float *values, size_t n) MD_NOEXCEPT;
 
 #ifdef __cplusplus

@@ -44,6 +44,7 @@ static const char *check_printable(const char *text)
 #define FINDING_AT(member_) MD_SCHEMA_AT(md_manifest_finding, member_)
 #define LINE(member_) .line_offset = offsetof(md_manifest, member_)
 #define COUNT(member_) .n_offset = offsetof(md_manifest, member_)
+#define HAS(member_) .has_offset = offsetof(md_manifest, member_)
 
 static const md_schema_choice kinds[] = {{"image", MD_ANALYZER_IMAGE}, {NULL, 0}};
 static const md_schema_choice activations[] = {{"softmax", MD_TARGET_SOFTMAX},
@@ -58,7 +59,13 @@ static const md_schema_choice methods[] = {{"none", MD_CALIBRATION_NONE},
                                            {"temperature", MD_CALIBRATION_TEMPERATURE},
                                            {"platt", MD_CALIBRATION_PLATT},
                                            {NULL, 0}};
-static const md_schema_choice saliency_methods[] = {{"grad-cam", 0}, {NULL, 0}};
+static const md_schema_choice saliency_methods[] = {
+    {"grad-cam", MD_SALIENCY_GRAD_CAM},
+    {"grad-cam++", MD_SALIENCY_GRAD_CAM_PLUS_PLUS},
+    {"integrated-gradients", MD_SALIENCY_INTEGRATED_GRADIENTS},
+    {"smooth-grad", MD_SALIENCY_SMOOTH_GRAD},
+    {NULL, 0}};
+static const md_schema_choice saliency_baselines[] = {{"black", 0}, {"mean", 1}, {NULL, 0}};
 
 static const md_schema_field cs_item = {.key = "word",
                                         .type = MD_SCHEMA_TEXT,
@@ -182,8 +189,21 @@ static const md_schema_field recipe_finding_item = {
 static const md_schema_field saliency_fields[] = {
     {.key = "method", .type = MD_SCHEMA_ENUM, AT(saliency.method), .required = true,
      .choices = saliency_methods},
-    {.key = "features", .type = MD_SCHEMA_TEXT, AT(saliency.features), .required = true,
-     .least = 1},
+    {.key = "features", .type = MD_SCHEMA_TEXT, AT(saliency.features), .least = 1,
+     HAS(saliency.has_features)},
+    {.key = "steps", .type = MD_SCHEMA_INT, AT(saliency.steps), .least = MD_SALIENCY_MIN_STEPS,
+     .most = MD_SALIENCY_MAX_STEPS, .fallback = "32", HAS(saliency.has_steps)},
+    {.key = "baseline", .type = MD_SCHEMA_ENUM, AT(saliency.baseline),
+     .choices = saliency_baselines, .fallback = "black", HAS(saliency.has_baseline)},
+    {.key = "samples", .type = MD_SCHEMA_INT, AT(saliency.samples),
+     .least = MD_SALIENCY_MIN_SAMPLES, .most = MD_SALIENCY_MAX_SAMPLES, .fallback = "16",
+     HAS(saliency.has_samples)},
+    {.key = "noise", .type = MD_SCHEMA_REAL, AT(saliency.noise), .least = 0.01, .most = 0.5,
+     .fallback = "0.15", HAS(saliency.has_noise)},
+    {.key = "seed", .type = MD_SCHEMA_INT, AT(saliency.seed), .least = 0, .most = 4294967295.0,
+     .fallback = "1", HAS(saliency.has_seed)},
+    {.key = "cell", .type = MD_SCHEMA_INT, AT(saliency.cell), .least = 1,
+     .most = MD_SALIENCY_MAX_CELL, .fallback = "1", HAS(saliency.has_cell)},
     {.key = NULL},
 };
 
@@ -347,6 +367,63 @@ static md_status check_finding(const md_manifest *m, unsigned index, const char 
     return MD_OK;
 }
 
+/* A key that has no effect with this method is refused: whoever wrote it believes that it has.
+ */
+static md_status check_saliency(md_manifest *m, const char *name, md_error *err)
+{
+    const bool features = md_saliency_uses_features(m->saliency.method);
+    const bool steps = m->saliency.method == MD_SALIENCY_INTEGRATED_GRADIENTS;
+    const bool noise = m->saliency.method == MD_SALIENCY_SMOOTH_GRAD;
+    const struct {
+        const char *key;
+        bool has, may;
+    } keys[] = {
+        {"features", m->saliency.has_features, features},
+        {"steps", m->saliency.has_steps, steps},
+        {"baseline", m->saliency.has_baseline, steps},
+        {"samples", m->saliency.has_samples, noise},
+        {"noise", m->saliency.has_noise, noise},
+        {"seed", m->saliency.has_seed, noise},
+        {"cell", m->saliency.has_cell, !features},
+    };
+    const char *method = md_saliency_method_name(m->saliency.method);
+    if (!m->saliency.there) {
+        return MD_OK;
+    }
+    if (m->network.activation == MD_TARGET_SCORE) {
+        return md_fail(
+            err, MD_FORMAT,
+            "%s:%u: key 'saliency': %s needs logits, expected network.activation softmax or "
+            "sigmoid",
+            name, m->saliency.line, method);
+    }
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        if (keys[i].has && !keys[i].may) {
+            return md_fail(err, MD_FORMAT, "%s:%u: key 'saliency.%s': has no effect with %s",
+                           name, m->saliency.line, keys[i].key, method);
+        }
+    }
+    if (features && !m->saliency.has_features) {
+        return md_fail(err, MD_FORMAT,
+                       "%s:%u: key 'saliency.features': missing, %s needs the name of a tensor "
+                       "[N,C,h,w]",
+                       name, m->saliency.line, method);
+    }
+    const unsigned width = m->preprocess.width, height = m->preprocess.height;
+    if (!m->saliency.has_cell) { /* so that single pixels do not make the map unreadable */
+        m->saliency.cell = width % 4 == 0 && height % 4 == 0   ? 4
+                           : width % 2 == 0 && height % 2 == 0 ? 2
+                                                               : 1;
+    }
+    if (!features && (width % m->saliency.cell != 0 || height % m->saliency.cell != 0)) {
+        return md_fail(err, MD_FORMAT,
+                       "%s:%u: key 'saliency.cell': got %u, expected a divisor of width %u and "
+                       "height %u",
+                       name, m->saliency.line, m->saliency.cell, width, height);
+    }
+    return MD_OK;
+}
+
 static md_status check_measure(const md_manifest *m, const md_manifest_measure *measure,
                                const char *key, const char *name, md_error *err)
 {
@@ -438,13 +515,7 @@ md_status md_manifest_parse(const uint8_t *bytes, size_t size_bytes, const char 
         spec->undetermined_high = m->findings[i].undetermined[1];
         spec->score_is_probability = m->calibration.method != MD_CALIBRATION_NONE;
     }
-    if (m->saliency.there && m->network.activation == MD_TARGET_SCORE) {
-        return md_fail(
-            err, MD_FORMAT,
-            "%s:%u: key 'saliency': grad-cam needs logits, expected network.activation "
-            "softmax or sigmoid",
-            name, m->saliency.line);
-    }
+    MD_TRY(check_saliency(m, name, err));
     MD_TRY(check_performance(m, name, err));
     return check_files(m, name, err);
 }

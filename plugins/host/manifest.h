@@ -6,6 +6,7 @@
  * Pure; any thread. */
 
 #include "inference/calibrate.h"
+#include "inference/saliency.h"
 #include "plugins/host/analyzer.h"
 #include "plugins/host/preprocess_spec.h"
 
@@ -68,8 +69,13 @@ typedef struct md_manifest {
     struct {
         bool there;
         unsigned line;
-        int method; /* 0: grad-cam */
-        char features[MD_MANIFEST_NAME_BYTES];
+        md_saliency_method method;
+        char features[MD_MANIFEST_NAME_BYTES]; /* "" with methods of pixels */
+        unsigned steps, samples, cell;         /* as in md_saliency_options */
+        double noise;
+        uint64_t seed;
+        int baseline; /* 0: black, the value 0; 1: the mean of `preprocess` */
+        bool has_features, has_steps, has_samples, has_cell, has_noise, has_seed, has_baseline;
     } saliency;
     struct {
         char key[33];

@@ -23,7 +23,8 @@ typedef struct package {
     md_preprocess_options preprocess;
     md_finding_spec specs[MD_RESULT_MAX_FINDINGS];
     unsigned output, features; /* indices of md_network_output; features: with saliency */
-    md_tensor head;            /* [K,C], borrowed from the network */
+    md_tensor head;            /* [K,C], borrowed from the network; data NULL: no closed form */
+    md_explainer *explainer;   /* with saliency that has no closed form */
     md_tensor *outputs;        /* n_outputs, filled by each run */
     unsigned n_outputs;
     md_precision precision; /* that the network computes in */
@@ -33,6 +34,7 @@ static void destroy(md_analyzer *analyzer)
 {
     package *self = (package *)(void *)analyzer;
     md_network_destroy(self->network);
+    md_explainer_destroy(self->explainer);
     md_free(self->manifest);
     md_free(self->outputs);
     md_free(self);
@@ -196,6 +198,73 @@ static md_status find_output(const package *self, const char *name, unsigned *re
     return MD_OK;
 }
 
+static bool uses_features(const md_manifest *m)
+{
+    return m->saliency.there && md_saliency_uses_features(m->saliency.method);
+}
+
+static md_status explain_options(const package *self, const md_package_options *options,
+                                 md_saliency_options *ret_options, md_error *err)
+{
+    const md_manifest *m = self->manifest;
+    *ret_options = (md_saliency_options){.method = m->saliency.method,
+                                         .output = m->network.output,
+                                         .features = m->saliency.features,
+                                         .backend = options->backend,
+                                         .n_threads = options->n_threads,
+                                         .steps = m->saliency.steps,
+                                         .samples = m->saliency.samples,
+                                         .noise = m->saliency.noise,
+                                         .seed = m->saliency.seed,
+                                         .cell = m->saliency.cell};
+    for (unsigned c = 0; c < m->preprocess.n_channels && m->saliency.baseline == 0; c++) {
+        ret_options->baseline[c] = -m->preprocess.mean[c] / m->preprocess.std[c];
+    }
+    if (!uses_features(m)) {
+        return MD_OK;
+    }
+    const md_network_port *port = md_network_output(self->network, self->features);
+    for (unsigned i = 0; i < 4 && port->n_dims == 4; i++) {
+        ret_options->feature_dims[i] = port->dims[i];
+    }
+    return port->n_dims == 4 && port->dims[0] == 1 && port->dims[1] > 0
+               ? MD_OK
+               : md_fail(err, MD_FORMAT, "the tensor '%.60s' is not of the shape [1,C,h,w]",
+                         m->saliency.features);
+}
+
+/* A method that this network does not allow is refused now, not when a patient's image comes.
+ */
+static md_status load_explainer(package *self, int folder, const md_package_options *options,
+                                md_error *err)
+{
+    const md_manifest *m = self->manifest;
+    md_saliency_options explain;
+    MD_AUTO(md_freep) uint8_t *bytes = NULL;
+    size_t size_bytes = 0;
+    if (!m->saliency.there || options->trial != NULL) {
+        return MD_OK;
+    }
+    if (uses_features(m) &&
+        md_network_linear_head(self->network, m->saliency.features, m->network.output,
+                               &self->head, NULL) == MD_OK) {
+        return MD_OK;
+    }
+    self->head = (md_tensor){0};
+    md_status status = explain_options(self, options, &explain, err);
+    if (status == MD_OK) {
+        status = read_checked(folder, m, m->network.file, MD_PACKAGE_MAX_NETWORK_BYTES, &bytes,
+                              &size_bytes, err);
+    }
+    if (status == MD_OK) {
+        status = md_explainer_create(bytes, size_bytes, &explain, &self->explainer, err);
+    }
+    return status == MD_OK
+               ? MD_OK
+               : md_error_prefix(err, status, "%s: saliency.method %s", m->network.file,
+                                 md_saliency_method_name(m->saliency.method));
+}
+
 static md_status load_network(package *self, int folder, const md_package_options *options,
                               const md_package_trial *numbers, md_error *err)
 {
@@ -212,7 +281,7 @@ static md_status load_network(package *self, int folder, const md_package_option
     network_options.observe = numbers->observe;
     /* the output may be an inner tensor, when the graph goes on to a softmax of its own */
     network_options.extra_outputs[network_options.n_extra_outputs++] = m->network.output;
-    if (m->saliency.there) {
+    if (uses_features(m)) {
         network_options.extra_outputs[network_options.n_extra_outputs++] = m->saliency.features;
     }
     md_status status =
@@ -223,12 +292,8 @@ static md_status load_network(package *self, int folder, const md_package_option
     if (status == MD_OK) {
         status = find_output(self, m->network.output, &self->output, err);
     }
-    if (status == MD_OK && m->saliency.there) {
+    if (status == MD_OK && uses_features(m)) {
         status = find_output(self, m->saliency.features, &self->features, err);
-    }
-    if (status == MD_OK && m->saliency.there) {
-        status = md_network_linear_head(self->network, m->saliency.features, m->network.output,
-                                        &self->head, err);
     }
     if (status != MD_OK) {
         return md_error_prefix(err, status, "%s", m->network.file);
@@ -343,6 +408,41 @@ static md_status compare(package *self, const float *logits, size_t n, const uin
     return MD_OK;
 }
 
+/* What explains has to compute what serves: on the self-test's input the scores agree, of
+ * pixels with the expected ones, of features with those of the same run. */
+static md_status check_explainer(package *self, const md_tensor *input, const uint8_t *expected,
+                                 size_t n, md_error *err)
+{
+    const md_manifest *m = self->manifest;
+    const float *serving = self->outputs[self->output].data, *own = NULL;
+    size_t n_own = 0;
+    if (self->explainer == NULL) {
+        return MD_OK;
+    }
+    const md_tensor *from = uses_features(m) ? &self->outputs[self->features] : input;
+    MD_TRY(md_explainer_logits(self->explainer, from, &own, &n_own, err));
+    MD_AUTO(md_freep) float *other = md_malloc(n * sizeof *other);
+    if (other == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for %zu outputs", n);
+    }
+    for (size_t i = 0; i < n; i++) {
+        other[i] = uses_features(m) ? serving[i] : float_at(expected, i);
+    }
+    for (unsigned i = 0; i < m->n_findings && n_own == n; i++) {
+        double a = 0, b = 0;
+        MD_TRY(md_score(m, &m->findings[i], other, n, &a, err));
+        MD_TRY(md_score(m, &m->findings[i], own, n, &b, err));
+        if (!(fabs(a - b) <= md_grant_limit(MD_PRECISION_BF16))) {
+            n_own = 0;
+        }
+    }
+    return n_own == n ? MD_OK
+                      : md_fail(err, MD_PLUGIN,
+                                "self-test failed: what explains (saliency.method %s) does not "
+                                "compute what serves",
+                                md_saliency_method_name(m->saliency.method));
+}
+
 /* The golden self-test: a known input must give the known output before a patient's image may
  * come. */
 static md_status self_test(package *self, int folder, md_error *err)
@@ -376,24 +476,62 @@ static md_status self_test(package *self, int folder, md_error *err)
                        m->self_test.expected, expected_bytes, n);
     }
     MD_TRY(check_classes(self, n, err));
+    MD_TRY(check_explainer(self, &input, expected, n, err));
     if (self->precision != MD_PRECISION_F32) {
         return compare_scores(self, logits, n, expected, err);
     }
     return compare(self, logits, n, expected, err);
 }
 
-/* Where the evidence for one finding is, by the closed form. */
-static md_status add_saliency(const package *self, const md_manifest_finding *f,
-                              const md_placement *placement, md_finding *finding, md_error *err)
+/* For people, with every setting that decides the map. */
+static void describe_method(const md_manifest *m, char ret_text[MD_MAP_METHOD_BYTES])
 {
-    const md_tensor *features = &self->outputs[self->features];
-    uint32_t rows = 0;
-    uint32_t columns = 0;
-    MD_TRY(md_gradcam(features, &self->head, self->outputs[self->output].data,
-                      self->manifest->network.activation, f->classes, f->n_classes,
-                      &finding->saliency.values, &rows, &columns, err));
-    finding->saliency.rows = rows;
-    finding->saliency.columns = columns;
+    switch (m->saliency.method) {
+    case MD_SALIENCY_GRAD_CAM:
+        snprintf(ret_text, MD_MAP_METHOD_BYTES, "Grad-CAM of %.40s", m->saliency.features);
+        return;
+    case MD_SALIENCY_GRAD_CAM_PLUS_PLUS:
+        snprintf(ret_text, MD_MAP_METHOD_BYTES, "Grad-CAM++ of %.40s", m->saliency.features);
+        return;
+    case MD_SALIENCY_INTEGRATED_GRADIENTS:
+        snprintf(ret_text, MD_MAP_METHOD_BYTES,
+                 "integrated gradients, %u steps from %s, cells of %u", m->saliency.steps,
+                 m->saliency.baseline == 0 ? "black" : "mean", m->saliency.cell);
+        return;
+    case MD_SALIENCY_SMOOTH_GRAD:
+        snprintf(ret_text, MD_MAP_METHOD_BYTES,
+                 "SmoothGrad, %u samples, noise %g, seed %llu, cells of %u",
+                 m->saliency.samples, m->saliency.noise, (unsigned long long)m->saliency.seed,
+                 m->saliency.cell);
+        return;
+    }
+}
+
+/* Where the evidence for one finding is, after a run on `input`. */
+static md_status make_map(const package *self, const md_tensor *input,
+                          const md_manifest_finding *f, md_saliency *map, md_error *err)
+{
+    const md_manifest *m = self->manifest;
+    const md_tensor *from = uses_features(m) ? &self->outputs[self->features] : input;
+    const md_cam_rule rule = m->saliency.method == MD_SALIENCY_GRAD_CAM_PLUS_PLUS
+                                 ? MD_CAM_GRAD_PLUS_PLUS
+                                 : MD_CAM_GRAD;
+    map->kind = uses_features(m) ? MD_MAP_GRADIENT_ACTIVATION : MD_MAP_SALIENCY;
+    describe_method(m, map->method);
+    if (self->explainer != NULL) {
+        return md_explainer_map(self->explainer, from, m->network.activation, f->classes,
+                                f->n_classes, &map->values, &map->rows, &map->columns, err);
+    }
+    return md_gradcam(rule, from, &self->head, self->outputs[self->output].data,
+                      m->network.activation, f->classes, f->n_classes, &map->values, &map->rows,
+                      &map->columns, err);
+}
+
+static md_status add_saliency(const package *self, const md_tensor *input,
+                              const md_manifest_finding *f, const md_placement *placement,
+                              md_finding *finding, md_error *err)
+{
+    MD_TRY(make_map(self, input, f, &finding->saliency, err));
     finding->saliency.x = placement->x;
     finding->saliency.y = placement->y;
     finding->saliency.width = placement->width;
@@ -402,8 +540,9 @@ static md_status add_saliency(const package *self, const md_manifest_finding *f,
 }
 
 /* Findings with their maps. */
-static md_status judge(package *self, const float *logits, size_t n, bool want_saliency,
-                       const md_placement *placement, md_finding *findings, md_error *err)
+static md_status judge(package *self, const md_tensor *tensor, const float *logits, size_t n,
+                       bool want_saliency, const md_placement *placement, md_finding *findings,
+                       md_error *err)
 {
     const md_manifest *m = self->manifest;
     const int64_t start_us = md_clock_monotonic_us();
@@ -413,7 +552,7 @@ static md_status judge(package *self, const float *logits, size_t n, bool want_s
         MD_TRY(md_score(m, f, logits, n, &score, err));
         MD_TRY(md_finding_judge(&self->specs[i], score, &findings[i], err));
         if (m->saliency.there && want_saliency) {
-            MD_TRY(add_saliency(self, f, placement, &findings[i], err));
+            MD_TRY(add_saliency(self, tensor, f, placement, &findings[i], err));
         }
     }
     self->base.spent.saliency_us += md_clock_monotonic_us() - start_us;
@@ -431,7 +570,7 @@ static md_status ask_network(package *self, const md_tensor *tensor, bool want_s
             return md_fail(err, MD_PLUGIN, "the network's output %zu is not a number", i);
         }
     }
-    return judge(self, logits, n, want_saliency, placement, findings, err);
+    return judge(self, tensor, logits, n, want_saliency, placement, findings, err);
 }
 
 static md_status analyse_image(md_analyzer *analyzer, const md_image_input *input,
@@ -525,6 +664,7 @@ static md_status load_and_test(package *self, int folder, const md_package_optio
                                const md_package_trial *numbers, md_error *err)
 {
     MD_TRY(load_network(self, folder, options, numbers, err));
+    MD_TRY(load_explainer(self, folder, options, err));
     return self_test(self, folder, err);
 }
 
@@ -562,8 +702,10 @@ static md_status load_granted(package *self, int folder, const char *name,
         return status == MD_OK ? MD_OK : md_fail(err, MD_NOMEM, "%s", reason.msg);
     }
     md_network_destroy(self->network);
+    md_explainer_destroy(self->explainer);
     md_free(self->outputs);
     self->network = NULL;
+    self->explainer = NULL;
     self->outputs = NULL;
     if (options->on_float32 != NULL) {
         options->on_float32(options->context, name, &reason);

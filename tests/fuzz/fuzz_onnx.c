@@ -5,6 +5,7 @@
 #include "fuzz_dicom.h"
 
 #include "inference/network.h"
+#include "inference/saliency.h"
 
 #include <string.h>
 
@@ -41,6 +42,35 @@ static void run(md_network *network)
     }
 }
 
+/* The same bytes as what a map is made with: cut, and back through what has a backward pass. */
+static void explain(const uint8_t *bytes, size_t size_bytes, const md_network *network)
+{
+    static const unsigned classes[] = {0};
+    const md_network_port *from = md_network_input(network, 0);
+    const md_network_port *to = md_network_output(network, 0);
+    md_explainer *explainer = NULL;
+    md_tensor input = {0};
+    md_error err;
+    if (from == NULL || to == NULL || from->dtype != MD_F32 || from->n_dims != 4) {
+        return;
+    }
+    const md_saliency_options options = {.method = MD_SALIENCY_INTEGRATED_GRADIENTS,
+                                         .output = to->name,
+                                         .backend = MD_BACKEND_OPENBLAS,
+                                         .n_threads = 1,
+                                         .steps = MD_SALIENCY_MIN_STEPS,
+                                         .cell = 1};
+    if (md_explainer_create(bytes, size_bytes, &options, &explainer, &err) == MD_OK &&
+        md_tensor_init(&input, MD_F32, 4, from->dims, &err) == MD_OK) {
+        const float *values = NULL;
+        memset(input.data, 0, input.n_elements * sizeof(float));
+        (void)!md_explainer_gradient(explainer, &input, MD_TARGET_SIGMOID, classes, 1, &values,
+                                     &err);
+    }
+    md_tensor_finish(&input);
+    md_explainer_destroy(explainer);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size_bytes)
 {
     md_error err;
@@ -51,6 +81,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size_bytes)
         if (md_network_load(bytes, size_bytes, &options, &network, &err) == MD_OK &&
             is_small(network)) {
             run(network);
+            if (rewriting == 0) {
+                explain(bytes, size_bytes, network);
+            }
         }
         md_network_destroy(network);
     }

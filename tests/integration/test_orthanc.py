@@ -207,7 +207,9 @@ def test_pacs_away(orthanc, medaid, folder):
 def test_maps(orthanc, site):
     """A model whose map is always shown: Orthanc stores the Parametric Map of it where the
     destination asks for it, and gives it back as it was; the other destination gets none."""
-    tiny_model.write(site.folder / "map-models" / "tiny")
+    tiny_model.write(site.folder / "map-models" / "tiny",
+                     edit=("method: grad-cam\n  features: features",
+                           "method: integrated-gradients\n  baseline: mean"))
     other = site.orthanc("other").start()
     medaid = site.medaid("map-medaid", destinations=[
         orthanc.destination(parametric_map=True), other.destination("other")])
@@ -227,6 +229,9 @@ def test_maps(orthanc, site):
         check_object(each, [source], site.folder)
         values = numpy.frombuffer(each.FloatPixelData, "<f4")
         assert values.size == each.Rows * each.Columns and 0 <= values.min() <= values.max() <= 1
+        shared = each.SharedFunctionalGroupsSequence[0]
+        quantity = shared.RealWorldValueMappingSequence[0].QuantityDefinitionSequence[0]
+        assert quantity.ConceptCodeSequence[0].CodeValue == "130404"
     assert {str(d.ContentDescription) for d in found} >= {"Over exposed"}
     wait_for("reports at the other", lambda: len(other.results_of(source.StudyInstanceUID)) == 2)
     assert medaid.stop() == 0

@@ -139,8 +139,8 @@ static md_status gradcam(bench *b, const char *path, const md_network_options *o
         MD_TRY(run(b, &plain, err));
         const double start = now_us();
         MD_TRY(md_network_run(network, &b->in, 1, out, md_network_n_outputs(network), err));
-        MD_TRY(md_gradcam(&out[at], &head, out[0].data, MD_TARGET_SOFTMAX, classes, 1, &map,
-                          &rows, &columns, err));
+        MD_TRY(md_gradcam(MD_CAM_GRAD, &out[at], &head, out[0].data, MD_TARGET_SOFTMAX, classes,
+                          1, &map, &rows, &columns, err));
         const double us = now_us() - start;
         md_free(map);
         printf("%.1f %.1f%c", plain, us, i + 1 == n_runs ? '\n' : ' ');

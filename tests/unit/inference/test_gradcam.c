@@ -106,9 +106,9 @@ static void check_gradient(md_target target, const unsigned *classes, unsigned n
     float *values = NULL;
     uint32_t rows, columns;
     md_error err = {0};
-    assert_int_equal(
-        md_gradcam(&ta, &tw, z, target, classes, n_classes, &values, &rows, &columns, &err),
-        MD_OK);
+    assert_int_equal(md_gradcam(MD_CAM_GRAD, &ta, &tw, z, target, classes, n_classes, &values,
+                                &rows, &columns, &err),
+                     MD_OK);
     assert_int_equal(rows, H);
     assert_int_equal(columns, W);
     for (int i = 0; i < H * W; i++) {
@@ -147,48 +147,48 @@ static void test_map_limits(void **state)
     static const unsigned classes[] = {0, 1};
     float *values = NULL;
     uint32_t rows, columns;
-    assert_int_equal(
-        md_gradcam(&ta, &tw, z, MD_TARGET_SOFTMAX, classes, 1, &values, &rows, &columns, NULL),
-        MD_OK);
+    assert_int_equal(md_gradcam(MD_CAM_GRAD, &ta, &tw, z, MD_TARGET_SOFTMAX, classes, 1,
+                                &values, &rows, &columns, NULL),
+                     MD_OK);
     for (int i = 0; i < 4; i++) {
         assert_true(values[i] == 0.0F); /* nothing speaks for class 0 */
     }
     md_free(values);
     values = NULL;
-    assert_int_equal(md_gradcam(&ta, &tw, z, MD_TARGET_SOFTMAX, classes + 1, 1, &values, &rows,
-                                &columns, NULL),
+    assert_int_equal(md_gradcam(MD_CAM_GRAD, &ta, &tw, z, MD_TARGET_SOFTMAX, classes + 1, 1,
+                                &values, &rows, &columns, NULL),
                      MD_OK);
     assert_true(values[2] == 1.0F && values[3] == 0.0F);
     md_free(values);
     values = NULL;
     /* all classes: no evidence against; a class that is not there; NaN */
-    assert_int_equal(
-        md_gradcam(&ta, &tw, z, MD_TARGET_SOFTMAX, classes, 2, &values, &rows, &columns, NULL),
-        MD_INVALID_ARG);
+    assert_int_equal(md_gradcam(MD_CAM_GRAD, &ta, &tw, z, MD_TARGET_SOFTMAX, classes, 2,
+                                &values, &rows, &columns, NULL),
+                     MD_INVALID_ARG);
     static const unsigned beyond[] = {2};
-    assert_int_equal(
-        md_gradcam(&ta, &tw, z, MD_TARGET_SIGMOID, beyond, 1, &values, &rows, &columns, NULL),
-        MD_INVALID_ARG);
+    assert_int_equal(md_gradcam(MD_CAM_GRAD, &ta, &tw, z, MD_TARGET_SIGMOID, beyond, 1, &values,
+                                &rows, &columns, NULL),
+                     MD_INVALID_ARG);
     a[1] = NAN;
-    assert_int_equal(
-        md_gradcam(&ta, &tw, z, MD_TARGET_SIGMOID, classes, 1, &values, &rows, &columns, NULL),
-        MD_FORMAT);
+    assert_int_equal(md_gradcam(MD_CAM_GRAD, &ta, &tw, z, MD_TARGET_SIGMOID, classes, 1,
+                                &values, &rows, &columns, NULL),
+                     MD_FORMAT);
     a[1] = 1.0F;
     z[1] = INFINITY;
-    assert_int_equal(
-        md_gradcam(&ta, &tw, z, MD_TARGET_SIGMOID, classes, 1, &values, &rows, &columns, NULL),
-        MD_FORMAT);
+    assert_int_equal(md_gradcam(MD_CAM_GRAD, &ta, &tw, z, MD_TARGET_SIGMOID, classes, 1,
+                                &values, &rows, &columns, NULL),
+                     MD_FORMAT);
     z[1] = 0.0F;
     tw.dims[1] = 2;
-    assert_int_equal(
-        md_gradcam(&ta, &tw, z, MD_TARGET_SIGMOID, classes, 1, &values, &rows, &columns, NULL),
-        MD_INVALID_ARG);
+    assert_int_equal(md_gradcam(MD_CAM_GRAD, &ta, &tw, z, MD_TARGET_SIGMOID, classes, 1,
+                                &values, &rows, &columns, NULL),
+                     MD_INVALID_ARG);
     tw.dims[1] = 1;
     md_status status = MD_NOMEM;
     for (size_t nth = 1; status != MD_OK; nth++) {
         md_memory_fail_at(nth);
-        status = md_gradcam(&ta, &tw, z, MD_TARGET_SOFTMAX, classes, 1, &values, &rows,
-                            &columns, NULL);
+        status = md_gradcam(MD_CAM_GRAD, &ta, &tw, z, MD_TARGET_SOFTMAX, classes, 1, &values,
+                            &rows, &columns, NULL);
         md_memory_fail_at(0);
         assert_true(status == MD_OK || (status == MD_NOMEM && nth < 10));
     }

@@ -5,6 +5,7 @@ import pathlib
 import sys
 
 import numpy as np
+import onnx
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "support"))
 import tiny_model  # noqa: E402
@@ -44,6 +45,24 @@ write("two-r", model_id="first").rename(ROOT / "two" / "r")
 (ROOT / "two" / "empty").mkdir()
 (ROOT / "two" / "text.so").write_text("this is no library\n")
 
+CAM = "method: grad-cam\n  features: features"
+MAPS = {
+    "pp": "method: grad-cam++\n  features: features",
+    "deep": "method: grad-cam\n  features: conv",
+    "deep-pp": "method: grad-cam++\n  features: conv",
+    "ig": "method: integrated-gradients\n  steps: 8\n  cell: 8",
+    "ig-mean": "method: integrated-gradients\n  baseline: mean",
+    "sg": "method: smooth-grad\n  samples: 4\n  noise: 0.2\n  seed: 7\n  cell: 1",
+}
+for key, text in MAPS.items():
+    write("map-" + key, edit=(CAM, text))
+odd = onnx.load_from_string(graph())
+odd.graph.node[1].op_type = "Erf"
+odd.graph.node[1].name = "odd_one"
+odd_bytes = odd.SerializeToString()
+# erf is no Relu: the self-test's output is another one, but the method is refused before it runs
+for key in ("ig", "deep"):
+    write("bad-map-" + key, network=odd_bytes, edit=(CAM, MAPS[key]))
 whole = graph()
 write("bad-truncated", network=whole[:len(whole) // 2])
 write("bad-hash", after=flip_byte)
@@ -86,6 +105,14 @@ EDITS = {
     "modality": ("[CR, DX]", "[cr]"),
     "no-use": ("intended_use: >\n  For tests,\n  never for people.\n", ""),
     "sop-class": ("sop_class: []", "sop_class: [1.2.x]"),
+    "map-method": ("grad-cam\n", "gradcam\n"),
+    "map-features": ("  features: features\n", ""),
+    "map-steps": (CAM, CAM + "\n  steps: 16"),
+    "map-few-steps": (CAM, "method: integrated-gradients\n  steps: 4"),
+    "map-noise": (CAM, "method: smooth-grad\n  noise: 0.9"),
+    "map-cell": (CAM, "method: smooth-grad\n  cell: 5"),
+    "map-pixels": (CAM, "method: smooth-grad\n  features: features"),
+    "map-past": (CAM, "method: grad-cam\n  features: pooled"),
     "activation-none": ("activation: softmax", "activation: none"),
 }
 for key, change in EDITS.items():

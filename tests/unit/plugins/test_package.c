@@ -116,6 +116,16 @@ static void test_each_broken_package_is_refused(void **state)
         {"modality", MD_FORMAT, "key 'accepts.modality[0]': got cr, expected a code string"},
         {"no-use", MD_FORMAT, "key 'intended_use': is missing"},
         {"sop-class", MD_FORMAT, "got 1.2.x, expected a UID"},
+        {"map-method", MD_FORMAT, "key 'saliency.method': got gradcam, expected grad-cam"},
+        {"map-features", MD_FORMAT, "key 'saliency.features': missing, grad-cam needs"},
+        {"map-steps", MD_FORMAT, "key 'saliency.steps': has no effect with grad-cam"},
+        {"map-few-steps", MD_FORMAT, "key 'saliency.steps': got 4, expected"},
+        {"map-noise", MD_FORMAT, "key 'saliency.noise': got 0.9, expected"},
+        {"map-cell", MD_FORMAT, "key 'saliency.cell': got 5, expected a divisor of width 32"},
+        {"map-pixels", MD_FORMAT, "key 'saliency.features': has no effect with smooth-grad"},
+        {"map-ig", MD_UNSUPPORTED,
+         "p: model.onnx: saliency.method integrated-gradients: node 'odd_one'"},
+        {"map-deep", MD_UNSUPPORTED, "p: model.onnx: saliency.method grad-cam: "},
         {"activation-none", MD_FORMAT, "temperature needs logits"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -267,12 +277,98 @@ static void test_out_of_memory(void **state)
     assert_true(nth > 10);
 }
 
+/* The ramp of the self-test, in 0..1, as a film of the network's own size. */
+static void ask_map(const char *name, unsigned finding, md_saliency *ret_map)
+{
+    md_analyzer *a = NULL;
+    md_error err = {0};
+    md_raster raster = {0};
+    md_finding findings[2];
+    memset(findings, 0, sizeof findings);
+    md_steps steps = {0};
+    if (open_package(name, NULL, &a, &err) != MD_OK) {
+        fail_msg("%s: %s", name, err.msg);
+    }
+    assert_int_equal(md_raster_init(&raster, 32, 32, 1, NULL), MD_OK);
+    for (int i = 0; i < 32 * 32; i++) {
+        raster.values[i] = (float)i / 1023.0F;
+    }
+    const md_accept_facts facts = {0};
+    const md_image_input input = {
+        .values = &raster, .facts = &facts, .frame = 1, .n_frames = 1, .want_saliency = true};
+    if (a->ops->analyse_image(a, &input, findings, &steps, &err) != MD_OK) {
+        fail_msg("%s: %s", name, err.msg);
+    }
+    *ret_map = findings[finding].saliency;
+    assert_non_null(ret_map->values);
+    assert_true(ret_map->width == 32.0 && ret_map->height == 32.0);
+    md_free(findings[1 - finding].saliency.values);
+    md_raster_finish(&raster);
+    md_analyzer_destroy(a);
+}
+
+/* The network is linear in the image x: t = 10 (mean x - 0.5), so every map is known. */
+static void test_maps(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *method;
+        md_map_kind kind;
+        uint32_t side;
+    } rows[] = {
+        {"good", "Grad-CAM of features", MD_MAP_GRADIENT_ACTIVATION, 32},
+        {"map-pp", "Grad-CAM++ of features", MD_MAP_GRADIENT_ACTIVATION, 32},
+        {"map-deep", "Grad-CAM of conv", MD_MAP_GRADIENT_ACTIVATION, 32},
+        {"map-deep-pp", "Grad-CAM++ of conv", MD_MAP_GRADIENT_ACTIVATION, 32},
+        {"map-ig", "integrated gradients, 8 steps from black, cells of 8", MD_MAP_SALIENCY, 4},
+        {"map-ig-mean", "integrated gradients, 32 steps from mean, cells of 4", MD_MAP_SALIENCY,
+         8},
+        {"map-sg", "SmoothGrad, 4 samples, noise 0.2, seed 7, cells of 1", MD_MAP_SALIENCY, 32},
+    };
+    for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
+        md_saliency map = {0};
+        ask_map(rows[r].name, 0, &map);
+        assert_string_equal(map.method, rows[r].method);
+        assert_int_equal(map.kind, rows[r].kind);
+        assert_int_equal(map.rows, rows[r].side);
+        assert_int_equal(map.columns, rows[r].side);
+        const uint32_t cell = 32 / rows[r].side;
+        for (uint32_t i = 0; i < map.rows * map.columns; i++) {
+            /* a cell's mean of the ramp, over that of the last one; below 1 when that is cut */
+            const double y = i / map.columns, x = i % map.columns, half = (cell - 1) / 2.0;
+            const double mean = ((y * cell + half) * 32 + x * cell + half) / 1023.0;
+            const double last = ((31 - half) * 32 + 31 - half) / 1023.0;
+            double expected = mean / last;
+            if (strcmp(rows[r].name, "map-sg") == 0) {
+                /* the share of 4 noisy inputs above the ReLU's 0, which far above it is all */
+                expected = i > 900 ? 1.0 : round((double)map.values[i] * 4.0) / 4.0;
+            }
+            if (fabs((double)map.values[i] - expected) > 2e-5) {
+                fail_msg("%s: %u: %g, expected %g", rows[r].name, i, (double)map.values[i],
+                         expected);
+            }
+        }
+        assert_true(map.values[map.rows * map.columns - 1] == 1.0F);
+        md_free(map.values);
+        if (strcmp(rows[r].name, "map-sg") == 0) {
+            continue; /* of the other finding the same */
+        }
+        ask_map(rows[r].name, 1, &map);
+        for (uint32_t i = 0; i < map.rows * map.columns; i++) {
+            /* what speaks for "dark" is the darkness of feature 1, which has no weight */
+            assert_true(map.values[i] == 0.0F);
+        }
+        md_free(map.values);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_good_package),
         cmocka_unit_test(test_each_broken_package_is_refused),
         cmocka_unit_test(test_scores),
+        cmocka_unit_test(test_maps),
         cmocka_unit_test(test_damaged_manifests),
         cmocka_unit_test(test_out_of_memory),
     };
