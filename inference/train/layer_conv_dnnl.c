@@ -177,6 +177,14 @@ static dnnl_status_t finish_pass(const md_trainer *t, pass *p, const_dnnl_primit
     return status == dnnl_success ? add_arg(t, &p->run, DNNL_ARG_SCRATCHPAD, scratch) : status;
 }
 
+/* oneDNN has a plain loop for what it has no kernel for: a thousand times slower than ours. */
+static bool is_plain_loop(const_dnnl_primitive_desc_t pd)
+{
+    const char *name = NULL;
+    return dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, &name) == dnnl_success &&
+           name != NULL && strncmp(name, "ref", 3) == 0;
+}
+
 static dnnl_status_t describe(const md_trainer *t, const dnnl_convolution_desc_t *desc,
                               const_dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *ret)
 {
@@ -190,6 +198,12 @@ static dnnl_status_t describe(const md_trainer *t, const dnnl_convolution_desc_t
         status = dnnl_primitive_desc_create(ret, desc, attr, t->dnnl->engine, hint);
     }
     (void)dnnl_primitive_attr_destroy(attr);
+    if (status == dnnl_success && is_plain_loop(*ret) &&
+        desc->src_desc.data_type != dnnl_bf16 && desc->diff_src_desc.data_type != dnnl_bf16) {
+        (void)dnnl_primitive_desc_destroy(*ret);
+        *ret = NULL;
+        return dnnl_unimplemented;
+    }
     return status;
 }
 
@@ -353,10 +367,18 @@ static md_status prepare(md_trainer *t, md_train_layer *layer, md_error *err)
     }
     layer->state = state;
     const dnnl_status_t status = make_passes(t, layer, state);
+    const md_feature *x = md_train_layer_in(t, layer, 0);
+    if (status == dnnl_unimplemented && !x->bf16) { /* the same features, so ours can do it */
+        release(layer);
+        layer->kind = &md_train_layer_conv_blas;
+        return layer->kind->prepare(t, layer, err);
+    }
+    if (status == dnnl_unimplemented) {
+        return md_fail(err, MD_UNSUPPORTED, "oneDNN has no such convolution in bfloat16");
+    }
     if (status != dnnl_success) {
         return dnnl_fail(err, status, "describing a convolution");
     }
-    const md_feature *x = md_train_layer_in(t, layer, 0);
     const size_t gradient = (size_t)t->n * x->n_per_image * md_feature_element_bytes(x);
     const size_t aside =
         (t->parameters[layer->parameters[WEIGHT]].n + (size_t)md_train_layer_out(t, layer)->c) *
