@@ -536,15 +536,18 @@ md_status md_trainer_resize(md_trainer *t, int64_t height, int64_t width, md_err
                        (long long)height, (long long)width, MAX_PIXELS);
     }
     MD_AUTO(md_net_destroyp) md_net *net = NULL;
-    const md_status status = md_net_create(t, height, width, &net, err);
+    md_error inner = {.msg = "another number of classes"};
+    const md_status status = md_net_create(t, height, width, &net, &inner);
+    const bool other = t->n_classes != n_classes;
     t->n_channels = n_channels;
-    if (status != MD_OK || t->n_classes != n_classes) {
-        t->n_classes = n_classes;
-        return status == MD_NOMEM || status == MD_LIMIT
-                   ? status
-                   : md_error_prefix(err, MD_INVALID_ARG,
-                                     "the network does not take pictures of %lld x %lld",
-                                     (long long)height, (long long)width);
+    t->n_classes = n_classes;
+    if (status == MD_NOMEM || status == MD_LIMIT) {
+        return md_fail(err, status, "%s", inner.msg);
+    }
+    if (status != MD_OK || other) {
+        return md_fail(err, MD_INVALID_ARG,
+                       "the network does not take pictures of %lld x %lld: %s",
+                       (long long)height, (long long)width, inner.msg);
     }
     /* never both arenas at a time */
     md_free(t->net->arena);
