@@ -298,6 +298,11 @@ md_status md_dnnl_copy(md_dnnl *d, md_plan *plan, const md_node *node,
                        const md_dnnl_layout *from, const md_dnnl_layout *to, md_error *err)
 {
     dnnl_primitive_desc_t pd;
+    bool done;
+    MD_TRY(md_dnnl_emit_rows(d, plan, node, from, to, &done, err));
+    if (done) {
+        return MD_OK;
+    }
     MD_TRY(describe_reorder(d, &from->md, &to->md, from->scale / to->scale, &pd, err));
     const md_dnnl_arg args[] = {{DNNL_ARG_FROM, from->buffer, &from->md},
                                 {DNNL_ARG_TO, to->buffer, &to->md}};
@@ -640,12 +645,41 @@ static md_status make_plain(void *state, md_plan *plan, const md_graph *graph,
     return MD_OK;
 }
 
+/* Columns of a small product, each computed by one of the threads. */
+typedef struct product {
+    bool transpose_a;
+    int64_t m, n, k;
+    float alpha, beta;
+    const float *a, *b;
+    int64_t lda, ldb, ldc;
+    float *c;
+} product;
+
+static void product_part(void *data)
+{
+    const product *p = data;
+    const int64_t part = md_dnnl_table.omp_get_thread_num();
+    const int64_t n_parts = md_dnnl_table.omp_get_num_threads();
+    const int64_t first = p->n * part / n_parts, last = p->n * (part + 1) / n_parts;
+    md_small_gemm(p->transpose_a, true, p->m, last - first, p->k, p->alpha, p->a, p->lda,
+                  p->b + first * p->ldb, p->ldb, p->beta, p->c + first, p->ldc);
+}
+
 /* Generating code for a product costs milliseconds, computing a small one microseconds. */
 static void sgemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
                   float alpha, const float *a, int64_t lda, const float *b, int64_t ldb,
                   float beta, float *c, int64_t ldc)
 {
+    enum {
+        MIN_SHARED = 1 << 17 /* weights: fewer are read before another thread has begun */
+    };
     if (m <= 64 && (double)m * (double)n * (double)k <= 4e6) {
+        if (transpose_b && (double)n * (double)k >= MIN_SHARED) {
+            /* a classifier's: reading the weights takes the time, two cores read faster */
+            product p = {transpose_a, m, n, k, alpha, beta, a, b, lda, ldb, ldc, c};
+            md_dnnl_table.GOMP_parallel(product_part, &p, 0, 0);
+            return;
+        }
         md_small_gemm(transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
         return;
     }

@@ -142,6 +142,11 @@ md_status md_dnnl_emit_concat(md_dnnl *d, md_plan *plan, const md_graph *graph,
 /* Rows of channels, side by side, with one distance between all positions; *ret_stride: that
  * distance in elements. The first position is at md->offset0. */
 bool md_dnnl_rows(const dnnl_memory_desc_t *md, size_t *ret_stride);
+/* A copy between such orders, multiplied by from->scale / to->scale, where that is quicker than
+ * oneDNN's: *ret_done. */
+md_status md_dnnl_emit_rows(md_dnnl *d, md_plan *plan, const md_node *node,
+                            const md_dnnl_layout *from, const md_dnnl_layout *to,
+                            bool *ret_done, md_error *err);
 /* When the node's result is joined with others in a chain: *layout is its place there, which no
  * step writes but the node's own. Else *ret_found is false. */
 md_status md_dnnl_place_in_chain(md_dnnl *d, md_plan *plan, const md_graph *graph,

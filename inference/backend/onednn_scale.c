@@ -2,14 +2,11 @@
  * before a convolution of DenseNet. Unlike oneDNN's it reads a view of the first channels of a
  * longer row, see onednn_concat.c. */
 
+#include "inference/backend/avx512.h"
 #include "inference/backend/onednn_private.h"
 
 #include <math.h>
 #include <string.h>
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 typedef struct scale_step {
     int buffers[4]; /* x, scale, shift, y */
@@ -108,48 +105,39 @@ __attribute__((target("avx2"))) static void rows_avx2(const scale_step *s, size_
     scale_rows(s, first, last);
 }
 
-#define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
-
-AVX512 INLINE __m512 load_16(const scale_step *s, size_t at, __mmask16 mask)
+/* Rounded once less than scale_rows does (a fused multiply-add), otherwise the same. The last
+ * channels, fewer than 16, are computed with some before them anew: the same again. */
+MD_AVX512 INLINE void rows_512(const scale_step *s, size_t first, size_t last, md_lanes x_type,
+                               md_lanes y_type)
 {
-    if (!s->x_is_bf16) {
-        return _mm512_maskz_loadu_ps(mask, (const float *)s->x + at);
-    }
-    const __m256i halves = _mm256_maskz_loadu_epi16(mask, (const uint16_t *)s->x + at);
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
-}
-
-/* As to_bf16, for numbers: a NaN may become infinite, and is no number in either case. */
-AVX512 INLINE __m256i to_bf16_16(__m512 x)
-{
-    const __m512i bits = _mm512_castps_si512(x);
-    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-    const __m512i half = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
-    return _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_add_epi32(bits, half), 16));
-}
-
-/* Rounded once less than scale_rows does (a fused multiply-add), otherwise the same. */
-AVX512 static void rows_avx512(const scale_step *s, size_t first, size_t last)
-{
+    const size_t n = s->n_channels, x_stride = s->x_stride;
+    const void *x = s->x;
+    void *y = s->y;
+    const float *scale = s->scale, *shift = s->shift;
     /* max(x, this): the second is taken when one is a NaN */
     const __m512 least = _mm512_set1_ps(s->relu ? 0.0F : -HUGE_VALF);
     for (size_t row = first; row < last; row++) {
-        for (size_t c = 0; c < s->n_channels; c += 16) {
-            const size_t rest = s->n_channels - c, at = row * s->n_channels + c;
-            const __mmask16 mask = (__mmask16)(rest >= 16 ? 0xffffU : (1U << rest) - 1U);
-            const __m512 scale = _mm512_maskz_loadu_ps(mask, s->scale + c);
-            const __m512 shift = _mm512_maskz_loadu_ps(mask, s->shift + c);
-            const __m512 x = load_16(s, row * s->x_stride + c, mask);
-            const __m512 y = _mm512_max_ps(least, _mm512_fmadd_ps(x, scale, shift));
-            if (s->y_type == dnnl_f32) {
-                _mm512_mask_storeu_ps((float *)s->y + at, mask, y);
-            } else if (s->y_type == dnnl_bf16) {
-                _mm256_mask_storeu_epi16((uint16_t *)s->y + at, mask, to_bf16_16(y));
-            } else {
-                _mm512_mask_cvtusepi32_storeu_epi8((uint8_t *)s->y + at, mask,
-                                                   _mm512_cvtps_epi32(y));
-            }
+        for (size_t c = 0; c < n; c += 16) {
+            const size_t at = c + 16 <= n ? c : n - 16;
+            const __m512 value =
+                _mm512_fmadd_ps(md_load_16(x, row * x_stride + at, x_type),
+                                _mm512_loadu_ps(scale + at), _mm512_loadu_ps(shift + at));
+            md_store_16(y, row * n + at, y_type, _mm512_max_ps(least, value));
         }
+    }
+}
+
+/* At least 16 channels. */
+MD_AVX512 static void rows_avx512(const scale_step *s, size_t first, size_t last)
+{
+    if (!s->x_is_bf16 && s->y_type == dnnl_f32) {
+        rows_512(s, first, last, MD_LANES_F32, MD_LANES_F32);
+    } else if (!s->x_is_bf16) {
+        rows_512(s, first, last, MD_LANES_F32, MD_LANES_U8);
+    } else if (s->y_type == dnnl_bf16) {
+        rows_512(s, first, last, MD_LANES_BF16, MD_LANES_BF16);
+    } else {
+        rows_512(s, first, last, MD_LANES_BF16, MD_LANES_U8);
     }
 }
 #endif
@@ -159,8 +147,7 @@ static void run_part(void *data, unsigned part, unsigned n_parts)
     const scale_step *s = data;
     const size_t first = s->n_rows * part / n_parts, last = s->n_rows * (part + 1) / n_parts;
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512dq")) {
+    if (s->n_channels >= 16 && md_has_avx512()) {
         rows_avx512(s, first, last);
         return;
     }

@@ -1,5 +1,7 @@
 #include "inference/backend/winograd.h"
 
+#include "inference/backend/avx512.h"
+
 #include <string.h>
 
 enum {
@@ -100,43 +102,15 @@ void md_winograd_weights(const md_winograd *s, const float *w, float *ret_u)
 }
 
 #if defined(__x86_64__)
-#include <immintrin.h>
-
-#define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
-#define INLINE static inline __attribute__((always_inline))
-
 bool md_winograd_is_supported(void)
 {
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-}
-
-AVX512 INLINE __m512 load(const void *x, size_t at, bool bf16)
-{
-    if (!bf16) {
-        return _mm512_loadu_ps((const float *)x + at);
-    }
-    const __m256i halves = _mm256_loadu_si256((const void *)((const uint16_t *)x + at));
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
-}
-
-/* bfloat16: to the nearest, half to even; what is no number or infinite stays so. */
-AVX512 INLINE void store(void *y, size_t at, bool bf16, __m512 value)
-{
-    if (!bf16) {
-        _mm512_storeu_ps((float *)y + at, value);
-        return;
-    }
-    const __m512i bits = _mm512_castps_si512(value);
-    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-    const __m512i half = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
-    const __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(bits, half), 16);
-    _mm256_storeu_si256((void *)((uint16_t *)y + at), _mm512_cvtepi32_epi16(rounded));
+    return md_has_avx512();
 }
 
 /* Of B^T d the elements 1 and 2, 3 and 4, 0 or 5 (d is then what follows the first or second):
  * each needs some of d only. */
-AVX512 INLINE void transform_1_2(__m512 d1, __m512 d2, __m512 d3, __m512 d4, __m512 ret[2])
+MD_AVX512 MD_ALWAYS_INLINE void transform_1_2(__m512 d1, __m512 d2, __m512 d3, __m512 d4,
+                                              __m512 ret[2])
 {
     const __m512 four = _mm512_set1_ps(4.0F);
     const __m512 even = _mm512_fnmadd_ps(four, d2, d4), odd = _mm512_fnmadd_ps(four, d1, d3);
@@ -144,7 +118,8 @@ AVX512 INLINE void transform_1_2(__m512 d1, __m512 d2, __m512 d3, __m512 d4, __m
     ret[1] = _mm512_sub_ps(even, odd);
 }
 
-AVX512 INLINE void transform_3_4(__m512 d1, __m512 d2, __m512 d3, __m512 d4, __m512 ret[2])
+MD_AVX512 MD_ALWAYS_INLINE void transform_3_4(__m512 d1, __m512 d2, __m512 d3, __m512 d4,
+                                              __m512 ret[2])
 {
     const __m512 two = _mm512_set1_ps(2.0F);
     const __m512 even = _mm512_sub_ps(d4, d2), odd = _mm512_sub_ps(d3, d1);
@@ -152,13 +127,14 @@ AVX512 INLINE void transform_3_4(__m512 d1, __m512 d2, __m512 d3, __m512 d4, __m
     ret[1] = _mm512_fnmadd_ps(two, odd, even);
 }
 
-AVX512 INLINE __m512 transform_0_5(__m512 a, __m512 b, __m512 c)
+MD_AVX512 MD_ALWAYS_INLINE __m512 transform_0_5(__m512 a, __m512 b, __m512 c)
 {
     return _mm512_fmadd_ps(_mm512_set1_ps(4.0F), a,
                            _mm512_fnmadd_ps(_mm512_set1_ps(5.0F), b, c));
 }
 
-AVX512 INLINE void transform_row(const __m512 d[PATCH], float *v, size_t point_floats)
+MD_AVX512 MD_ALWAYS_INLINE void transform_row(const __m512 d[PATCH], float *v,
+                                              size_t point_floats)
 {
     __m512 t[2];
     _mm512_storeu_ps(v, transform_0_5(d[0], d[2], d[4]));
@@ -172,7 +148,7 @@ AVX512 INLINE void transform_row(const __m512 d[PATCH], float *v, size_t point_f
 }
 
 /* ret = A^T m */
-AVX512 INLINE void transform_products_once(const __m512 m[PATCH], __m512 ret[TILE])
+MD_AVX512 MD_ALWAYS_INLINE void transform_products_once(const __m512 m[PATCH], __m512 ret[TILE])
 {
     const __m512 two = _mm512_set1_ps(2.0F), four = _mm512_set1_ps(4.0F);
     const __m512 eight = _mm512_set1_ps(8.0F);
@@ -201,28 +177,30 @@ typedef struct patch {
     size_t row_bytes, position_bytes;
 } patch;
 
-AVX512 INLINE __m512 value_at(const patch *p, size_t i, size_t j, size_t c, bool bf16)
+MD_AVX512 MD_ALWAYS_INLINE __m512 value_at(const patch *p, size_t i, size_t j, size_t c,
+                                           md_lanes type)
 {
-    return load(p->x + i * p->row_bytes + j * p->position_bytes, c, bf16);
+    return md_load_16(p->x + i * p->row_bytes + j * p->position_bytes, c, type);
 }
 
 /* V = B^T d B. v [POINTS][c_in/LANES][BLOCK][LANES] with GAP after each point, from the tile's
  * first element on. Rows are made in an order in which few registers are needed. */
-AVX512 INLINE void transform_patch(const patch *p, size_t c_in, float *v, bool bf16)
+MD_AVX512 MD_ALWAYS_INLINE void transform_patch(const patch *p, size_t c_in, float *v,
+                                                md_lanes type)
 {
     const size_t point_floats = c_in * BLOCK + GAP, row_floats = PATCH * point_floats;
     for (size_t c = 0; c < c_in; c += LANES, v += BLOCK * LANES) {
         __m512 row[2][PATCH], t[2];
 #pragma GCC unroll 6
         for (size_t j = 0; j < PATCH; j++) {
-            row[0][j] = transform_0_5(value_at(p, 0, j, c, bf16), value_at(p, 2, j, c, bf16),
-                                      value_at(p, 4, j, c, bf16));
+            row[0][j] = transform_0_5(value_at(p, 0, j, c, type), value_at(p, 2, j, c, type),
+                                      value_at(p, 4, j, c, type));
         }
         transform_row(row[0], v, point_floats);
 #pragma GCC unroll 6
         for (size_t j = 0; j < PATCH; j++) {
-            transform_1_2(value_at(p, 1, j, c, bf16), value_at(p, 2, j, c, bf16),
-                          value_at(p, 3, j, c, bf16), value_at(p, 4, j, c, bf16), t);
+            transform_1_2(value_at(p, 1, j, c, type), value_at(p, 2, j, c, type),
+                          value_at(p, 3, j, c, type), value_at(p, 4, j, c, type), t);
             row[0][j] = t[0];
             row[1][j] = t[1];
         }
@@ -230,8 +208,8 @@ AVX512 INLINE void transform_patch(const patch *p, size_t c_in, float *v, bool b
         transform_row(row[1], v + 2 * row_floats, point_floats);
 #pragma GCC unroll 6
         for (size_t j = 0; j < PATCH; j++) {
-            transform_3_4(value_at(p, 1, j, c, bf16), value_at(p, 2, j, c, bf16),
-                          value_at(p, 3, j, c, bf16), value_at(p, 4, j, c, bf16), t);
+            transform_3_4(value_at(p, 1, j, c, type), value_at(p, 2, j, c, type),
+                          value_at(p, 3, j, c, type), value_at(p, 4, j, c, type), t);
             row[0][j] = t[0];
             row[1][j] = t[1];
         }
@@ -239,15 +217,16 @@ AVX512 INLINE void transform_patch(const patch *p, size_t c_in, float *v, bool b
         transform_row(row[1], v + 4 * row_floats, point_floats);
 #pragma GCC unroll 6
         for (size_t j = 0; j < PATCH; j++) {
-            row[0][j] = transform_0_5(value_at(p, 1, j, c, bf16), value_at(p, 3, j, c, bf16),
-                                      value_at(p, 5, j, c, bf16));
+            row[0][j] = transform_0_5(value_at(p, 1, j, c, type), value_at(p, 3, j, c, type),
+                                      value_at(p, 5, j, c, type));
         }
         transform_row(row[0], v + 5 * row_floats, point_floats);
     }
 }
 
 /* Where the patch is; with a margin it is a copy. */
-INLINE patch patch_of(const md_winograd *s, const void *x, tile_place at, uint8_t *copy)
+MD_ALWAYS_INLINE patch patch_of(const md_winograd *s, const void *x, tile_place at,
+                                uint8_t *copy)
 {
     const size_t size = s->bf16 ? 2 : 4, c_bytes = (size_t)s->c_in * size;
     const size_t position_bytes = (size_t)s->x_stride * size;
@@ -272,8 +251,8 @@ INLINE patch patch_of(const md_winograd *s, const void *x, tile_place at, uint8_
 }
 
 /* m [rows][PANEL] = v u for one point and PANEL output channels. */
-AVX512 INLINE void multiply_rows(const float *v, const float *u, size_t c_in, float *m,
-                                 size_t m_stride, const unsigned rows)
+MD_AVX512 MD_ALWAYS_INLINE void multiply_rows(const float *v, const float *u, size_t c_in,
+                                              float *m, size_t m_stride, const unsigned rows)
 {
     __m512 sum[BLOCK][2];
 #pragma GCC unroll 14
@@ -299,8 +278,8 @@ AVX512 INLINE void multiply_rows(const float *v, const float *u, size_t c_in, fl
     }
 }
 
-AVX512 static void multiply(const float *v, const float *u, size_t c_in, float *m,
-                            size_t m_stride, unsigned rows)
+MD_AVX512 static void multiply(const float *v, const float *u, size_t c_in, float *m,
+                               size_t m_stride, unsigned rows)
 {
     switch (rows) {
 #define ROWS(n)                                                                                \
@@ -333,8 +312,8 @@ typedef struct outputs {
 } outputs;
 
 /* The results of one tile, m points at its first product. */
-AVX512 INLINE void finish_tile(const md_winograd *s, tile_place at, const float *m,
-                               const outputs *to, bool bf16)
+MD_AVX512 MD_ALWAYS_INLINE void finish_tile(const md_winograd *s, tile_place at, const float *m,
+                                            const outputs *to, md_lanes type)
 {
     const size_t point_floats = (size_t)s->c_out * BLOCK + GAP;
     const __m512 low = _mm512_set1_ps(s->low), high = _mm512_set1_ps(s->high);
@@ -363,22 +342,22 @@ AVX512 INLINE void finish_tile(const md_winograd *s, tile_place at, const float 
             for (unsigned j = 0; j < columns; j++) {
                 __m512 y = _mm512_add_ps(t[j], bias);
                 if (to->residual != NULL) {
-                    y = _mm512_add_ps(y, load(to->residual,
-                                              (position + j) * (size_t)s->residual_stride + k,
-                                              bf16));
+                    y = _mm512_add_ps(
+                        y, md_load_16(to->residual,
+                                      (position + j) * (size_t)s->residual_stride + k, type));
                 }
                 /* max(x, y): the second when one is a NaN */
                 y = _mm512_min_ps(high, _mm512_max_ps(low, y));
-                store(to->y, (position + j) * (size_t)s->y_stride + k, bf16, y);
+                md_store_16(to->y, (position + j) * (size_t)s->y_stride + k, type, y);
             }
         }
     }
 }
 
 /* Tiles first..last-1, at most BLOCK. */
-AVX512 INLINE void run_block(const md_winograd *s, const void *x, const float *u,
-                             const outputs *to, float *v, int64_t first, int64_t last,
-                             bool bf16)
+MD_AVX512 MD_ALWAYS_INLINE void run_block(const md_winograd *s, const void *x, const float *u,
+                                          const outputs *to, float *v, int64_t first,
+                                          int64_t last, md_lanes type)
 {
     const size_t c_in = (size_t)s->c_in, c_out = (size_t)s->c_out;
     float *m = v + patch_floats(s);
@@ -386,7 +365,7 @@ AVX512 INLINE void run_block(const md_winograd *s, const void *x, const float *u
     const unsigned rows = (unsigned)(last - first);
     for (int64_t tile = first; tile < last; tile++) {
         const patch p = patch_of(s, x, place_of(s, tile), copy);
-        transform_patch(&p, c_in, v + (size_t)(tile - first) * LANES, bf16);
+        transform_patch(&p, c_in, v + (size_t)(tile - first) * LANES, type);
     }
     for (size_t point = 0; point < POINTS; point++) {
         for (size_t k = 0; k < c_out; k += PANEL) {
@@ -395,20 +374,20 @@ AVX512 INLINE void run_block(const md_winograd *s, const void *x, const float *u
         }
     }
     for (int64_t tile = first; tile < last; tile++) {
-        finish_tile(s, place_of(s, tile), m + (size_t)(tile - first) * c_out, to, bf16);
+        finish_tile(s, place_of(s, tile), m + (size_t)(tile - first) * c_out, to, type);
     }
 }
 
-AVX512 static void run_f32(const md_winograd *s, const void *x, const float *u,
-                           const outputs *to, float *v, int64_t first, int64_t last)
+MD_AVX512 static void run_f32(const md_winograd *s, const void *x, const float *u,
+                              const outputs *to, float *v, int64_t first, int64_t last)
 {
-    run_block(s, x, u, to, v, first, last, false);
+    run_block(s, x, u, to, v, first, last, MD_LANES_F32);
 }
 
-AVX512 static void run_bf16(const md_winograd *s, const void *x, const float *u,
-                            const outputs *to, float *v, int64_t first, int64_t last)
+MD_AVX512 static void run_bf16(const md_winograd *s, const void *x, const float *u,
+                               const outputs *to, float *v, int64_t first, int64_t last)
 {
-    run_block(s, x, u, to, v, first, last, true);
+    run_block(s, x, u, to, v, first, last, MD_LANES_BF16);
 }
 
 void md_winograd_run(const md_winograd *s, const void *x, const float *u, const float *bias,
