@@ -233,7 +233,7 @@ md_status md_onnx_cut(const uint8_t *onnx, size_t size_bytes, const char *input,
                       uint8_t **ret_bytes, size_t *ret_size, md_error *err)
 {
     md_graph graph = {0};
-    md_status status = md_decode(&graph, onnx, size_bytes, err);
+    md_status status = md_decode_whole(&graph, onnx, size_bytes, err);
     const Onnx__ModelProto *model = graph.proto;
     if (status == MD_OK && model->graph == NULL) {
         status = md_fail(err, MD_FORMAT, "the ONNX model has no graph");
