@@ -17,8 +17,8 @@ extern "C" {
 enum {
     MD_AUGMENT_MAX_SIDE = 4096,
     MD_STYLE_LEVELS = 256,
-    MD_STYLE_BINS = 128, /* of spatial frequency: 0, 1, 2, ... cycles along the shorter side;
-                            the last stands for all above */
+    MD_STYLE_BINS = 113, /* of spatial frequency: 0, 1, 2, ... cycles in 224 pixels; the last
+                            stands for all above */
 };
 
 /* Happens with `probability`; then an amount is drawn from low..high. */
@@ -67,7 +67,7 @@ typedef struct md_style {
 typedef struct md_augmenter md_augmenter;
 
 /* For planes of this size. MD_LIMIT for a side not in 8..MD_AUGMENT_MAX_SIDE, MD_INVALID_ARG
- * for an option out of range, MD_NOMEM. Caller destroys. */
+ * for an option out of range or an odd width with spectrum_swap, MD_NOMEM. Caller destroys. */
 md_status md_augmenter_create(const md_augment_options *options, uint32_t width,
                               uint32_t height, md_augmenter **ret_augmenter, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;
@@ -89,6 +89,14 @@ md_status md_augment_apply(md_augmenter *augmenter, const md_random_key *key,
                            const float *planes, uint32_t n_planes, const md_style *own,
                            const md_style *other, uint32_t out_width, uint32_t out_height,
                            float *ret_planes, md_error *err) MD_NOEXCEPT MD_NODISCARD;
+
+/* The film mirrored (flip) and moved to the right and downwards by shares of its sides, to
+ * whole pixels, edges repeated: the views of test-time augmentation. Without both and at the
+ * film's own size it is the film, bit for bit. Errors as md_augment_apply. */
+md_status md_augment_view(md_augmenter *augmenter, const float *planes, uint32_t n_planes,
+                          bool flip, float shift_x, float shift_y, uint32_t out_width,
+                          uint32_t out_height, float *ret_planes, md_error *err)
+    MD_NOEXCEPT MD_NODISCARD;
 
 #ifdef __cplusplus
 }

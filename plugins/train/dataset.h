@@ -22,7 +22,6 @@ extern "C" {
 
 enum {
     MD_SET_MAX_FILMS = 1 << 22,
-    MD_SET_MAX_UNREADABLE = 1000, /* more are counted, not listed */
     MD_SET_WORD_BYTES = 33,
 };
 
@@ -41,9 +40,10 @@ enum {
 const char *md_part_name(md_part part) MD_NOEXCEPT;
 
 typedef struct md_film {
-    char *name; /* path below its folder; with several folders, the folder's number first */
-    char *path; /* as it is opened */
-    uint32_t patient; /* number; films of one patient have the same */
+    char *name;         /* path below its folder; with several folders, "1/" and so on first */
+    char *path;         /* as it is opened */
+    uint32_t patient;   /* number; films of one patient have the same */
+    char *patient_name; /* set->patients[patient] */
     md_part part;
     md_picture_kind kind;
     char sex;        /* 'F', 'M', 'O'; 0: not known */
@@ -53,7 +53,8 @@ typedef struct md_film {
 } md_film;
 
 typedef struct md_unreadable {
-    char *path;
+    char *path;  /* the name of the film */
+    size_t film; /* its number before unreadable ones were taken out */
     char message[MD_ERROR_MSG_BYTES];
 } md_unreadable;
 
@@ -70,6 +71,7 @@ typedef struct md_training_set {
     size_t n_unreadable, n_files; /* n_files: films and unreadable ones */
     size_t n_other;               /* files in the folders that are no pictures */
     size_t n_unlabelled;      /* pictures without a label, left out (data.unlabelled: skip) */
+    bool split_is_made;       /* else it comes from the split file or the table */
     size_t n_near_duplicates; /* pairs in two parts, when looked for */
     char near_duplicate[2 * 128 + 32]; /* the first pair, for people; "" */
     struct md_film_store *store;       /* the pictures, see md_training_set_picture */
@@ -92,13 +94,15 @@ md_status md_training_set_read(const md_recipe *recipe, unsigned n_threads,
 void md_training_set_destroy(md_training_set *set) MD_NOEXCEPT;
 MD_DEFINE_DESTROYP(md_training_set, md_training_set_destroy)
 
-/* Planes that the pictures have: 1 when all films are grey or become so, else 3. */
-uint32_t md_training_set_n_planes(const md_training_set *set) MD_NOEXCEPT;
-
-/* The film [n_planes, height, width] before binarisation, mean and std, from memory or from
- * its file. MD_NOMEM, and what md_picture_read says when the file has changed. */
+/* The film [planes, height, width] before binarisation, mean and std, from memory or from its
+ * file: one plane when it is grey or becomes so, else three; ret_planes has room for
+ * set->options.n_channels. Films that do not pass through memory as multiples of 1/255 are
+ * rounded to 16 bits over their range in the training part, whether they are in memory or not;
+ * in the other parts they are exact. MD_NOMEM, and what md_picture_read says when the file has
+ * changed. */
 md_status md_training_set_picture(const md_training_set *set, size_t index, float *ret_planes,
-                                  md_error *err) MD_NOEXCEPT MD_NODISCARD;
+                                  uint32_t *ret_n_planes, md_error *err)
+    MD_NOEXCEPT MD_NODISCARD;
 
 /* Class of a film, 0..n_classes-1, for multi-class sets; UINT_MAX when not known. */
 unsigned md_training_set_class(const md_training_set *set, size_t index) MD_NOEXCEPT;

@@ -15,6 +15,10 @@ extern "C" {
 
 typedef struct md_loader md_loader;
 
+enum {
+    MD_LOADER_MAX_BATCH = 4096
+};
+
 typedef struct md_loader_options {
     md_part part;
     /* true: the recipe's sampler and augmentation, mixup too; the films that do not fill a last

@@ -11,9 +11,12 @@
 extern "C" {
 #endif
 
-/* The largest file, and the largest picture in pixels: 50 times a chest film. */
-#define MD_PICTURE_MAX_BYTES ((size_t)1 << 30)
-#define MD_PICTURE_MAX_PIXELS ((size_t)1 << 28)
+/* The largest PNG or JPEG: file, sides, and pixels (six times a chest film). */
+#define MD_PICTURE_MAX_BYTES ((size_t)1 << 28)
+#define MD_PICTURE_MAX_PIXELS ((size_t)1 << 26)
+enum {
+    MD_PICTURE_MAX_SIDE = 32768
+};
 
 typedef enum md_picture_kind {
     MD_PICTURE_NONE, /* nothing that is read here */

@@ -257,6 +257,7 @@ md_status md_recipe_parse(const uint8_t *bytes, size_t size_bytes, const char *n
     }
     MD_TRY(md_schema_parse(md_recipe_fields, bytes, size_bytes, name, r, err));
     memcpy(r->folder, folder, strlen(folder) + 1);
+    md_recipe_drop_absent(r);
     MD_TRY(check(r, name, err));
     *ret_recipe = MD_STEAL(r);
     return MD_OK;

@@ -177,6 +177,7 @@ typedef struct md_recipe_network {
     unsigned line;
     char name[65];                   /* of inference/train/architecture.h, "" */
     double width, dropout;           /* of a named network; dropout below 0: its own */
+    int activation;                  /* md_layer_function, of classic-cnn and lenet */
     char file[MD_RECIPE_PATH_BYTES]; /* ONNX to start from, "" */
     char freeze[MD_RECIPE_MAX_FROZEN][MD_RECIPE_FROZEN_BYTES]; /* initialiser prefixes */
     unsigned n_freeze;

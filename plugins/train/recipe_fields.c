@@ -235,12 +235,25 @@ const md_recipe_range md_recipe_ranges[] = {
     {NULL, 0, false},
 };
 
+void md_recipe_drop_absent(md_recipe *recipe)
+{
+    for (size_t i = 0; md_recipe_ranges[i].key != NULL; i++) {
+        if (!recipe->has_augment[i]) {
+            char *range = (char *)&recipe->augment + md_recipe_ranges[i].offset;
+            memset(range, 0, sizeof(md_augment_range));
+        }
+    }
+    recipe->augment.mixup = recipe->has_augment[HAS_MIXUP] ? recipe->augment.mixup : 0.0F;
+}
+
 static const md_schema_field network_fields[] = {
     {.key = "name", .type = MD_SCHEMA_TEXT, AT(network.name)},
     {.key = "width", .type = MD_SCHEMA_REAL, AT(network.width), .least = 0.05, .most = 16,
      .fallback = "1"},
     {.key = "dropout", .type = MD_SCHEMA_REAL, AT(network.dropout), .least = -1, .most = 0.99,
      .fallback = "-1"},
+    {.key = "activation", .type = MD_SCHEMA_ENUM, AT(network.activation), .fallback = "default",
+     .choices = md_recipe_functions},
     {.key = "file", .type = MD_SCHEMA_TEXT, AT(network.file)},
     {.key = "freeze", .type = MD_SCHEMA_LIST, AT(network.freeze), .item = &prefix_item,
      .max_items = MD_RECIPE_MAX_FROZEN, COUNT(network.n_freeze)},

@@ -22,7 +22,7 @@ md_status md_split_make(md_training_set *set, uint64_t seed, md_error *err)
 md_status md_split_read(md_training_set *set, const char *path, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;
 
-/* Write the split of a set; readable films alone. MD_IO, MD_NOMEM. */
+/* Write the split of a set; unreadable films are in the part none. MD_IO, MD_NOMEM. */
 md_status md_split_write(const md_training_set *set, const char *path, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;
 
@@ -32,7 +32,8 @@ md_status md_split_check_patients(const md_training_set *set, md_error *err)
 /* Same picture in two parts (hashes are known after reading): the same. */
 md_status md_split_check_pictures(const md_training_set *set, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;
-/* A class that has no film, or no film without it, in a part that has a share. */
+/* A class that has no film (of several at once: or no film without it) in a part with films, or
+ * a share and no film: MD_INVALID_ARG. */
 md_status md_split_check_classes(const md_training_set *set, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;
 
