@@ -12,8 +12,12 @@ typedef struct rectangle {
     uint32_t x, y, width, height; /* source pixels */
 } rectangle;
 
+enum {
+    LANES = 8
+};
+
 /* The weights of one axis: target i is the sum of weights[i * stride + k] times source
- * first[i] + k over k < n[i]. */
+ * first[i] + k over k < n[i]; further ones are 0. */
 typedef struct filter_table {
     uint32_t n_targets, stride;
     uint32_t *first, *n;
@@ -31,7 +35,7 @@ static void finish_table(filter_table *table)
 static md_status check_options(const md_raster *raster, const md_preprocess_options *options,
                                md_error *err)
 {
-    if (raster->width < 1 || raster->height < 1 || raster->values == NULL ||
+    if (raster->width < 1 || raster->height < 1 || !md_raster_is_filled(raster) ||
         (raster->n_channels != 1 && raster->n_channels != 3)) {
         return md_fail(err, MD_INVALID_ARG, "raster of %u x %u with %u channels", raster->width,
                        raster->height, raster->n_channels);
@@ -76,19 +80,18 @@ static md_status check_options(const md_raster *raster, const md_preprocess_opti
     return MD_OK;
 }
 
-static size_t n_pixels_of(const md_raster *raster)
-{
-    return (size_t)raster->width * raster->height;
-}
-
 /* The threshold below which a pixel is black, see the header. */
-static float black_threshold(const md_raster *raster)
+static float black_threshold(const md_raster *raster, float *scratch)
 {
     float low = INFINITY, high = -INFINITY;
-    for (size_t i = 0; i < n_pixels_of(raster) * raster->n_channels; i++) {
-        const float value = raster->values[i];
-        low = value < low ? value : low;
-        high = value > high ? value : high;
+    for (uint32_t c = 0; c < raster->n_channels; c++) {
+        for (uint32_t y = 0; y < raster->height; y++) {
+            const float *row = md_raster_row(raster, c, y, 0, raster->width, scratch);
+            for (uint32_t x = 0; x < raster->width; x++) {
+                low = row[x] < low ? row[x] : low;
+                high = row[x] > high ? row[x] : high;
+            }
+        }
     }
     return low + 0.04F * (high - low);
 }
@@ -96,8 +99,7 @@ static float black_threshold(const md_raster *raster)
 static bool is_dark(const md_raster *raster, float threshold, uint32_t x, uint32_t y)
 {
     for (uint32_t c = 0; c < raster->n_channels; c++) {
-        if (!(raster->values[c * n_pixels_of(raster) + (size_t)y * raster->width + x] <=
-              threshold)) {
+        if (!(md_raster_at(raster, c, x, y) <= threshold)) {
             return false;
         }
     }
@@ -124,10 +126,10 @@ static bool is_black_column(const md_raster *raster, float threshold, uint32_t x
     return n * 100 >= (size_t)rows->height * 98;
 }
 
-static rectangle crop_of(const md_raster *raster)
+static rectangle crop_of(const md_raster *raster, float *scratch)
 {
     const rectangle whole = {0, 0, raster->width, raster->height};
-    const float threshold = black_threshold(raster);
+    const float threshold = black_threshold(raster, scratch);
     rectangle r = whole;
     while (r.height > 1 && is_black_row(raster, threshold, r.y)) {
         r.y++;
@@ -189,6 +191,7 @@ static md_status make_table(filter_table *table, md_filter filter, uint32_t n_ta
     const double last = (double)start + (double)length - 1.0;
     table->n_targets = n_targets;
     table->stride = 2.0 * reach + 3.0 < length ? (uint32_t)(2.0 * reach) + 3 : length;
+    table->stride += (LANES - table->stride % LANES) % LANES; /* whole groups, see filter_row */
     table->first = md_calloc(n_targets, sizeof *table->first);
     table->n = md_calloc(n_targets, sizeof *table->n);
     table->weights = md_calloc((size_t)n_targets * table->stride, sizeof *table->weights);
@@ -226,63 +229,138 @@ static md_status make_table(filter_table *table, md_filter filter, uint32_t n_ta
     return MD_OK;
 }
 
-enum {
-    STRIP = 1024 /* columns at once: the strip of the target row stays in the first cache */
-};
+/* Rows of floats, one at a time: of a raster's channel from column `x` on, or of a plain matrix
+ * of which `plain` is row `first`. */
+typedef struct row_source {
+    const md_raster *raster; /* NULL: plain */
+    const float *plain;
+    float *scratch; /* width values, for a raster */
+    uint32_t channel, x, first, width;
+} row_source;
 
-/* target [n_targets, width] from source rows of `pitch` values. */
-static void filter_rows(const filter_table *table, const float *source, size_t pitch,
-                        size_t width, float *target)
+static const float *row_of(const row_source *s, uint32_t y)
 {
-    for (size_t x = 0; x < width; x += STRIP) {
-        const size_t n = width - x < STRIP ? width - x : STRIP;
-        for (uint32_t i = 0; i < table->n_targets; i++) {
-            float *restrict to = target + (size_t)i * width + x;
-            const float *weights = table->weights + (size_t)i * table->stride;
-            const float *from = source + (size_t)table->first[i] * pitch + x;
-            memset(to, 0, n * sizeof *to);
-            for (uint32_t k = 0; k < table->n[i]; k++) {
-                const float weight = weights[k];
-                const float *restrict row = from + k * pitch;
-                for (size_t j = 0; j < n; j++) {
-                    to[j] += weight * row[j];
-                }
+    return s->raster != NULL
+               ? md_raster_row(s->raster, s->channel, y, s->x, s->width, s->scratch)
+               : s->plain + (size_t)(y - s->first) * s->width;
+}
+
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE void add_row(float weight, const float *restrict row, size_t n, float *restrict to)
+{
+    for (size_t j = 0; j < n; j++) {
+        to[j] += weight * row[j];
+    }
+}
+
+/* target [n_targets, width] from n_rows rows of the source, each of which is looked at once,
+ * and only when a target needs it. The sums of a target grow in the order of the rows. */
+INLINE void filter_rows_as(const filter_table *table, const row_source *source,
+                           uint32_t first_row, uint32_t n_rows, float *target)
+{
+    const size_t width = source->width;
+    uint32_t low = 0; /* the targets before it are done */
+    memset(target, 0, table->n_targets * width * sizeof *target);
+    for (uint32_t y = first_row; y - first_row < n_rows; y++) {
+        const float *row = NULL;
+        while (low < table->n_targets && table->first[low] + table->n[low] <= y) {
+            low++;
+        }
+        for (uint32_t i = low; i < table->n_targets && table->first[i] <= y; i++) {
+            const uint32_t k = y - table->first[i];
+            if (k < table->n[i]) {
+                row = row == NULL ? row_of(source, y) : row;
+                add_row(table->weights[(size_t)i * table->stride + k], row, width,
+                        target + i * width);
             }
         }
     }
 }
 
-/* target [height, n_targets] from rows of `pitch` values. Eight sums at once, because the order
- * of additions is fixed in C and one sum alone would not use the vector unit. */
-static void filter_columns(const filter_table *table, const float *source, size_t pitch,
-                           size_t height, float *target)
+/* Eight floats at any address. */
+typedef float lanes __attribute__((vector_size(32), aligned(4), may_alias));
+
+/* to [n_targets] of one row of `width` values, which begins at source pixel `origin`. Eight
+ * sums at once, because the order of additions is fixed in C and one sum alone would not use
+ * the vector unit. Weights are zero behind the last, so a group of eight may go beyond it, but
+ * not beyond the row. */
+INLINE void filter_row_as(const filter_table *table, const float *row, uint32_t width,
+                          uint32_t origin, float *to)
 {
-    for (size_t y = 0; y < height; y++) {
-        for (uint32_t i = 0; i < table->n_targets; i++) {
-            const float *weights = table->weights + (size_t)i * table->stride;
-            const float *from = source + y * pitch + table->first[i];
-            const uint32_t n = table->n[i];
-            float sums[8] = {0};
-            uint32_t k = 0;
-            for (; k + 8 <= n; k += 8) {
-                for (uint32_t j = 0; j < 8; j++) {
-                    sums[j] += weights[k + j] * from[k + j];
-                }
-            }
-            for (; k < n; k++) {
-                sums[k % 8] += weights[k] * from[k];
-            }
-            target[y * table->n_targets + i] = ((sums[0] + sums[1]) + (sums[2] + sums[3])) +
-                                               ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+    for (uint32_t i = 0; i < table->n_targets; i++) {
+        const float *weights = table->weights + (size_t)i * table->stride;
+        const uint32_t first = table->first[i] - origin, n = table->n[i];
+        const float *from = row + first;
+        lanes sums = {0};
+        uint32_t k = 0;
+        for (; k < n && first + k + LANES <= width; k += LANES) {
+            sums += *(const lanes *)(weights + k) * *(const lanes *)(from + k);
         }
+        for (; k < n; k++) {
+            sums[k % LANES] += weights[k] * from[k];
+        }
+        to[i] = ((sums[0] + sums[1]) + (sums[2] + sums[3])) +
+                ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+    }
+}
+
+/* The same products and sums in the same order on every processor, so the same results. */
+#if defined(__x86_64__)
+#define AVX2 __attribute__((target("avx2")))
+
+AVX2 static void filter_rows_avx2(const filter_table *table, const row_source *source,
+                                  uint32_t first_row, uint32_t n_rows, float *target)
+{
+    filter_rows_as(table, source, first_row, n_rows, target);
+}
+
+AVX2 static void filter_row_avx2(const filter_table *table, const float *row, uint32_t width,
+                                 uint32_t origin, float *to)
+{
+    filter_row_as(table, row, width, origin, to);
+}
+#endif
+
+static void filter_rows(const filter_table *table, const row_source *source, uint32_t first_row,
+                        uint32_t n_rows, float *target)
+{
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2")) {
+        filter_rows_avx2(table, source, first_row, n_rows, target);
+        return;
+    }
+#endif
+    filter_rows_as(table, source, first_row, n_rows, target);
+}
+
+static void filter_row(const filter_table *table, const float *row, uint32_t width,
+                       uint32_t origin, float *to)
+{
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2")) {
+        filter_row_avx2(table, row, width, origin, to);
+        return;
+    }
+#endif
+    filter_row_as(table, row, width, origin, to);
+}
+
+/* target [n_rows, n_targets]; the source's rows begin at source pixel `origin`. */
+static void filter_columns(const filter_table *table, const row_source *source,
+                           uint32_t first_row, uint32_t n_rows, uint32_t origin, float *target)
+{
+    for (uint32_t y = 0; y < n_rows; y++) {
+        filter_row(table, row_of(source, first_row + y), source->width, origin,
+                   target + (size_t)y * table->n_targets);
     }
 }
 
 /* One channel to [height, width] of the tensor. Of the two orders, the one with fewer products;
  * rows first when they are equal, because that pass streams. */
-static md_status resize(const md_raster *raster, const rectangle *crop, const float *values,
-                        const filter_table *columns, const filter_table *rows, float *target,
-                        md_error *err)
+static md_status resize(const md_raster *raster, uint32_t channel, const rectangle *crop,
+                        float *scratch, const filter_table *columns, const filter_table *rows,
+                        float *target, md_error *err)
 {
     const size_t rows_first = rows->n_taps * crop->width + columns->n_taps * rows->n_targets;
     const size_t columns_first =
@@ -294,15 +372,20 @@ static md_status resize(const md_raster *raster, const rectangle *crop, const fl
     if (between == NULL) {
         return md_fail(err, MD_NOMEM, "no memory to resize");
     }
-    /* the tables count source pixels of the whole picture, `between` those of the crop alone */
+    const row_source whole = {.raster = raster,
+                              .scratch = scratch,
+                              .channel = channel,
+                              .x = crop->x,
+                              .width = crop->width};
     if (vertical) {
-        filter_rows(rows, values + crop->x, raster->width, crop->width, between);
-        filter_columns(columns, between - crop->x, crop->width, rows->n_targets, target);
+        const row_source half = {.plain = between, .width = crop->width};
+        filter_rows(rows, &whole, crop->y, crop->height, between);
+        filter_columns(columns, &half, 0, rows->n_targets, crop->x, target);
     } else {
-        filter_columns(columns, values + (size_t)crop->y * raster->width, raster->width,
-                       crop->height, between);
-        filter_rows(rows, between - (size_t)crop->y * columns->n_targets, columns->n_targets,
-                    columns->n_targets, target);
+        const row_source half = {
+            .plain = between, .first = crop->y, .width = columns->n_targets};
+        filter_columns(columns, &whole, crop->y, crop->height, crop->x, between);
+        filter_rows(rows, &half, crop->y, crop->height, target);
     }
     return MD_OK;
 }
@@ -396,7 +479,7 @@ static md_status make_grey(const md_raster *raster, md_raster *ret_grey, md_erro
 {
     md_raster grey = {0};
     MD_TRY(md_raster_init(&grey, raster->width, raster->height, 1, err));
-    const size_t n = n_pixels_of(raster);
+    const size_t n = (size_t)raster->width * raster->height;
     const float *red = raster->values, *green = red + n, *blue = green + n;
     for (size_t i = 0; i < n; i++) {
         grey.values[i] = 0.299F * red[i] + 0.587F * green[i] + 0.114F * blue[i];
@@ -415,7 +498,11 @@ static md_status make_planes(const md_raster *raster, const md_preprocess_option
                              md_placement *ret_placement, md_steps *steps, md_error *err)
 {
     const rectangle whole = {0, 0, raster->width, raster->height};
-    const rectangle crop = options->crop_borders ? crop_of(raster) : whole;
+    MD_AUTO(md_freep) float *scratch = md_malloc_aligned(raster->width * sizeof *scratch);
+    if (scratch == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory to resize");
+    }
+    const rectangle crop = options->crop_borders ? crop_of(raster, scratch) : whole;
     const md_placement placement = place(raster, &crop, options);
     const int64_t dims[4] = {1, n_channels, options->height, options->width};
     const size_t n = (size_t)options->width * options->height;
@@ -433,8 +520,8 @@ static md_status make_planes(const md_raster *raster, const md_preprocess_option
         status = md_tensor_init(&tensor, MD_F32, 4, dims, err);
     }
     for (uint32_t c = 0; c < raster->n_channels && status == MD_OK; c++) {
-        status = resize(raster, &crop, raster->values + c * n_pixels_of(raster), &columns,
-                        &rows, (float *)tensor.data + c * n, err);
+        status = resize(raster, c, &crop, scratch, &columns, &rows,
+                        (float *)tensor.data + c * n, err);
     }
     finish_table(&columns);
     finish_table(&rows);

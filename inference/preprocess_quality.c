@@ -76,28 +76,46 @@ static bool within(uint32_t i, uint32_t n, unsigned from, unsigned to)
     return at >= (uint64_t)n * from && at < (uint64_t)n * to;
 }
 
-static void count_pixel(survey *s, const md_raster *raster, uint32_t x, uint32_t y, float scale)
+/* Where a column or row lies; the same for all pixels of it. */
+enum {
+    EDGE = 1,   /* the outer 5% */
+    INNER = 2,  /* the inner half */
+    MIDDLE = 4, /* of a column: mediastinum */
+    LUNG = 8,   /* of a column: lung fields; of a row: the height of both */
+};
+
+static unsigned column_zone(uint32_t x, uint32_t n)
 {
-    const uint32_t w = raster->width, h = raster->height;
-    const float value = raster->values[(size_t)y * w + x];
+    return (within(x, n, 0, 5) || within(x, n, 95, 100) ? EDGE : 0u) |
+           (within(x, n, 25, 75) ? INNER : 0u) | (within(x, n, 42, 58) ? MIDDLE : 0u) |
+           (within(x, n, 18, 36) || within(x, n, 64, 82) ? LUNG : 0u);
+}
+
+static unsigned row_zone(uint32_t y, uint32_t n)
+{
+    return (within(y, n, 0, 5) || within(y, n, 95, 100) ? EDGE : 0u) |
+           (within(y, n, 25, 75) ? INNER : 0u) | (within(y, n, 30, 65) ? LUNG : 0u);
+}
+
+static void count_pixel(survey *s, float value, unsigned column, unsigned row, float scale)
+{
     const unsigned bin = (unsigned)((value - s->low) * scale);
     const unsigned kept = bin < BINS ? bin : BINS - 1;
-    const bool side = within(x, w, 0, 5) || within(x, w, 95, 100);
     count(&s->all, kept);
-    if (side) {
+    if ((column & EDGE) != 0) {
         count(&s->sides, kept);
     }
-    if (side || within(y, h, 0, 5) || within(y, h, 95, 100)) {
+    if (((column | row) & EDGE) != 0) {
         count(&s->frame, kept);
     }
-    if (within(x, w, 25, 75) && within(y, h, 25, 75)) {
+    if ((column & row & INNER) != 0) {
         count(&s->centre, kept);
     }
-    if (within(y, h, 30, 65)) {
-        if (within(x, w, 42, 58)) {
+    if ((row & LUNG) != 0) {
+        if ((column & MIDDLE) != 0) {
             s->sum_middle += (double)value;
             s->n_middle++;
-        } else if (within(x, w, 18, 36) || within(x, w, 64, 82)) {
+        } else if ((column & LUNG) != 0) {
             s->sum_lungs += (double)value;
             s->n_lungs++;
         }
@@ -110,7 +128,7 @@ static md_status find_range(survey *s, const md_raster *raster, uint32_t step, m
     s->high = -INFINITY;
     for (uint32_t y = 0; y < raster->height; y += step) {
         for (uint32_t x = 0; x < raster->width; x += step) {
-            const float value = raster->values[(size_t)y * raster->width + x];
+            const float value = md_raster_at(raster, 0, x, y);
             if (!isfinite(value)) {
                 return md_fail(err, MD_FORMAT, "the picture holds NaN or infinity");
             }
@@ -133,22 +151,27 @@ static bool looks_inverted(const survey *s, double contrast)
 
 md_status md_quality_measure(const md_raster *raster, md_quality *ret_quality, md_error *err)
 {
-    if (raster->width < 1 || raster->height < 1 || raster->values == NULL ||
+    if (raster->width < 1 || raster->height < 1 || !md_raster_is_filled(raster) ||
         raster->n_channels != 1) {
         return md_fail(err, MD_INVALID_ARG, "raster of %u x %u with %u channels, 1 is needed",
                        raster->width, raster->height, raster->n_channels);
     }
     MD_AUTO(md_freep) survey *s = md_calloc(1, sizeof *s);
-    if (s == NULL) {
+    MD_AUTO(md_freep) uint8_t *zones = md_malloc(raster->width);
+    if (s == NULL || zones == NULL) {
         return md_fail(err, MD_NOMEM, "no memory to measure the picture");
     }
     const double n = (double)raster->width * raster->height;
     const uint32_t step = n <= GRID_PIXELS ? 1 : (uint32_t)ceil(sqrt(n / GRID_PIXELS));
     MD_TRY(find_range(s, raster, step, err));
     const float scale = s->high > s->low ? (float)BINS / (s->high - s->low) : 0.0F;
+    for (uint32_t x = 0; x < raster->width; x++) {
+        zones[x] = (uint8_t)column_zone(x, raster->width);
+    }
     for (uint32_t y = 0; y < raster->height; y += step) {
+        const unsigned row = row_zone(y, raster->height);
         for (uint32_t x = 0; x < raster->width; x += step) {
-            count_pixel(s, raster, x, y, scale);
+            count_pixel(s, md_raster_at(raster, 0, x, y), zones[x], row, scale);
         }
     }
     const double width_mm = raster->width * raster->pixel_width_mm;

@@ -66,7 +66,7 @@ md_status md_tensor_shape(md_tensor *tensor, md_dtype dtype, unsigned n_dims,
 md_status md_tensor_init(md_tensor *tensor, md_dtype dtype, unsigned n_dims,
                          const int64_t *dims, md_error *err)
 {
-    md_tensor made;
+    md_tensor made = {0};
     MD_TRY(md_tensor_shape(&made, dtype, n_dims, dims, err));
     size_t size_bytes = made.n_elements * md_dtype_bytes(dtype);
     made.data = md_malloc_aligned(size_bytes);

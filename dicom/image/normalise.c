@@ -258,15 +258,21 @@ static void look_up(const md_image *image, size_t channel, const value_table *ta
     }
 }
 
+static md_status fill_grey(const md_image *image, md_normalise_values values,
+                           value_table *table, md_steps *steps, md_error *err)
+{
+    if (values == MD_VALUES_PHYSICAL) {
+        fill_physical(image, table, steps);
+        return MD_OK;
+    }
+    return fill_display(image, table, steps, err);
+}
+
 static md_status normalise_grey(const md_image *image, md_normalise_values values,
                                 value_table *table, md_raster *raster, md_steps *steps,
                                 md_error *err)
 {
-    if (values == MD_VALUES_PHYSICAL) {
-        fill_physical(image, table, steps);
-    } else {
-        MD_TRY(fill_display(image, table, steps, err));
-    }
+    MD_TRY(fill_grey(image, values, table, steps, err));
     look_up(image, 0, table, raster->values);
     return MD_OK;
 }
@@ -300,6 +306,19 @@ static void normalise_colour(const md_image *image, value_table *table, md_raste
     md_steps_add(steps, "colour, %u bits", image->bits_stored);
 }
 
+/* The pixels' size and where they lie. */
+static void place_raster(const md_image *image, md_raster *raster)
+{
+    raster->pixel_width_mm = image->pixel_width_mm;
+    raster->pixel_height_mm = image->pixel_height_mm;
+    if (image->reduce > 0) {
+        double side = (double)(1u << image->reduce);
+        raster->shift = 0.5 - 0.5 / side;
+        raster->short_x = image->columns - image->stored_columns / side;
+        raster->short_y = image->rows - image->stored_rows / side;
+    }
+}
+
 md_status md_image_normalise(const md_image *image, md_normalise_values values,
                              md_raster *ret_raster, md_steps *steps, md_error *err)
 {
@@ -319,14 +338,7 @@ md_status md_image_normalise(const md_image *image, md_normalise_values values,
     md_raster raster = {0};
     uint32_t n_channels = is_palette || is_colour ? 3 : 1;
     MD_TRY(md_raster_init(&raster, image->columns, image->rows, n_channels, err));
-    raster.pixel_width_mm = image->pixel_width_mm;
-    raster.pixel_height_mm = image->pixel_height_mm;
-    if (image->reduce > 0) {
-        double side = (double)(1u << image->reduce);
-        raster.shift = 0.5 - 0.5 / side;
-        raster.short_x = image->columns - image->stored_columns / side;
-        raster.short_y = image->rows - image->stored_rows / side;
-    }
+    place_raster(image, &raster);
     md_status status = MD_OK;
     if (is_palette) {
         normalise_palette(image, &table, &raster, steps);
@@ -339,6 +351,48 @@ md_status md_image_normalise(const md_image *image, md_normalise_values values,
         md_raster_finish(&raster);
         return status;
     }
+    *ret_raster = raster;
+    return MD_OK;
+}
+
+md_status md_image_normalise_taking(md_image *image, md_normalise_values values,
+                                    md_raster *ret_raster, md_steps *steps, md_error *err)
+{
+    const bool is_grey = image->photometric == MD_PHOTOMETRIC_MONOCHROME1 ||
+                         image->photometric == MD_PHOTOMETRIC_MONOCHROME2;
+    if (!is_grey || (image->type != MD_PIXEL_U16 && image->type != MD_PIXEL_S16)) {
+        return md_image_normalise(image, values, ret_raster, steps, err);
+    }
+    if ((size_t)image->columns * image->rows > MD_RASTER_MAX_PIXELS) {
+        return md_fail(err, MD_LIMIT, "raster %ux%u is larger than %zu pixels", image->columns,
+                       image->rows, MD_RASTER_MAX_PIXELS);
+    }
+    md_steps unwanted = {0};
+    value_table table = table_range(image);
+    MD_AUTO(md_freep) float *entries = md_calloc(MD_RASTER_CODES, sizeof *entries);
+    if (entries == NULL) {
+        return md_fail(err, MD_NOMEM, "out of memory");
+    }
+    table.values = entries;
+    MD_TRY(fill_grey(image, values, &table, steps == NULL ? &unwanted : steps, err));
+    if (table.first < 0) { /* a negative value is coded by its bit pattern */
+        const size_t n_negative = table.n / 2, n_bytes = n_negative * sizeof *entries;
+        float *lowest = entries + MD_RASTER_CODES - n_negative;
+        MD_AUTO(md_freep) float *positive = md_malloc(n_bytes);
+        if (positive == NULL) {
+            return md_fail(err, MD_NOMEM, "out of memory");
+        }
+        memcpy(positive, entries + n_negative, n_bytes);
+        memmove(lowest, entries, n_bytes);
+        memcpy(entries, positive, n_bytes);
+    }
+    md_raster raster = {.width = image->columns,
+                        .height = image->rows,
+                        .n_channels = 1,
+                        .codes = image->pixels,
+                        .table = MD_STEAL(entries)};
+    image->pixels = NULL;
+    place_raster(image, &raster);
     *ret_raster = raster;
     return MD_OK;
 }

@@ -27,6 +27,13 @@ md_status md_image_normalise(const md_image *image, md_normalise_values values,
                              md_raster *ret_raster, md_steps *steps, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;
 
+/* The same for an image that is not needed any more: a grey one of 16-bit pixels gives these to
+ * a coded raster (base/raster.h), and image->pixels becomes NULL. All others are as above.
+ * After an error the image is as it was. */
+md_status md_image_normalise_taking(md_image *image, md_normalise_values values,
+                                    md_raster *ret_raster, md_steps *steps, md_error *err)
+    MD_NOEXCEPT MD_NODISCARD;
+
 #ifdef __cplusplus
 }
 #endif

@@ -41,10 +41,10 @@ double md_saliency_at(const md_saliency *saliency, double x, double y) MD_NOEXCE
 /* The colour and the opacity (0..255) of the overlay for a saliency of 0..1. */
 md_colour md_saliency_colour(double value, uint8_t *ret_opacity) MD_NOEXCEPT;
 
-/* Reduce or enlarge one channel: each target pixel is the mean of the source area that it
- * covers (area filter); where the target is larger, linear interpolation. */
-md_status md_picture_resize(const float *source, uint32_t source_width, uint32_t source_height,
-                            uint32_t width, uint32_t height, float *target, md_error *err)
+/* Reduce or enlarge one channel of a filled raster: each target pixel is the mean of the source
+ * area that it covers (area filter); where the target is larger, linear interpolation. */
+md_status md_picture_resize(const md_raster *source, uint32_t channel, uint32_t width,
+                            uint32_t height, float *target, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;
 
 #ifdef __cplusplus

@@ -23,81 +23,96 @@ static const double CONTOUR_AT = 0.50;
 
 /* ------------------------------------------------------------------ the image */
 
-/* Mean of row[] over [from, to), the last value standing for what is behind it. */
-static float row_mean(const float *row, uint32_t n, double from, double to)
+/* What a target pixel takes of a row: `first`, `last` and all between them, each by its weight.
+ */
+typedef struct tap {
+    uint32_t first, last;
+    float at_first, between, at_last;
+} tap;
+
+/* The mean over [from, to), the last value standing for what is behind it. */
+static tap area_tap(uint32_t n, double from, double to)
 {
     uint32_t first = (uint32_t)from, last = (uint32_t)to;
-    if (first >= n) {
-        return row[n - 1];
-    }
-    if (last >= n) {
-        last = n - 1;
-    }
+    first = first >= n ? n - 1 : first;
+    last = last >= n ? n - 1 : last;
     if (first == last) {
-        return row[first];
+        return (tap){.first = first, .last = last, .at_first = 1};
     }
-    double sum = (double)row[first] * (first + 1 - from) + (double)row[last] * (to - last);
-    for (uint32_t i = first + 1; i < last; i++) {
-        sum += (double)row[i];
-    }
-    return (float)(sum / (to - from));
+    return (tap){.first = first,
+                 .last = last,
+                 .at_first = (float)((first + 1 - from) / (to - from)),
+                 .between = (float)(1 / (to - from)),
+                 .at_last = (float)((to - last) / (to - from))};
 }
 
-/* Bring one row to `width` values. */
-static void resize_row(const float *row, uint32_t n, uint32_t width, float *target)
+/* Between the centres of two values. */
+static tap linear_tap(uint32_t n, double at)
 {
-    double step = (double)n / width;
-    for (uint32_t x = 0; x < width; x++) {
-        if (step >= 1) {
-            target[x] = row_mean(row, n, x * step, (x + 1) * step);
-        } else {
-            double at = fmax(0, (x + 0.5) * step - 0.5);
-            uint32_t low = (uint32_t)at, high = low + 1 < n ? low + 1 : low;
-            double part = at - low;
-            target[x] = (float)((double)row[low] * (1 - part) + (double)row[high] * part);
+    const uint32_t low = (uint32_t)at, high = low + 1 < n ? low + 1 : low;
+    const double part = low == high ? 0 : at - low;
+    return (tap){
+        .first = low, .last = high, .at_first = (float)(1 - part), .at_last = (float)part};
+}
+
+static tap tap_of(uint32_t i, uint32_t n, uint32_t n_targets)
+{
+    const double step = (double)n / n_targets;
+    return step >= 1 ? area_tap(n, i * step, (i + 1) * step)
+                     : linear_tap(n, fmax(0, (i + 0.5) * step - 0.5));
+}
+
+static void add_row(float weight, const float *restrict row, uint32_t n, float *restrict to)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        to[i] += weight * row[i];
+    }
+}
+
+static void reduce_row(const tap *taps, uint32_t n_targets, const float *restrict row,
+                       float *restrict to)
+{
+    for (uint32_t x = 0; x < n_targets; x++) {
+        const tap *t = &taps[x];
+        float sum = 0;
+        for (uint32_t i = t->first + 1; i < t->last; i++) {
+            sum += row[i];
         }
+        to[x] = t->at_first * row[t->first] + t->between * sum + t->at_last * row[t->last];
     }
 }
 
-md_status md_picture_resize(const float *source, uint32_t source_width, uint32_t source_height,
-                            uint32_t width, uint32_t height, float *target, md_error *err)
+md_status md_picture_resize(const md_raster *source, uint32_t channel, uint32_t width,
+                            uint32_t height, float *target, md_error *err)
 {
-    MD_AUTO(md_freep) float *row = md_malloc((size_t)width * sizeof *row);
-    if (row == NULL) {
+    MD_AUTO(md_freep) tap *taps = md_calloc(width, sizeof *taps);
+    MD_AUTO(md_freep) float *rows = md_calloc(source->width, 2 * sizeof *rows);
+    if (taps == NULL || rows == NULL) {
         return md_fail(err, MD_NOMEM, "out of memory for a row of %u pixels", width);
     }
-    double step = (double)source_height / height;
-    uint32_t cached = UINT32_MAX; /* neighbouring target rows share a source row */
+    float *sum = rows, *scratch = rows + source->width;
+    for (uint32_t x = 0; x < width; x++) {
+        taps[x] = tap_of(x, source->width, width);
+    }
+    const float *row = NULL; /* source row `have`: neighbouring target rows share one */
+    uint32_t have = UINT32_MAX;
     for (uint32_t y = 0; y < height; y++) {
-        double from = y * step, to = (y + 1) * step;
-        double at = fmax(0, (y + 0.5) * step - 0.5);
-        uint32_t first = (uint32_t)(step >= 1 ? from : at);
-        uint32_t last = step >= 1 ? (uint32_t)to : first + 1;
-        first = first >= source_height ? source_height - 1 : first;
-        last = last >= source_height ? source_height - 1 : last;
-        float *out = target + (size_t)y * width;
-        memset(out, 0, (size_t)width * sizeof *out);
-        double total = 0;
-        for (uint32_t r = first; r <= last; r++) {
-            double weight = step >= 1    ? fmin(to, r + 1.0) - fmax(from, r)
-                            : r == first ? 1 - (at - first)
-                                         : at - first;
+        const tap down = tap_of(y, source->height, height);
+        memset(sum, 0, (size_t)source->width * sizeof *sum);
+        for (uint32_t r = down.first; r <= down.last; r++) {
+            const float weight = r == down.first  ? down.at_first
+                                 : r == down.last ? down.at_last
+                                                  : down.between;
             if (weight <= 0) {
                 continue;
             }
-            if (r != cached) {
-                resize_row(source + (size_t)r * source_width, source_width, width, row);
-                cached = r;
+            if (r != have) {
+                row = md_raster_row(source, channel, r, 0, source->width, scratch);
+                have = r;
             }
-            total += weight;
-            for (uint32_t x = 0; x < width; x++) {
-                out[x] += (float)weight * row[x];
-            }
+            add_row(weight, row, source->width, sum);
         }
-        float scale = (float)(1 / total);
-        for (uint32_t x = 0; x < width; x++) {
-            out[x] *= scale;
-        }
+        reduce_row(taps, width, sum, target + (size_t)y * width);
     }
     return MD_OK;
 }
@@ -116,10 +131,8 @@ static md_status draw_image(md_canvas *canvas, const md_raster *display,
     if (small == NULL) {
         return md_fail(err, MD_NOMEM, "out of memory for the reduced image");
     }
-    size_t plane = (size_t)display->width * display->height;
     for (uint32_t c = 0; c < display->n_channels; c++) {
-        MD_TRY(md_picture_resize(display->values + c * plane, display->width, display->height,
-                                 at->image_width, at->image_height, small, err));
+        MD_TRY(md_picture_resize(display, c, at->image_width, at->image_height, small, err));
         for (uint32_t y = 0; y < at->image_height; y++) {
             uint8_t *p =
                 canvas->rgb + ((size_t)(at->image_y + y) * canvas->width + at->image_x) * 3;
@@ -242,7 +255,8 @@ static md_status saliency_plane(const md_saliency *s, const md_picture_layout *a
             }
         }
         for (uint32_t x = 0; x < at->image_width; x++) {
-            out[x] = (float)share((double)out[x]);
+            const float value = out[x] < 0.0F ? 0.0F : out[x];
+            out[x] = value > 1.0F ? 1.0F : value;
         }
     }
     return MD_OK;
@@ -270,11 +284,13 @@ static md_status draw_overlay(md_canvas *canvas, const md_saliency *s,
                           (double)source_rows / at->image_height, plane, err));
     for (uint32_t y = 0; y < at->image_height; y++) {
         for (uint32_t x = 0; x < at->image_width; x++) {
+            const double value = (double)plane[(size_t)y * at->image_width + x];
             uint8_t opacity = 0;
-            md_colour colour =
-                md_saliency_colour((double)plane[(size_t)y * at->image_width + x], &opacity);
-            if (opacity != 0) {
-                md_canvas_blend(canvas, at->image_x + x, at->image_y + y, colour, opacity);
+            if (value > OVERLAY_FROM) {
+                md_colour colour = md_saliency_colour(value, &opacity);
+                if (opacity != 0) {
+                    md_canvas_blend(canvas, at->image_x + x, at->image_y + y, colour, opacity);
+                }
             }
             if (on_contour(plane, at, x, y)) {
                 md_canvas_blend(canvas, at->image_x + x, at->image_y + y, CONTOUR, 170);
@@ -491,7 +507,7 @@ md_status md_picture_draw(const md_result *result, uint32_t instance_index,
                           uint32_t source_rows, const md_report_options *options,
                           md_canvas *ret_canvas, md_picture_layout *ret_layout, md_error *err)
 {
-    if (display->values == NULL || display->width == 0 || display->height == 0 ||
+    if (!md_raster_is_filled(display) || display->width == 0 || display->height == 0 ||
         (display->n_channels != 1 && display->n_channels != 3) ||
         !(display->pixel_width_mm > 0 && display->pixel_width_mm < 1e6) ||
         !(display->pixel_height_mm > 0 && display->pixel_height_mm < 1e6) ||

@@ -54,6 +54,7 @@ typedef struct md_image_needs {
     md_accept accept;
     md_gate gate;
     md_normalise_values values;
+    bool plain;           /* values only as an array of floats, not a coded raster */
     md_image_least least; /* a smaller decode is as good; all zero: it wants the whole image */
 } md_image_needs;
 

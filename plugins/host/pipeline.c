@@ -16,7 +16,7 @@
 typedef struct unit {
     md_study_file *file;
     uint32_t frame;    /* 1-based; 0: the object has one frame, or is not decoded */
-    md_raster display; /* values NULL: not made or not kept */
+    md_raster display; /* not filled: not made or not kept */
 } unit;
 
 /* The state of one model's result while it grows. */
@@ -272,6 +272,16 @@ static void note_reduce(const md_image *image, frame *f)
     }
 }
 
+static bool wants_plain(const run *r, const md_study_file *file)
+{
+    for (size_t m = 0; m < r->registry->n; m++) {
+        if (accepted(file, m) && r->registry->models[m]->needs.image.plain) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static md_status load_frame(const run *r, const unit *u, bool want_physical, frame *f,
                             md_error *err)
 {
@@ -288,14 +298,17 @@ static md_status load_frame(const run *r, const unit *u, bool want_physical, fra
     int64_t decoded_us = md_clock_monotonic_us();
     f->decode_us = decoded_us - start_us;
     f->has_spacing = image.has_spacing;
-    md_status status =
-        md_image_normalise(&image, MD_VALUES_DISPLAY, &f->display, &f->display_steps, err);
-    if (status == MD_OK && want_physical) {
+    if (want_physical) {
         /* colour has none: that is the matter of the models that asked, not of the others */
         f->physical_error.status = md_image_normalise(&image, MD_VALUES_PHYSICAL, &f->physical,
                                                       &f->physical_steps, &f->physical_error);
     }
+    md_status status = md_image_normalise_taking(&image, MD_VALUES_DISPLAY, &f->display,
+                                                 &f->display_steps, err);
     md_image_finish(&image);
+    if (status == MD_OK && wants_plain(r, u->file)) {
+        status = md_raster_expand(&f->display, err);
+    }
     f->normalise_us = md_clock_monotonic_us() - decoded_us;
     r->analysis->times.decode_us += f->decode_us;
     r->analysis->times.normalise_us += f->normalise_us;
@@ -411,7 +424,8 @@ static bool wants_physical(const run *r, const md_study_file *file)
 
 static size_t raster_bytes(const md_raster *raster)
 {
-    return (size_t)raster->width * raster->height * raster->n_channels * sizeof(float);
+    const size_t one = raster->codes != NULL ? sizeof *raster->codes : sizeof *raster->values;
+    return (size_t)raster->width * raster->height * raster->n_channels * one;
 }
 
 /* How much an image is worth showing: urgent ones first, then what is present. */
@@ -528,7 +542,7 @@ static md_status write_picture(run *r, const md_result *result, size_t index, md
     frame f = {0};
     const md_raster *display = &u->display;
     md_status status = MD_OK;
-    if (display->values == NULL) {
+    if (!md_raster_is_filled(display)) {
         status = load_frame(r, u, false, &f, err);
         display = &f.display;
     }

@@ -401,6 +401,7 @@ static md_status take_descriptor(plugin_analyzer *self, const medaid_descriptor 
     MD_TRY(take_text("intended_use", d->intended_use, true, identity->intended_use,
                      sizeof identity->intended_use, err));
     md_image_needs *needs = &self->base.needs.image;
+    needs->plain = true; /* the SDK shows an array */
     MD_TRY(take_accepts(d->accepts, &needs->accept, err));
     MD_TRY(take_quality(d->quality, &needs->gate, err));
     if (d->values != MEDAID_VALUES_DISPLAY && d->values != MEDAID_VALUES_PHYSICAL) {

@@ -68,7 +68,7 @@ enum {
     SAMPLES = 4
 };
 
-static uint8_t mean(const float *plane, uint32_t pitch, uint32_t x0, uint32_t x1, uint32_t y0,
+static uint8_t mean(const md_raster *r, uint32_t c, uint32_t x0, uint32_t x1, uint32_t y0,
                     uint32_t y1)
 {
     const uint32_t step_x = (x1 - x0 + SAMPLES - 1) / SAMPLES;
@@ -77,7 +77,7 @@ static uint8_t mean(const float *plane, uint32_t pitch, uint32_t x0, uint32_t x1
     unsigned n = 0;
     for (uint32_t y = y0; y < y1; y += step_y) {
         for (uint32_t x = x0; x < x1; x += step_x) {
-            sum += (double)plane[(size_t)y * pitch + x];
+            sum += (double)md_raster_at(r, c, x, y);
             n++;
         }
     }
@@ -92,9 +92,8 @@ static void draw_image(const md_raster *r, sheet *s)
         for (uint32_t x = 0; x < s->width; x++) {
             span(x, s->width, r->width, &x0, &x1);
             for (unsigned c = 0; c < s->n_channels; c++) {
-                const float *plane = r->values + (size_t)c * r->width * r->height;
                 s->pixels[((size_t)y * s->width + x) * s->n_channels + c] =
-                    mean(plane, r->width, x0, x1, y0, y1);
+                    mean(r, c, x0, x1, y0, y1);
             }
         }
     }

@@ -50,7 +50,7 @@ static md_status run(const char *path, bool least, round_times *times, md_tensor
     MD_TRY(least ? md_image_decode_least(dataset, 0, &needed, &image, err)
                  : md_image_decode(dataset, 0, &image, err));
     at[2] = md_clock_monotonic_us();
-    MD_TRY(md_image_normalise(&image, MD_VALUES_DISPLAY, &raster, NULL, err));
+    MD_TRY(md_image_normalise_taking(&image, MD_VALUES_DISPLAY, &raster, NULL, err));
     at[3] = md_clock_monotonic_us();
     MD_TRY(md_quality_measure(&raster, &quality, err));
     at[4] = md_clock_monotonic_us();

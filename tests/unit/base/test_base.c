@@ -74,6 +74,39 @@ static void test_allocation_failure(void **state)
     md_raster_finish(&raster);
 }
 
+static void test_coded_raster(void **state)
+{
+    (void)state;
+    float scratch[3];
+    md_raster raster = {.width = 4, .height = 2, .n_channels = 1};
+    assert_false(md_raster_is_filled(&raster));
+    raster.codes = md_malloc_aligned(8 * sizeof *raster.codes);
+    raster.table = md_calloc(MD_RASTER_CODES, sizeof *raster.table);
+    assert_true(md_raster_is_filled(&raster));
+    for (uint16_t i = 0; i < 8; i++) {
+        raster.codes[i] = (uint16_t)(65535 - i);
+        raster.table[65535 - i] = (float)i / 2;
+    }
+    const float *row = md_raster_row(&raster, 0, 1, 1, 3, scratch);
+    assert_ptr_equal(row, scratch);
+    assert_true(row[0] == 2.5F && row[1] == 3.0F && row[2] == 3.5F);
+    assert_true(md_raster_at(&raster, 0, 3, 0) == 1.5F);
+    md_memory_fail_at(1);
+    assert_int_equal(md_raster_expand(&raster, NULL), MD_NOMEM);
+    md_memory_fail_at(0);
+    assert_non_null(raster.codes);
+    for (int again = 0; again < 2; again++) {
+        assert_int_equal(md_raster_expand(&raster, NULL), MD_OK);
+        assert_null(raster.codes);
+        for (uint32_t i = 0; i < 8; i++) {
+            assert_true(raster.values[i] == (float)i / 2);
+        }
+    }
+    assert_ptr_equal(md_raster_row(&raster, 0, 1, 1, 3, scratch), raster.values + 5);
+    md_raster_finish(&raster);
+    assert_false(md_raster_is_filled(&raster));
+}
+
 static void test_sha256(void **state)
 {
     (void)state;
@@ -192,6 +225,7 @@ int main(void)
         cmocka_unit_test(test_error_never_cuts_a_character),
         cmocka_unit_test(test_checked_arithmetic),
         cmocka_unit_test(test_allocation_failure),
+        cmocka_unit_test(test_coded_raster),
         cmocka_unit_test(test_sha256),
         cmocka_unit_test(test_files),
         cmocka_unit_test(test_log_lines),

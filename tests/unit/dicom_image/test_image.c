@@ -455,6 +455,79 @@ static void test_range_is_of_the_pixels(void **state)
     }
 }
 
+/* Every pixel type, as values and as codes: the same numbers and the same steps. */
+static void test_coded_raster(void **state)
+{
+    (void)state;
+    enum {
+        N = 257
+    };
+    static const struct {
+        md_pixel_type type;
+        unsigned bits;
+        bool is_coded;
+    } types[] = {{MD_PIXEL_U8, 8, false},  {MD_PIXEL_S8, 7, false},  {MD_PIXEL_U16, 16, true},
+                 {MD_PIXEL_U16, 12, true}, {MD_PIXEL_S16, 16, true}, {MD_PIXEL_S16, 10, true}};
+    for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+        for (int k = 0; k < 16; k++) {
+            const bool is_signed =
+                types[t].type == MD_PIXEL_S8 || types[t].type == MD_PIXEL_S16;
+            const int32_t n_values = 1 << types[t].bits, first = is_signed ? -n_values / 2 : 0;
+            uint16_t *pixels = md_calloc(N, sizeof *pixels);
+            for (int32_t i = 0; i < N; i++) {
+                const int32_t value =
+                    first + (int32_t)((int64_t)i * 7919 % N * (n_values - 1) / (N - 1));
+                if (types[t].type == MD_PIXEL_U8 || types[t].type == MD_PIXEL_S8) {
+                    ((uint8_t *)pixels)[i] = (uint8_t)value;
+                } else {
+                    pixels[i] = (uint16_t)value;
+                }
+            }
+            md_image image = {.rows = 1,
+                              .columns = N,
+                              .n_channels = 1,
+                              .type = types[t].type,
+                              .bits_stored = types[t].bits,
+                              .pixels = pixels,
+                              .photometric = (k & 1) != 0 ? MD_PHOTOMETRIC_MONOCHROME1
+                                                          : MD_PHOTOMETRIC_MONOCHROME2,
+                              .rescale_slope = 1.5,
+                              .rescale_intercept = -100,
+                              .has_window = (k & 2) != 0,
+                              .window_center = 30,
+                              .window_width = 90,
+                              .voi_function = (k & 4) != 0 ? MD_VOI_SIGMOID : MD_VOI_LINEAR,
+                              .has_padding = (k & 8) != 0,
+                              .padding_low = first,
+                              .padding_high = first + 3,
+                              .reduce = 1,
+                              .stored_rows = 2,
+                              .stored_columns = 2 * N - 1,
+                              .pixel_width_mm = 0.5,
+                              .pixel_height_mm = 0.25};
+            const md_normalise_values values =
+                k % 3 == 2 ? MD_VALUES_PHYSICAL : MD_VALUES_DISPLAY;
+            md_raster plain = {0}, coded = {0};
+            md_steps plain_steps = {0}, coded_steps = {0};
+            assert_int_equal(md_image_normalise(&image, values, &plain, &plain_steps, NULL),
+                             MD_OK);
+            assert_int_equal(
+                md_image_normalise_taking(&image, values, &coded, &coded_steps, NULL), MD_OK);
+            assert_true((coded.codes != NULL) == types[t].is_coded);
+            assert_true((image.pixels == NULL) == types[t].is_coded);
+            for (uint32_t x = 0; x < N; x++) {
+                assert_true(md_raster_at(&plain, 0, x, 0) == md_raster_at(&coded, 0, x, 0));
+            }
+            assert_true(plain.shift == coded.shift && plain.short_x == coded.short_x &&
+                        plain.pixel_height_mm == coded.pixel_height_mm);
+            assert_memory_equal(&plain_steps, &coded_steps, sizeof plain_steps);
+            md_raster_finish(&plain);
+            md_raster_finish(&coded);
+            md_image_finish(&image);
+        }
+    }
+}
+
 static void test_no_physical_colour(void **state)
 {
     (void)state;
@@ -532,7 +605,7 @@ static void test_out_of_memory(void **state)
         md_memory_fail_at(n);
         md_status status = md_image_decode(dataset, 0, &image, &err);
         if (status == MD_OK) {
-            status = md_image_normalise(&image, MD_VALUES_DISPLAY, &raster, NULL, &err);
+            status = md_image_normalise_taking(&image, MD_VALUES_DISPLAY, &raster, NULL, &err);
         }
         md_memory_fail_at(0);
         md_raster_finish(&raster);
@@ -560,6 +633,7 @@ int main(void)
         cmocka_unit_test(test_inversion_happens_once),
         cmocka_unit_test(test_flat_and_padding_are_black),
         cmocka_unit_test(test_range_is_of_the_pixels),
+        cmocka_unit_test(test_coded_raster),
         cmocka_unit_test(test_no_physical_colour),
         cmocka_unit_test(test_attributes),
         cmocka_unit_test(test_out_of_memory),

@@ -195,7 +195,8 @@ static void test_reduction_is_an_area_mean(void **state)
         for (size_t k = 0; k < (size_t)w * h; k++) {
             source[k] = (float)((k * 7919) % 1000) / 1000.0F;
         }
-        assert_int_equal(md_picture_resize(source, w, h, tw, th, target, NULL), MD_OK);
+        const md_raster raster = {.width = w, .height = h, .n_channels = 1, .values = source};
+        assert_int_equal(md_picture_resize(&raster, 0, tw, th, target, NULL), MD_OK);
         double sx = (double)w / tw, sy = (double)h / th;
         for (uint32_t y = 0; y < th; y++) {
             for (uint32_t x = 0; x < tw; x++) {
@@ -215,13 +216,14 @@ static void test_enlargement_keeps_the_range(void **state)
 {
     (void)state;
     float source[4] = {0, 1, 1, 0}, target[36];
-    assert_int_equal(md_picture_resize(source, 2, 2, 6, 6, target, NULL), MD_OK);
+    const md_raster raster = {.width = 2, .height = 2, .n_channels = 1, .values = source};
+    assert_int_equal(md_picture_resize(&raster, 0, 6, 6, target, NULL), MD_OK);
     assert_true(target[0] == 0.0F && target[5] == 1.0F && target[35] == 0.0F);
     for (int i = 0; i < 36; i++) {
         assert_true(target[i] >= 0.0F && target[i] <= 1.0F);
     }
     md_memory_fail_at(1);
-    assert_int_equal(md_picture_resize(source, 2, 2, 6, 6, target, NULL), MD_NOMEM);
+    assert_int_equal(md_picture_resize(&raster, 0, 6, 6, target, NULL), MD_NOMEM);
     md_memory_fail_at(0);
 }
 

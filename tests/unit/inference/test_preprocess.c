@@ -126,6 +126,64 @@ static void test_resize(void **state)
     }
 }
 
+/* A raster of few values as codes: every result must have the same bits. */
+static void test_coded(void **state)
+{
+    (void)state;
+    static const uint32_t sizes[][4] = {
+        {61, 97, 13, 11}, {500, 7, 9, 5}, {7, 500, 5, 9}, {33, 17, 70, 40}, {1, 1, 3, 2}};
+    size_t n_compared = 0;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        for (int k = 0; k < 8; k++) {
+            const md_preprocess_options options = {
+                .crop_borders = (k & 1) != 0,
+                .fit = (k & 2) != 0 ? MD_FIT_LETTERBOX : MD_FIT_STRETCH,
+                .filter = (k & 4) != 0 ? MD_FILTER_AREA : MD_FILTER_TRIANGLE,
+                .width = sizes[i][2],
+                .height = sizes[i][3],
+                .n_channels = 1,
+                .std = {1}};
+            md_raster plain;
+            make_raster(&plain, sizes[i][0], sizes[i][1], 1);
+            const size_t n = (size_t)plain.width * plain.height;
+            md_raster coded = plain;
+            coded.values = NULL;
+            coded.codes = calloc(n, sizeof *coded.codes);
+            coded.table = calloc(MD_RASTER_CODES, sizeof *coded.table);
+            for (size_t p = 0; p < n; p++) {
+                const bool in_border = p / plain.width < 2 || p % plain.width < 3;
+                const uint16_t code =
+                    in_border && n > 1 ? 40000 : (uint16_t)(plain.values[p] * 65535.0F);
+                coded.codes[p] = code;
+                coded.table[code] = code == 40000 ? 0.0F : plain.values[p];
+            }
+            for (size_t p = 0; p < n; p++) {
+                plain.values[p] = coded.table[coded.codes[p]];
+            }
+            md_tensor a, b;
+            md_placement at_a, at_b;
+            md_quality qa, qb;
+            assert_int_equal(md_preprocess(&plain, &options, &a, &at_a, NULL, NULL), MD_OK);
+            assert_int_equal(md_preprocess(&coded, &options, &b, &at_b, NULL, NULL), MD_OK);
+            assert_memory_equal(a.data, b.data, a.n_elements * sizeof(float));
+            assert_memory_equal(&at_a, &at_b, sizeof at_a);
+            assert_int_equal(md_quality_measure(&plain, &qa, NULL), MD_OK);
+            assert_int_equal(md_quality_measure(&coded, &qb, NULL), MD_OK);
+            assert_true(qa.low == qb.low && qa.high == qb.high && qa.aspect == qb.aspect &&
+                        qa.border_brightness == qb.border_brightness &&
+                        qa.centre_brightness == qb.centre_brightness &&
+                        qa.looks_inverted == qb.looks_inverted);
+            n_compared += a.n_elements;
+            md_tensor_finish(&a);
+            md_tensor_finish(&b);
+            free(coded.codes);
+            free(coded.table);
+            md_raster_finish(&plain);
+        }
+    }
+    assert_true(n_compared > 8000);
+}
+
 static void fill(md_raster *r, crop k, float value)
 {
     for (uint32_t y = k.y; y < k.y + k.height; y++) {
@@ -335,9 +393,9 @@ static void test_smaller_decode(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_resize),        cmocka_unit_test(test_crop),
-        cmocka_unit_test(test_wrong_options), cmocka_unit_test(test_smaller_decode),
-        cmocka_unit_test(test_quality),
+        cmocka_unit_test(test_resize),         cmocka_unit_test(test_coded),
+        cmocka_unit_test(test_crop),           cmocka_unit_test(test_wrong_options),
+        cmocka_unit_test(test_smaller_decode), cmocka_unit_test(test_quality),
     };
     return cmocka_run_group_tests_name("preprocess", tests, NULL, NULL);
 }
