@@ -1,21 +1,29 @@
-/* The program `medaid-train`: what is done to a model package before it serves. */
+/* The program `medaid-train`: from a hospital's own films to a model package that may serve. */
 
-#include "daemon/exit_code.h"
+#include "daemon/train.h"
 #include "plugins/host/quantize.h"
 
 #include <stdio.h>
 #include <string.h>
 
 static const char usage[] =
-    "usage: medaid-train quantize DIR INPUTS   allow the precision of DIR/model.yaml here\n"
+    "usage: medaid-train fit RECIPE [--resume] [--threads N] [--max-minutes M]\n"
+    "       medaid-train quantize DIR INPUTS\n"
     "       medaid-train --version | --help\n"
     "\n"
+    "fit       train the network of RECIPE, a YAML file, into its run folder\n"
+    "  --resume         go on from the checkpoint in the run folder\n"
+    "  --threads N      instead of the recipe's\n"
+    "  --max-minutes M  then write a checkpoint and stop\n"
+    "quantize  allow the precision of DIR/model.yaml here\n"
     "  DIR     a model package with `precision: bf16` or `int8`\n"
     "  INPUTS  the network inputs of its validation set, float32 [N,C,H,W], at least 100\n"
     "\n"
-    "exit: 0 granted, 1 internal error, 2 usage, 3 unreadable input, 5 not granted\n";
+    "exit: 0 done, 1 internal error, 2 usage or recipe, 3 unreadable input,\n"
+    "      5 not granted, stopped, or a loss that is no number, 7 the results cannot be "
+    "written\n";
 
-static md_exit_code exit_code_of(md_status status)
+md_exit_code md_train_exit_code(md_status status)
 {
     switch ((int)status) {
     case MD_OK:
@@ -24,6 +32,8 @@ static md_exit_code exit_code_of(md_status status)
         return MD_EXIT_USAGE;
     case MD_PLUGIN:
     case MD_UNSUPPORTED:
+    case MD_CANCELLED:
+    case MD_TIMEOUT:
         return MD_EXIT_ANALYSIS;
     case MD_NOMEM:
     case MD_INTERNAL:
@@ -33,12 +43,16 @@ static md_exit_code exit_code_of(md_status status)
     }
 }
 
-static md_exit_code run_quantize(const char *folder, const char *inputs)
+static md_exit_code run_quantize(int argc, char **argv)
 {
+    if (argc != 3) {
+        fputs(usage, stderr);
+        return MD_EXIT_USAGE;
+    }
     md_error err = {0};
     md_precision precision = MD_PRECISION_F32;
     md_grant_result result = {0};
-    md_status status = md_quantize(folder, inputs, &precision, &result, &err);
+    md_status status = md_quantize(argv[1], argv[2], &precision, &result, &err);
     if (result.n_images > 0) {
         printf("%s against f32: %u images, largest difference of a score %.4f, %u judged "
                "otherwise\n",
@@ -48,8 +62,16 @@ static md_exit_code run_quantize(const char *folder, const char *inputs)
     if (status != MD_OK) {
         fprintf(stderr, "medaid-train: not granted: %s\n", err.msg);
     }
-    return exit_code_of(status);
+    return md_train_exit_code(status);
 }
+
+static const struct {
+    const char *name;
+    md_exit_code (*run)(int argc, char **argv);
+} subcommands[] = {
+    {"fit", md_train_fit},
+    {"quantize", run_quantize},
+};
 
 int main(int argc, char **argv)
 {
@@ -61,8 +83,10 @@ int main(int argc, char **argv)
         puts("medaid-train " MEDAID_VERSION);
         return MD_EXIT_OK;
     }
-    if (argc == 4 && strcmp(argv[1], "quantize") == 0) {
-        return run_quantize(argv[2], argv[3]);
+    for (unsigned i = 0; argc > 1 && i < sizeof subcommands / sizeof *subcommands; i++) {
+        if (strcmp(argv[1], subcommands[i].name) == 0) {
+            return (int)subcommands[i].run(argc - 1, argv + 1);
+        }
     }
     fputs(usage, stderr);
     return MD_EXIT_USAGE;

@@ -78,7 +78,7 @@ static void learn(const md_architecture *a, double rate)
     MD_AUTO(md_optimizer_destroyp) md_optimizer *optimizer = NULL;
     size_t size = 0;
     check(md_architecture_write(a, &onnx, &size, &err), &err, name);
-    const md_trainer_options options = {.n_threads = 2, .batch = BATCH};
+    const md_trainer_options options = {.n_threads = 1, .batch = BATCH};
     check(md_trainer_create(onnx, size, &options, &trainer, &err), &err, name);
     const unsigned n = md_trainer_n_parameters(trainer);
     MD_AUTO(md_freep) const md_parameter **parameters = md_calloc(n, sizeof *parameters);

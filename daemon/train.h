@@ -1,0 +1,15 @@
+#ifndef MEDAID_DAEMON_TRAIN_H
+#define MEDAID_DAEMON_TRAIN_H
+
+/* The subcommands of the program `medaid-train`, one file each (train_NAME.c). argv[0] is the
+ * subcommand's name; each prints its own errors on standard error and returns the exit code. */
+
+#include "base/error.h"
+#include "daemon/exit_code.h"
+
+/* How the program ends after a failure. */
+md_exit_code md_train_exit_code(md_status status);
+
+md_exit_code md_train_fit(int argc, char **argv);
+
+#endif
