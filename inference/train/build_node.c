@@ -5,10 +5,6 @@
 #include <math.h>
 #include <string.h>
 
-enum {
-    MAX_WINDOW = 254 /* elements of a maximum's window: their number is a byte */
-};
-
 static md_status alias(md_build *b, const md_node *node, int feature)
 {
     b->features[node->outputs[0]] = feature;
@@ -317,15 +313,14 @@ static md_status build_pool(md_build *b, const md_node *node, md_error *err)
         return unsupported(node, err);
     }
     MD_TRY(md_build_feature(b, node, 0, &x, err));
-    if (!pool->average && w->kernel[1] * w->kernel[2] > MAX_WINDOW) {
-        return md_node_fail(err, node, MD_UNSUPPORTED,
-                            "a window of %lld x %lld, at most %d elements",
-                            (long long)w->kernel[1], (long long)w->kernel[2], MAX_WINDOW);
-    }
     if (pool->average && w->out[1] == 1 && w->out[2] == 1 && w->kernel[1] == w->in[1] &&
         w->kernel[2] == w->in[2] && w->dilation[1] == 1 && w->dilation[2] == 1 &&
         w->pad_begin[1] == 0 && w->pad_begin[2] == 0) {
         kind = &md_train_layer_global_mean;
+    } else if (w->kernel[1] * w->kernel[2] > MD_TRAIN_MAX_WINDOW) {
+        return md_node_fail(
+            err, node, MD_UNSUPPORTED, "a window of %lld x %lld, at most %d elements",
+            (long long)w->kernel[1], (long long)w->kernel[2], MD_TRAIN_MAX_WINDOW);
     }
     MD_TRY(md_build_layer(b, kind, node, &x, 1, node->outputs[0], &layer, err));
     if (kind == &md_train_layer_max_pool) {

@@ -10,7 +10,9 @@
 #include <string.h>
 
 enum {
-    NO_INDEX = 255 /* of a window without an element; windows have at most 254 */
+    NO_INDEX = 255, /* of a window without an element; windows have at most 254 */
+    MAX_COVER = MD_TRAIN_MAX_WINDOW,
+    BLOCK = 16 /* channels that stay in registers */
 };
 
 /* Window elements begin..end of an axis lie in the image, at first + k step. */
@@ -23,10 +25,12 @@ typedef struct span {
     int64_t in_width, kernel_width;
 } span;
 
-/* Outputs that may see an input position. */
-typedef struct axis_outputs {
-    int64_t begin, end;
-} axis_outputs;
+/* The outputs along an axis whose window holds an input position, and the window element that
+ * lies on it. */
+typedef struct cover {
+    unsigned n;
+    int64_t out[MAX_COVER], element[MAX_COVER];
+} cover;
 
 static int64_t ceil_div(int64_t a, int64_t b)
 {
@@ -37,31 +41,31 @@ static axis_part axis_span(const md_window *w, unsigned axis, int64_t out)
 {
     axis_part part = {.first = out * w->stride[axis] - w->pad_begin[axis],
                       .step = w->dilation[axis]};
-    part.begin = part.first < 0 ? ceil_div(-part.first, part.step) : 0;
-    part.end = ceil_div(w->in[axis] - part.first, part.step);
+    if (part.step == 1) { /* no division in the common case */
+        part.begin = part.first < 0 ? -part.first : 0;
+        part.end = w->in[axis] - part.first;
+    } else {
+        part.begin = part.first < 0 ? ceil_div(-part.first, part.step) : 0;
+        part.end = ceil_div(w->in[axis] - part.first, part.step);
+    }
     part.end = part.end > w->kernel[axis] ? w->kernel[axis] : part.end;
     part.end = part.end < part.begin ? part.begin : part.end;
     return part;
 }
 
-static axis_outputs outputs_of(const md_window *w, unsigned axis, int64_t in)
+static void cover_of(const md_window *w, unsigned axis, int64_t in, cover *ret)
 {
-    const int64_t at = in + w->pad_begin[axis];
-    const int64_t reach = (w->kernel[axis] - 1) * w->dilation[axis];
-    axis_outputs list = {at > reach ? ceil_div(at - reach, w->stride[axis]) : 0,
-                         at / w->stride[axis] + 1};
-    list.end = list.end > w->out[axis] ? w->out[axis] : list.end;
-    return list;
-}
-
-/* Which window element of output `out` lies on input `in`; -1: none. */
-static int64_t element_of(const md_window *w, unsigned axis, int64_t in, int64_t out)
-{
-    const int64_t at = in + w->pad_begin[axis] - out * w->stride[axis];
-    if (at < 0 || at % w->dilation[axis] != 0 || at / w->dilation[axis] >= w->kernel[axis]) {
-        return -1;
+    const int64_t at = in + w->pad_begin[axis], stride = w->stride[axis];
+    const int64_t dilation = w->dilation[axis], reach = (w->kernel[axis] - 1) * dilation;
+    ret->n = 0;
+    for (int64_t out = at > reach ? ceil_div(at - reach, stride) : 0;
+         out < w->out[axis] && out * stride <= at; out++) {
+        const int64_t offset = at - out * stride;
+        if (dilation == 1 || offset % dilation == 0) {
+            ret->out[ret->n] = out;
+            ret->element[ret->n++] = dilation == 1 ? offset : offset / dilation;
+        }
     }
-    return at / w->dilation[axis];
 }
 
 static int64_t axis_count(const md_window *w, unsigned axis, bool count_pad, int64_t out)

@@ -10,6 +10,10 @@
 
 #include "inference/graph/graph.h"
 
+enum {
+    MD_TRAIN_MAX_WINDOW = 254 /* elements of a pool's window: their number is a byte */
+};
+
 /* What a kernel adds to instead of setting. */
 typedef enum md_write {
     MD_WRITE_SET,
@@ -63,7 +67,7 @@ typedef struct md_train_kernels {
      * largest */
     void (*max_pool)(const md_window *w, size_t width, const void *x, void *y, uint8_t *index);
     void (*max_pool_back)(const md_window *w, size_t width, const void *dy,
-                          const uint8_t *index, void *dx, md_write write, float *line);
+                          const uint8_t *index, void *dx, md_write write);
     void (*mean_pool)(const md_window *w, bool count_pad, size_t width, const void *x, void *y,
                       float *line);
     void (*mean_pool_back)(const md_window *w, bool count_pad, size_t width, const void *dy,

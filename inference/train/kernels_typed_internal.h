@@ -292,47 +292,55 @@ static void NAME(sum_rows)(const void *data, const void *weights, size_t rows, s
     }
 }
 
-/* The part of the window at one output position that lies in the image. */
-static void NAME(max_position)(const T *restrict x, const span *s, size_t width, T *restrict y,
-                               uint8_t *restrict index)
+/* The largest of a window's elements inside the image, for n <= BLOCK channels: the running
+ * maximum and its place stay in registers. */
+static inline void NAME(max_block)(const T *restrict x, const span *s, size_t width, size_t n,
+                                   T *restrict y, uint8_t *restrict index)
 {
-    bool first = true;
+    float best[BLOCK];
+    int32_t at[BLOCK];
+    for (size_t c = 0; c < n; c++) {
+        best[c] = -INFINITY;
+        at[c] = NO_INDEX;
+    }
     for (int64_t ky = s->y.begin; ky < s->y.end; ky++) {
         for (int64_t kx = s->x.begin; kx < s->x.end; kx++) {
             const T *restrict from = x + (size_t)((s->y.first + ky * s->y.step) * s->in_width +
                                                   s->x.first + kx * s->x.step) *
                                              width;
-            const uint8_t at = (uint8_t)(ky * s->kernel_width + kx);
-            if (first) {
-                memcpy(y, from, width * sizeof *y);
-                memset(index, at, width);
-                first = false;
-                continue;
-            }
-            for (size_t c = 0; c < width; c++) {
-                const float v = LOAD(from[c]), best = LOAD(y[c]);
-                const bool more = v > best || v != v;
-                y[c] = more ? from[c] : y[c];
-                index[c] = more ? at : index[c];
+            const int32_t k = (int32_t)(ky * s->kernel_width + kx);
+            for (size_t c = 0; c < n; c++) {
+                const float v = LOAD(from[c]);
+                /* the first element is taken whatever it is */
+                const bool more = v > best[c] || v != v || at[c] == NO_INDEX;
+                best[c] = more ? v : best[c];
+                at[c] = more ? k : at[c];
             }
         }
     }
-    if (first) { /* ceil mode may leave a window with nothing but padding */
-        memset(y, 0, width * sizeof *y);
-        memset(index, NO_INDEX, width);
+    for (size_t c = 0; c < n; c++) { /* ceil mode may leave a window with only padding */
+        y[c] = STORE(at[c] == NO_INDEX ? 0.0F : best[c]);
+        index[c] = (uint8_t)at[c];
     }
 }
 
-static void NAME(max_pool)(const md_window *w, size_t width, const void *x, void *result,
+static void NAME(max_pool)(const md_window *w, size_t width, const void *data, void *result,
                            uint8_t *index)
 {
+    const T *x = data;
     T *y = result;
     span s = {.in_width = w->in[2], .kernel_width = w->kernel[2]};
     for (int64_t oy = 0; oy < w->out[1]; oy++) {
         s.y = axis_span(w, 1, oy);
         for (int64_t ox = 0; ox < w->out[2]; ox++, y += width, index += width) {
+            size_t c = 0;
             s.x = axis_span(w, 2, ox);
-            NAME(max_position)(x, &s, width, y, index);
+            for (; c + BLOCK <= width; c += BLOCK) {
+                NAME(max_block)(x + c, &s, width, BLOCK, y + c, index + c);
+            }
+            if (c < width) {
+                NAME(max_block)(x + c, &s, width, width - c, y + c, index + c);
+            }
         }
     }
 }
@@ -351,35 +359,56 @@ static void NAME(store_line)(const float *restrict line, T *restrict to, md_writ
     }
 }
 
+/* The gradient of n <= BLOCK channels of one input position. */
+static inline void NAME(max_block_back)(const md_window *w, const cover *ys, const cover *xs,
+                                        size_t width, size_t n, const T *restrict dy,
+                                        const uint8_t *restrict index, T *restrict dx,
+                                        md_write write)
+{
+    float sum[BLOCK];
+    for (size_t c = 0; c < n; c++) {
+        sum[c] = 0.0F;
+    }
+    for (unsigned i = 0; i < ys->n; i++) {
+        for (unsigned j = 0; j < xs->n; j++) {
+            const size_t at = (size_t)(ys->out[i] * w->out[2] + xs->out[j]) * width;
+            const int32_t wanted = (int32_t)(ys->element[i] * w->kernel[2] + xs->element[j]);
+            for (size_t c = 0; c < n; c++) {
+                sum[c] += (int32_t)index[at + c] == wanted ? LOAD(dy[at + c]) : 0.0F;
+            }
+        }
+    }
+    if (write == MD_WRITE_ADD) {
+        for (size_t c = 0; c < n; c++) {
+            dx[c] = STORE(LOAD(dx[c]) + sum[c]);
+        }
+        return;
+    }
+    for (size_t c = 0; c < n; c++) {
+        dx[c] = STORE(sum[c]);
+    }
+}
+
 /* Each input position collects from the outputs whose window holds it, in a fixed order. */
 static void NAME(max_pool_back)(const md_window *w, size_t width, const void *gradient,
-                                const uint8_t *index, void *result, md_write write,
-                                float *restrict line)
+                                const uint8_t *index, void *result, md_write write)
 {
     const T *dy = gradient;
     T *dx = result;
+    cover ys, xs;
     for (int64_t iy = 0; iy < w->in[1]; iy++) {
-        const axis_outputs ys = outputs_of(w, 1, iy);
+        cover_of(w, 1, iy, &ys);
         for (int64_t ix = 0; ix < w->in[2]; ix++, dx += width) {
-            const axis_outputs xs = outputs_of(w, 2, ix);
-            memset(line, 0, width * sizeof *line);
-            for (int64_t oy = ys.begin; oy < ys.end; oy++) {
-                const int64_t ky = element_of(w, 1, iy, oy);
-                for (int64_t ox = xs.begin; ox < xs.end && ky >= 0; ox++) {
-                    const int64_t kx = element_of(w, 2, ix, ox);
-                    if (kx < 0) {
-                        continue;
-                    }
-                    const size_t at = (size_t)(oy * w->out[2] + ox) * width;
-                    const uint8_t wanted = (uint8_t)(ky * w->kernel[2] + kx);
-                    const T *restrict from = dy + at;
-                    const uint8_t *restrict chosen = index + at;
-                    for (size_t c = 0; c < width; c++) {
-                        line[c] += chosen[c] == wanted ? LOAD(from[c]) : 0.0F;
-                    }
-                }
+            size_t c = 0;
+            cover_of(w, 2, ix, &xs);
+            for (; c + BLOCK <= width; c += BLOCK) {
+                NAME(max_block_back)
+                (w, &ys, &xs, width, BLOCK, dy + c, index + c, dx + c, write);
             }
-            NAME(store_line)(line, dx, write, width);
+            if (c < width) {
+                NAME(max_block_back)
+                (w, &ys, &xs, width, width - c, dy + c, index + c, dx + c, write);
+            }
         }
     }
 }
@@ -418,19 +447,17 @@ static void NAME(mean_pool_back)(const md_window *w, bool count_pad, size_t widt
 {
     const T *dy = gradient;
     T *dx = result;
+    cover ys, xs;
     for (int64_t iy = 0; iy < w->in[1]; iy++) {
-        const axis_outputs ys = outputs_of(w, 1, iy);
+        cover_of(w, 1, iy, &ys);
         for (int64_t ix = 0; ix < w->in[2]; ix++, dx += width) {
-            const axis_outputs xs = outputs_of(w, 2, ix);
+            cover_of(w, 2, ix, &xs);
             memset(line, 0, width * sizeof *line);
-            for (int64_t oy = ys.begin; oy < ys.end; oy++) {
-                for (int64_t ox = xs.begin; ox < xs.end && element_of(w, 1, iy, oy) >= 0;
-                     ox++) {
-                    if (element_of(w, 2, ix, ox) < 0) {
-                        continue;
-                    }
-                    const T *restrict from = dy + (size_t)(oy * w->out[2] + ox) * width;
-                    const float share = mean_share(w, count_pad, oy, ox);
+            for (unsigned i = 0; i < ys.n; i++) {
+                for (unsigned j = 0; j < xs.n; j++) {
+                    const T *restrict from =
+                        dy + (size_t)(ys.out[i] * w->out[2] + xs.out[j]) * width;
+                    const float share = mean_share(w, count_pad, ys.out[i], xs.out[j]);
                     for (size_t c = 0; c < width; c++) {
                         line[c] += LOAD(from[c]) * share;
                     }

@@ -80,11 +80,12 @@ static md_status max_forward(md_trainer *t, md_train_layer *layer, md_error *err
 
 static void max_images_back(void *data, size_t begin, size_t end, unsigned part)
 {
+    (void)part;
     const call *c = data;
     for (size_t i = begin; i < end; i++) {
         c->kernels->max_pool_back(&c->pool->window, c->width, c->x + i * c->x_bytes,
                                   c->index + i * c->index_bytes, c->y + i * c->y_bytes,
-                                  c->write, c->floats + c->width * part);
+                                  c->write);
     }
 }
 
