@@ -12,8 +12,59 @@
 enum {
     NO_INDEX = 255, /* of a window without an element; windows have at most 254 */
     MAX_COVER = MD_TRAIN_MAX_WINDOW,
-    BLOCK = 16 /* channels that stay in registers */
+    BLOCK = 16 /* elements of a vector */
 };
+
+/* GNU C's vectors, for loops that the compiler does not vectorise by itself; on a processor
+ * with shorter registers they become several. */
+typedef float vector_f __attribute__((vector_size(BLOCK * 4)));
+typedef int32_t vector_i __attribute__((vector_size(BLOCK * 4)));
+typedef uint32_t vector_u __attribute__((vector_size(BLOCK * 4)));
+typedef uint16_t vector_half __attribute__((vector_size(BLOCK * 2)));
+typedef uint8_t vector_byte __attribute__((vector_size(BLOCK)));
+
+static inline vector_f load_floats(const float *from)
+{
+    vector_f v;
+    memcpy(&v, from, sizeof v);
+    return v;
+}
+
+static inline void store_floats(float *to, vector_f v)
+{
+    memcpy(to, &v, sizeof v);
+}
+
+static inline vector_f load_halves(const uint16_t *from)
+{
+    vector_half v;
+    memcpy(&v, from, sizeof v);
+    return (vector_f)(__builtin_convertvector(v, vector_u) << 16);
+}
+
+/* As md_f32_to_bf16. */
+static inline void store_halves(uint16_t *to, vector_f v)
+{
+    const vector_u bits = (vector_u)v;
+    const vector_u rounded = (bits + 0x7fffU + (bits >> 16 & 1U)) >> 16;
+    const vector_u nan = (vector_u)(v != v);
+    const vector_half half =
+        __builtin_convertvector((nan & (bits >> 16 | 0x40U)) | (~nan & rounded), vector_half);
+    memcpy(to, &half, sizeof half);
+}
+
+static inline vector_i load_bytes(const uint8_t *from)
+{
+    vector_byte v;
+    memcpy(&v, from, sizeof v);
+    return __builtin_convertvector(v, vector_i);
+}
+
+static inline void store_bytes(uint8_t *to, vector_i v)
+{
+    const vector_byte bytes = __builtin_convertvector(v, vector_byte);
+    memcpy(to, &bytes, sizeof bytes);
+}
 
 /* Window elements begin..end of an axis lie in the image, at first + k step. */
 typedef struct axis_part {
@@ -171,11 +222,15 @@ static uint32_t hash(uint64_t seed, uint64_t index)
 #define T float
 #define LOAD(x) (x)
 #define STORE(v) (v)
+#define VECTOR_LOAD load_floats
+#define VECTOR_STORE store_floats
 #define NAME(f) JOIN(JOIN(md_train_f32_, f), MD_TRAIN_SUFFIX)
 #include "inference/train/kernels_typed_internal.h"
 
 #define T uint16_t
 #define LOAD(x) md_bf16_to_f32(x)
 #define STORE(v) md_f32_to_bf16(v)
+#define VECTOR_LOAD load_halves
+#define VECTOR_STORE store_halves
 #define NAME(f) JOIN(JOIN(md_train_bf16_, f), MD_TRAIN_SUFFIX)
 #include "inference/train/kernels_typed_internal.h"

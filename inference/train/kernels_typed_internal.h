@@ -292,35 +292,51 @@ static void NAME(sum_rows)(const void *data, const void *weights, size_t rows, s
     }
 }
 
-/* The largest of a window's elements inside the image, for n <= BLOCK channels: the running
- * maximum and its place stay in registers. */
-static inline void NAME(max_block)(const T *restrict x, const span *s, size_t width, size_t n,
+/* The largest of a window's elements inside the image, for BLOCK channels in a register, and
+ * (max_rest) for the n channels that are left over. */
+static inline void NAME(max_block)(const T *restrict x, const span *s, size_t width,
                                    T *restrict y, uint8_t *restrict index)
 {
-    float best[BLOCK];
-    int32_t at[BLOCK];
-    for (size_t c = 0; c < n; c++) {
-        best[c] = -INFINITY;
-        at[c] = NO_INDEX;
-    }
+    vector_f best = {0};
+    vector_i at = {0};
+    bool first = true;
+    at += NO_INDEX;
     for (int64_t ky = s->y.begin; ky < s->y.end; ky++) {
         for (int64_t kx = s->x.begin; kx < s->x.end; kx++) {
-            const T *restrict from = x + (size_t)((s->y.first + ky * s->y.step) * s->in_width +
-                                                  s->x.first + kx * s->x.step) *
-                                             width;
-            const int32_t k = (int32_t)(ky * s->kernel_width + kx);
-            for (size_t c = 0; c < n; c++) {
-                const float v = LOAD(from[c]);
-                /* the first element is taken whatever it is */
-                const bool more = v > best[c] || v != v || at[c] == NO_INDEX;
-                best[c] = more ? v : best[c];
-                at[c] = more ? k : at[c];
-            }
+            const vector_f v =
+                VECTOR_LOAD(x + (size_t)((s->y.first + ky * s->y.step) * s->in_width +
+                                         s->x.first + kx * s->x.step) *
+                                    width);
+            const vector_i all = {0}, more = first ? ~all : (v > best) | (v != v);
+            best = (vector_f)((more & (vector_i)v) | (~more & (vector_i)best));
+            at = (more & (all + (int32_t)(ky * s->kernel_width + kx))) | (~more & at);
+            first = false;
         }
     }
-    for (size_t c = 0; c < n; c++) { /* ceil mode may leave a window with only padding */
-        y[c] = STORE(at[c] == NO_INDEX ? 0.0F : best[c]);
-        index[c] = (uint8_t)at[c];
+    VECTOR_STORE(y, best);
+    store_bytes(index, at);
+}
+
+static inline void NAME(max_rest)(const T *restrict x, const span *s, size_t width, size_t n,
+                                  T *restrict y, uint8_t *restrict index)
+{
+    for (size_t c = 0; c < n; c++) {
+        float best = 0.0F; /* of a window with nothing but padding, in ceil mode */
+        int at = NO_INDEX;
+        for (int64_t ky = s->y.begin; ky < s->y.end; ky++) {
+            for (int64_t kx = s->x.begin; kx < s->x.end; kx++) {
+                const float v = LOAD(x[(size_t)((s->y.first + ky * s->y.step) * s->in_width +
+                                                s->x.first + kx * s->x.step) *
+                                           width +
+                                       c]);
+                if (v > best || v != v || at == NO_INDEX) {
+                    best = v;
+                    at = (int)(ky * s->kernel_width + kx);
+                }
+            }
+        }
+        y[c] = STORE(best);
+        index[c] = (uint8_t)at;
     }
 }
 
@@ -336,11 +352,9 @@ static void NAME(max_pool)(const md_window *w, size_t width, const void *data, v
             size_t c = 0;
             s.x = axis_span(w, 2, ox);
             for (; c + BLOCK <= width; c += BLOCK) {
-                NAME(max_block)(x + c, &s, width, BLOCK, y + c, index + c);
+                NAME(max_block)(x + c, &s, width, y + c, index + c);
             }
-            if (c < width) {
-                NAME(max_block)(x + c, &s, width, width - c, y + c, index + c);
-            }
+            NAME(max_rest)(x + c, &s, width, width - c, y + c, index + c);
         }
     }
 }
@@ -359,33 +373,42 @@ static void NAME(store_line)(const float *restrict line, T *restrict to, md_writ
     }
 }
 
-/* The gradient of n <= BLOCK channels of one input position. */
+/* The gradient of BLOCK channels of one input position, and of what is left over. */
 static inline void NAME(max_block_back)(const md_window *w, const cover *ys, const cover *xs,
-                                        size_t width, size_t n, const T *restrict dy,
+                                        size_t width, const T *restrict dy,
                                         const uint8_t *restrict index, T *restrict dx,
                                         md_write write)
 {
-    float sum[BLOCK];
-    for (size_t c = 0; c < n; c++) {
-        sum[c] = 0.0F;
-    }
+    vector_f sum = {0};
     for (unsigned i = 0; i < ys->n; i++) {
         for (unsigned j = 0; j < xs->n; j++) {
             const size_t at = (size_t)(ys->out[i] * w->out[2] + xs->out[j]) * width;
             const int32_t wanted = (int32_t)(ys->element[i] * w->kernel[2] + xs->element[j]);
-            for (size_t c = 0; c < n; c++) {
-                sum[c] += (int32_t)index[at + c] == wanted ? LOAD(dy[at + c]) : 0.0F;
-            }
+            const vector_f d = VECTOR_LOAD(dy + at);
+            sum += (vector_f)((vector_i)d & (load_bytes(index + at) == wanted));
         }
     }
     if (write == MD_WRITE_ADD) {
-        for (size_t c = 0; c < n; c++) {
-            dx[c] = STORE(LOAD(dx[c]) + sum[c]);
-        }
-        return;
+        sum += VECTOR_LOAD(dx);
     }
+    VECTOR_STORE(dx, sum);
+}
+
+static inline void NAME(max_rest_back)(const md_window *w, const cover *ys, const cover *xs,
+                                       size_t width, size_t n, const T *restrict dy,
+                                       const uint8_t *restrict index, T *restrict dx,
+                                       md_write write)
+{
     for (size_t c = 0; c < n; c++) {
-        dx[c] = STORE(sum[c]);
+        float sum = 0.0F;
+        for (unsigned i = 0; i < ys->n; i++) {
+            for (unsigned j = 0; j < xs->n; j++) {
+                const size_t at = (size_t)(ys->out[i] * w->out[2] + xs->out[j]) * width + c;
+                const int64_t wanted = ys->element[i] * w->kernel[2] + xs->element[j];
+                sum += index[at] == wanted ? LOAD(dy[at]) : 0.0F;
+            }
+        }
+        NAME(put)(dx, write, c, sum);
     }
 }
 
@@ -402,13 +425,10 @@ static void NAME(max_pool_back)(const md_window *w, size_t width, const void *gr
             size_t c = 0;
             cover_of(w, 2, ix, &xs);
             for (; c + BLOCK <= width; c += BLOCK) {
-                NAME(max_block_back)
-                (w, &ys, &xs, width, BLOCK, dy + c, index + c, dx + c, write);
+                NAME(max_block_back)(w, &ys, &xs, width, dy + c, index + c, dx + c, write);
             }
-            if (c < width) {
-                NAME(max_block_back)
-                (w, &ys, &xs, width, width - c, dy + c, index + c, dx + c, write);
-            }
+            NAME(max_rest_back)
+            (w, &ys, &xs, width, width - c, dy + c, index + c, dx + c, write);
         }
     }
 }
@@ -565,4 +585,6 @@ const md_train_kernels NAME(table) = {
 #undef T
 #undef LOAD
 #undef STORE
+#undef VECTOR_LOAD
+#undef VECTOR_STORE
 #undef NAME
