@@ -327,6 +327,8 @@ static md_status build_plan(md_network *network, md_graph *graph, md_error *err)
     static const md_node no_node = {.name = "", .op_type = "output"};
     MD_TRY(md_plan_init(plan, graph, err));
     plan->sgemm = network->api->sgemm;
+    plan->threads =
+        network->api->threads == NULL ? NULL : network->api->threads(network->backend_state);
     for (unsigned i = 0; i < graph->n_inputs; i++) {
         int *buffer = &network->inputs[i].buffer;
         MD_TRY(md_plan_plain(plan, graph, graph->inputs[i].value, buffer, err));

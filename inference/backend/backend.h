@@ -24,6 +24,9 @@ typedef struct md_backend_api {
                         void **ret_state, md_error *err);
     void (*destroy)(void *state); /* NULL is fine; after the plan */
     md_sgemm_fn sgemm;
+    /* On which the reference kernels of the network share their work, valid until destroy;
+     * NULL: they run on the caller's alone. */
+    md_threads *(*threads)(void *state);
     /* Before each run, on its thread. */
     void (*begin_run)(void *state);
     /* Append the steps of the node; *ret_done false: the reference shall do it. */

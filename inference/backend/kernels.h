@@ -6,6 +6,7 @@
  * tested against. A kernel allocates nothing; shapes and types were checked when the node was
  * imported. Independent calls may run in parallel. */
 
+#include "inference/backend/threads.h"
 #include "inference/graph/graph.h"
 
 #ifdef __cplusplus
@@ -26,6 +27,7 @@ typedef struct md_call {
     void *workspace; /* of md_kernel_workspace bytes */
     md_sgemm_fn sgemm;
     md_error *err;
+    md_threads *threads; /* to share the work with; NULL: none */
 } md_call;
 
 /* Fails only for what depends on the data: an index out of range, an integer division by 0.
@@ -34,11 +36,13 @@ typedef struct md_call {
 typedef md_status (*md_kernel_fn)(const md_call *call);
 
 md_kernel_fn md_kernel_for(md_op op) MD_NOEXCEPT;
-/* Scratch bytes that the node's kernel needs. MD_LIMIT when they overflow. */
-md_status md_kernel_workspace(const md_graph *graph, const md_node *node, size_t *ret_bytes,
-                              md_error *err) MD_NOEXCEPT MD_NODISCARD;
+/* Scratch bytes that the node's kernel needs on so many threads. MD_LIMIT when they overflow.
+ */
+md_status md_kernel_workspace(const md_graph *graph, const md_node *node, unsigned n_threads,
+                              size_t *ret_bytes, md_error *err) MD_NOEXCEPT MD_NODISCARD;
 /* Scratch bytes of a convolution with that many channels (reference_conv.c). */
-size_t md_conv_workspace(const md_conv_params *conv, int64_t c_in, int64_t c_out) MD_NOEXCEPT;
+size_t md_conv_workspace(const md_conv_params *conv, int64_t c_in, int64_t c_out,
+                         unsigned n_threads) MD_NOEXCEPT;
 /* Whether it calls sgemm. */
 bool md_kernel_needs_sgemm(md_op op) MD_NOEXCEPT;
 

@@ -8,7 +8,8 @@
  * thread for each core, and each spins for tens of milliseconds before it sleeps (50 to 80 ms
  * of CPU measured on two cores), which a run on oneDNN need not pay. The constructor counts the
  * cores in the affinity mask of the thread that loads it, so it is loaded under a mask of one
- * core and starts no thread; begin_run asks for more when the network may use them. */
+ * core and starts no thread. The kernels share their work themselves, and each thread calls
+ * sgemm for its part: of a convolution only the product would run on OpenBLAS's threads. */
 
 typedef void (*cblas_sgemm_fn)(int order, int transpose_a, int transpose_b, int m, int n, int k,
                                float alpha, const float *a, int lda, const float *b, int ldb,
@@ -62,10 +63,6 @@ static void sgemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int6
                      (int)lda, b, (int)ldb, beta, c, (int)ldc);
 }
 
-typedef struct openblas_state {
-    unsigned n_threads;
-} openblas_state;
-
 static md_status create(const md_backend_options *options, const md_graph *graph,
                         void **ret_state, md_error *err)
 {
@@ -73,25 +70,34 @@ static md_status create(const md_backend_options *options, const md_graph *graph
     if (options->precision != MD_PRECISION_F32) {
         return md_fail(err, MD_UNSUPPORTED, "the OpenBLAS back end has float32 alone");
     }
-    openblas_state *state = md_malloc(sizeof *state);
-    if (state == NULL) {
-        return md_fail(err, MD_NOMEM, "no memory for the back end");
-    }
-    state->n_threads = options->n_threads;
-    *ret_state = state;
+    md_threads *threads;
+    MD_TRY(md_threads_create(options->n_threads, &threads, err));
+    *ret_state = threads;
     return MD_OK;
+}
+
+static void destroy(void *state)
+{
+    md_threads_destroy(state);
+}
+
+static md_threads *threads(void *state)
+{
+    return state;
 }
 
 static void begin_run(void *state)
 {
-    set_num_threads((int)((openblas_state *)state)->n_threads);
+    (void)state;
+    set_num_threads(1); /* whatever else in the process asked for */
 }
 
 static const md_backend_api api = {
     .name = "openblas",
     .create = create,
-    .destroy = md_free,
+    .destroy = destroy,
     .sgemm = sgemm,
+    .threads = threads,
     .begin_run = begin_run,
 };
 

@@ -98,39 +98,130 @@ static int64_t pool_index(const md_pool_params *pool, int64_t plane, int64_t at)
     return plane + (column * w->in[1] + row) * w->in[0] + slice;
 }
 
-/* Maximum, mean or norm of x [N,C,D,H,W] under each window; and where the maxima are. */
-md_status md_kernel_pool(const md_call *call)
+enum {
+    BLOCK = 64 /* outputs of one row at a time */
+};
+
+/* The maximum under each window of a block of one row; of NaN and a number it is NaN. */
+static void widen(const float *restrict line, int64_t step, int64_t n, float *restrict best)
 {
-    const md_pool_params *pool = &call->p->pool;
+    if (step == 1) {
+        for (int64_t i = 0; i < n; i++) {
+            best[i] = line[i] > best[i] || line[i] != line[i] ? line[i] : best[i];
+        }
+    } else {
+        for (int64_t i = 0; i < n; i++) {
+            const float value = line[i * step];
+            best[i] = value > best[i] || value != value ? value : best[i];
+        }
+    }
+}
+
+static void add(const float *restrict line, int64_t step, int64_t n, double *restrict sum)
+{
+    for (int64_t i = 0; i < n; i++) {
+        sum[i] += (double)line[i * step];
+    }
+}
+
+/* Outputs first..first+n-1 of one row of one plane, window element by window element: the same
+ * sums in the same order as pool_usual. */
+static void pool_block(const md_pool_params *pool, const float *x, const span *s, int64_t first,
+                       int64_t n, float *out)
+{
     const md_window *w = &pool->window;
-    const md_tensor *x = call->in[0];
-    const int64_t n_planes = x->dims[0] * x->dims[1], n_plane = w->in[0] * w->in[1] * w->in[2];
-    int64_t *index = call->n_out > 1 ? call->out[1]->data : NULL;
-    const bool usual = x->dtype == MD_F32 && index == NULL && pool->p == 0;
-    size_t to = 0;
-    for (int64_t plane = 0; plane < n_planes; plane++) {
-        span s[3];
-        for (int64_t oz = 0; oz < w->out[0]; oz++) {
-            s[0] = window_span(w, 0, oz);
-            for (int64_t oy = 0; oy < w->out[1]; oy++) {
-                s[1] = window_span(w, 1, oy);
-                for (int64_t ox = 0; ox < w->out[2]; ox++) {
-                    s[2] = window_span(w, 2, ox);
-                    if (usual) {
-                        ((float *)call->out[0]->data)[to++] =
-                            pool_usual(pool, (const float *)x->data + plane * n_plane, s);
-                        continue;
-                    }
-                    const pooled p = pool_window(pool, x, plane * n_plane, s);
-                    md_store_real(call->out[0], to, p.value);
-                    if (index != NULL) {
-                        index[to] = pool_index(pool, plane * n_plane, p.at);
-                    }
-                    to++;
+    const int64_t step = w->stride[2];
+    double sum[BLOCK] = {0};
+    for (int64_t i = 0; i < n; i++) {
+        out[i] = -INFINITY;
+    }
+    for (int64_t z = s[0].first; z < s[0].end; z++) {
+        for (int64_t y = s[1].first; y < s[1].end; y++) {
+            const float *line = x + ((s[0].start + z * w->dilation[0]) * w->in[1] + s[1].start +
+                                     y * w->dilation[1]) *
+                                        w->in[2];
+            for (int64_t k = 0; k < w->kernel[2]; k++) {
+                const int64_t left =
+                    first * step - w->pad_begin[2] + k * w->dilation[2]; /* of output 0 */
+                const int64_t begin = left < 0 ? (-left + step - 1) / step : 0;
+                int64_t end = w->in[2] > left ? (w->in[2] - left + step - 1) / step : 0;
+                end = end > n ? n : end;
+                if (begin < end && pool->average) {
+                    add(line + left + begin * step, step, end - begin, sum + begin);
+                } else if (begin < end) {
+                    widen(line + left + begin * step, step, end - begin, out + begin);
                 }
             }
         }
     }
+    for (int64_t i = 0; i < n && pool->average; i++) {
+        const span across = window_span(w, 2, first + i);
+        int64_t n_seen = pool->count_include_pad ? across.n_padded : across.end - across.first;
+        for (unsigned j = 0; j < 2; j++) {
+            n_seen *= pool->count_include_pad ? s[j].n_padded : s[j].end - s[j].first;
+        }
+        out[i] = (float)(sum[i] / (double)n_seen);
+    }
+}
+
+static void pool_row(const md_call *call, int64_t plane, span *s, size_t to)
+{
+    const md_pool_params *pool = &call->p->pool;
+    const md_window *w = &pool->window;
+    const md_tensor *x = call->in[0];
+    const int64_t n_plane = w->in[0] * w->in[1] * w->in[2];
+    int64_t *index = call->n_out > 1 ? call->out[1]->data : NULL;
+    const bool usual = x->dtype == MD_F32 && index == NULL && pool->p == 0;
+    if (usual && w->out[2] > 1) {
+        for (int64_t ox = 0; ox < w->out[2]; ox += BLOCK) {
+            const int64_t rest = w->out[2] - ox;
+            pool_block(pool, (const float *)x->data + plane * n_plane, s, ox,
+                       rest < BLOCK ? rest : BLOCK,
+                       (float *)call->out[0]->data + to + (size_t)ox);
+        }
+        return;
+    }
+    for (int64_t ox = 0; ox < w->out[2]; ox++, to++) {
+        s[2] = window_span(w, 2, ox);
+        if (usual) {
+            ((float *)call->out[0]->data)[to] =
+                pool_usual(pool, (const float *)x->data + plane * n_plane, s);
+            continue;
+        }
+        const pooled p = pool_window(pool, x, plane * n_plane, s);
+        md_store_real(call->out[0], to, p.value);
+        if (index != NULL) {
+            index[to] = pool_index(pool, plane * n_plane, p.at);
+        }
+    }
+}
+
+static void pool_part(void *data, unsigned part, unsigned n_parts)
+{
+    const md_call *call = data;
+    const md_window *w = &call->p->pool.window;
+    const int64_t n_planes = call->in[0]->dims[0] * call->in[0]->dims[1];
+    const int64_t first = md_threads_first(n_planes, 1, part, n_parts),
+                  last = md_threads_first(n_planes, 1, part + 1, n_parts);
+    size_t to = (size_t)(first * w->out[0] * w->out[1] * w->out[2]);
+    for (int64_t plane = first; plane < last; plane++) {
+        span s[3] = {{0}};
+        for (int64_t oz = 0; oz < w->out[0]; oz++) {
+            s[0] = window_span(w, 0, oz);
+            for (int64_t oy = 0; oy < w->out[1]; oy++) {
+                s[1] = window_span(w, 1, oy);
+                pool_row(call, plane, s, to);
+                to += (size_t)w->out[2];
+            }
+        }
+    }
+}
+
+/* Maximum, mean or norm of x [N,C,D,H,W] under each window; and where the maxima are. */
+md_status md_kernel_pool(const md_call *call)
+{
+    md_call shared = *call;
+    md_threads_run(call->threads, pool_part, &shared);
     return MD_OK;
 }
 
@@ -168,23 +259,40 @@ static size_t inner_length(const md_tensor *x)
     return n;
 }
 
-/* y[n,c,p] = act(x[n,c,p] scale[c] + shift[c]) */
-md_status md_kernel_batch_norm(const md_call *call)
+static void batch_norm_part(void *data, unsigned part, unsigned n_parts)
 {
+    const md_call *call = data;
     const md_tensor *x = call->in[0];
     const float *scale = call->in[1]->data, *shift = call->in[2]->data;
+    const md_activation *activation = &call->p->norm.activation;
     const size_t n = inner_length(x), n_channels = (size_t)x->dims[1];
-    for (size_t row = 0; row < (size_t)x->dims[0] * n_channels; row++) {
-        const float *from = (const float *)x->data + row * n;
-        float *to = (float *)call->out[0]->data + row * n;
+    const int64_t n_rows = x->dims[0] * x->dims[1];
+    const size_t last = (size_t)md_threads_first(n_rows, 1, part + 1, n_parts);
+    for (size_t row = (size_t)md_threads_first(n_rows, 1, part, n_parts); row < last; row++) {
+        const float *restrict from = (const float *)x->data + row * n;
+        float *restrict to = (float *)call->out[0]->data + row * n;
         const float s = scale[row % n_channels], t = shift[row % n_channels];
+        if (activation->function == MD_UNARY_RELU) {
+            for (size_t i = 0; i < n; i++) {
+                const float y = from[i] * s + t;
+                to[i] = y < 0.0F ? 0.0F : y;
+            }
+            continue;
+        }
         for (size_t i = 0; i < n; i++) {
             to[i] = from[i] * s + t;
         }
-        if (call->p->norm.activation.function != MD_UNARY_IDENTITY) {
-            md_activate(&call->p->norm.activation, to, to, n);
+        if (activation->function != MD_UNARY_IDENTITY) {
+            md_activate(activation, to, to, n);
         }
     }
+}
+
+/* y[n,c,p] = act(x[n,c,p] scale[c] + shift[c]) */
+md_status md_kernel_batch_norm(const md_call *call)
+{
+    md_call shared = *call;
+    md_threads_run(call->threads, batch_norm_part, &shared);
     return MD_OK;
 }
 

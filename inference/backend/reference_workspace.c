@@ -37,8 +37,8 @@ static md_status resize_workspace(const md_tensor *x, const md_tensor *y, size_t
                : md_fail(err, MD_LIMIT, "scratch space overflows");
 }
 
-md_status md_kernel_workspace(const md_graph *graph, const md_node *node, size_t *ret_bytes,
-                              md_error *err)
+md_status md_kernel_workspace(const md_graph *graph, const md_node *node, unsigned n_threads,
+                              size_t *ret_bytes, md_error *err)
 {
     const md_tensor *x = md_node_in(graph, node, 0);
     const md_tensor *y = md_node_out(graph, node, 0);
@@ -46,7 +46,7 @@ md_status md_kernel_workspace(const md_graph *graph, const md_node *node, size_t
     *ret_bytes = 0;
     switch ((int)node->op) {
     case MD_OP_CONV:
-        *ret_bytes = md_conv_workspace(&node->p.conv, x->dims[1], y->dims[1]);
+        *ret_bytes = md_conv_workspace(&node->p.conv, x->dims[1], y->dims[1], n_threads);
         return MD_OK;
     case MD_OP_CONV_TRANSPOSE: {
         const md_window *w = &node->p.conv.window;

@@ -60,7 +60,7 @@ md_status md_graph_fold(md_graph *graph, const md_node *node, bool *ret_done, md
     for (unsigned i = 0; i < node->n_inputs; i++) {
         in[i] = md_node_in(graph, node, i);
     }
-    md_status status = md_kernel_workspace(graph, node, &n_bytes, &inner);
+    md_status status = md_kernel_workspace(graph, node, 1, &n_bytes, &inner);
     MD_AUTO(md_freep) void *workspace = NULL;
     if (status == MD_OK && n_bytes > 0) {
         workspace = md_malloc_aligned(n_bytes);
@@ -72,8 +72,8 @@ md_status md_graph_fold(md_graph *graph, const md_node *node, bool *ret_done, md
         status = md_graph_make_constant(graph, node->outputs[i], &inner);
         out[i] = md_node_out(graph, node, i);
     }
-    md_call call = {&node->p,  node->n_inputs, node->n_outputs, in, out,
-                    workspace, NULL,           &inner};
+    md_call call = {&node->p,  node->n_inputs, node->n_outputs, in,  out,
+                    workspace, NULL,           &inner,          NULL};
     if (status == MD_OK) {
         status = md_kernel_for(node->op)(&call);
     }

@@ -255,8 +255,8 @@ static md_status reference_create(md_plan *plan, const md_node *node, reference_
     s->buffers = buffers;
     s->in = in;
     s->out = out;
-    s->call =
-        (md_call){&s->p, node->n_inputs, node->n_outputs, in, out, NULL, plan->sgemm, NULL};
+    s->call = (md_call){&s->p,       node->n_inputs, node->n_outputs, in, out, NULL,
+                        plan->sgemm, NULL,           plan->threads};
     *ret = s;
     return MD_OK;
 }
@@ -286,7 +286,8 @@ md_status md_plan_add_reference(md_plan *plan, const md_graph *graph, const md_n
             }
         }
     }
-    MD_TRY(md_kernel_workspace(graph, node, &workspace_bytes, err));
+    MD_TRY(md_kernel_workspace(graph, node, md_threads_count(plan->threads), &workspace_bytes,
+                               err));
     s->buffers[n] = MD_PLAN_NO_BUFFER;
     if (workspace_bytes > 0) {
         MD_TRY(md_plan_buffer(plan, workspace_bytes, &s->buffers[n], err));

@@ -58,7 +58,8 @@ typedef struct md_plan {
     /* for each value with open dims: the tensor in which a run leaves its shape, else NULL */
     const md_tensor **shapes;
     md_sgemm_fn sgemm;
-    md_work *work; /* while it is made: jobs of the steps; a group for each node */
+    md_threads *threads; /* of the reference kernels; borrowed */
+    md_work *work;       /* while it is made: jobs of the steps; a group for each node */
     void *arena;
     size_t arena_bytes;
 } md_plan;
