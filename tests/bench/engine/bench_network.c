@@ -14,6 +14,9 @@
  *
  * output FILE: write the first output of the last run, float32.
  *
+ * ranges FILE: write "name low high" for each tensor of the graph as it is in the file, on the
+ * bench's input; instead of load.
+ *
  * peak: the largest resident KiB so far. */
 
 #include "inference/network.h"
@@ -85,7 +88,8 @@ static md_status run(bench *b, double *ret_us, md_error *err)
 /* The ranges of the tensors when the network runs on the bench's input. */
 static md_status observe(bench *b, const char *path, md_network_options *options, md_error *err)
 {
-    const md_network_options observing = {.backend = MD_BACKEND_OPENBLAS, .observe = true};
+    const md_network_options observing = {
+        .backend = MD_BACKEND_OPENBLAS, .observe = true, .no_rewriting = options->no_rewriting};
     MD_AUTO(md_freep) uint8_t *onnx = NULL;
     size_t size_bytes;
     double us;
@@ -96,6 +100,22 @@ static md_status observe(bench *b, const char *path, md_network_options *options
     md_tensor_finish(&b->in);
     b->observed = MD_STEAL(b->network);
     return md_network_ranges(b->observed, &options->ranges, &options->n_ranges, err);
+}
+
+static md_status write_ranges(bench *b, const char *path, const char *to, md_error *err)
+{
+    md_network_options options = {.no_rewriting = true};
+    MD_TRY(observe(b, path, &options, err));
+    FILE *file = fopen(to, "w");
+    if (file == NULL) {
+        return md_fail(err, MD_IO, "%s cannot be written", to);
+    }
+    for (unsigned i = 0; i < options.n_ranges; i++) {
+        (void)fprintf(file, "%s %.9g %.9g\n", options.ranges[i].name,
+                      (double)options.ranges[i].low, (double)options.ranges[i].high);
+    }
+    const bool written = ferror(file) == 0;
+    return fclose(file) == 0 && written ? MD_OK : md_fail(err, MD_IO, "%s", to);
 }
 
 static md_status load(bench *b, const char *path, md_network_options *options, md_error *err)
@@ -168,6 +188,11 @@ static md_status answer(bench *b, const char *line, const char *path,
         unsigned n_runs = 0;
         (void)sscanf(line, "%*s %4095s %u", argument, &n_runs);
         return gradcam(b, path, options, argument, n_runs, err);
+    }
+    if (strcmp(command, "ranges") == 0) {
+        MD_TRY(write_ranges(b, path, argument, err));
+        printf("ok\n");
+        return MD_OK;
     }
     if (strcmp(command, "output") == 0) {
         MD_TRY(md_file_write(argument, MD_FILE_REPLACE, b->out[0].data,
