@@ -8,6 +8,7 @@
 
 static const char usage[] =
     "usage: medaid-train fit RECIPE [--resume] [--threads N] [--max-minutes M]\n"
+    "       medaid-train export RUN_FOLDER OUT_DIR [--threads N] [--keep-inputs FILE]\n"
     "       medaid-train quantize DIR INPUTS\n"
     "       medaid-train --version | --help\n"
     "\n"
@@ -15,6 +16,7 @@ static const char usage[] =
     "  --resume         go on from the checkpoint in the run folder\n"
     "  --threads N      instead of the recipe's\n"
     "  --max-minutes M  then write a checkpoint and stop\n"
+    "export    write what fit made as a model package, the new folder OUT_DIR\n"
     "quantize  allow the precision of DIR/model.yaml here\n"
     "  DIR     a model package with `precision: bf16` or `int8`\n"
     "  INPUTS  the network inputs of its validation set, float32 [N,C,H,W], at least 100\n"
@@ -69,6 +71,7 @@ static const struct {
     const char *name;
     md_exit_code (*run)(int argc, char **argv);
 } subcommands[] = {
+    {"export", md_train_export},
     {"fit", md_train_fit},
     {"quantize", run_quantize},
 };

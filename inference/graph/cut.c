@@ -247,3 +247,39 @@ md_status md_onnx_cut(const uint8_t *onnx, size_t size_bytes, const char *input,
     md_decode_finish(&graph);
     return status;
 }
+
+static md_status logits_of(const Onnx__GraphProto *graph, char ret_name[MD_ONNX_NAME_BYTES],
+                           md_error *err)
+{
+    if (graph == NULL || graph->n_output == 0 || graph->output[0]->name == NULL) {
+        return md_fail(err, MD_FORMAT, "the ONNX model has no output");
+    }
+    const char *name = graph->output[0]->name;
+    size_t at = 0;
+    if (find_producer(graph, name, graph->n_node, &at)) {
+        const Onnx__NodeProto *node = graph->node[at];
+        const char *op = node->op_type != NULL ? node->op_type : "";
+        if ((strcmp(op, "Softmax") == 0 || strcmp(op, "Sigmoid") == 0) && node->n_input == 1) {
+            name = node->input[0];
+        }
+    }
+    if (strlen(name) >= MD_ONNX_NAME_BYTES) {
+        return md_fail(err, MD_LIMIT, "an output with a name of more than %d bytes",
+                       MD_ONNX_NAME_BYTES - 1);
+    }
+    memcpy(ret_name, name, strlen(name) + 1);
+    return MD_OK;
+}
+
+md_status md_onnx_logits(const uint8_t *onnx, size_t size_bytes,
+                         char ret_name[MD_ONNX_NAME_BYTES], md_error *err)
+{
+    md_graph graph = {0};
+    md_status status = md_decode_whole(&graph, onnx, size_bytes, err);
+    if (status == MD_OK) {
+        const Onnx__ModelProto *model = graph.proto;
+        status = logits_of(model->graph, ret_name, err);
+    }
+    md_decode_finish(&graph);
+    return status;
+}

@@ -20,6 +20,16 @@ md_status md_onnx_cut(const uint8_t *onnx, size_t size_bytes, const char *input,
                       uint8_t **ret_bytes, size_t *ret_size, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;
 
+enum {
+    MD_ONNX_NAME_BYTES = 129
+};
+
+/* The tensor that a training works on: the first output, or when a Softmax or Sigmoid makes
+ * that one, what goes into it. MD_FORMAT, MD_LIMIT (a longer name), MD_NOMEM. */
+md_status md_onnx_logits(const uint8_t *onnx, size_t size_bytes,
+                         char ret_name[MD_ONNX_NAME_BYTES], md_error *err)
+    MD_NOEXCEPT MD_NODISCARD;
+
 #ifdef __cplusplus
 }
 #endif

@@ -308,6 +308,11 @@ static const md_schema_field manifest_fields[] = {
 const md_schema_field md_manifest_recipe_fields[] = {
     IDENTITY_FIELDS, ACCEPT_FIELDS,  FINDINGS_FIELD(recipe_finding_item),
     SALIENCY_FIELD,  TRAINING_FIELD, INTENDED_USE_FIELD,
+    {.key = "precision",
+     .type = MD_SCHEMA_TEXT,
+     AT(network.precision),
+     .choices = precisions,
+     .fallback = "f32"},
     {.key = NULL},
 };
 /* clang-format on */
@@ -367,9 +372,8 @@ static md_status check_finding(const md_manifest *m, unsigned index, const char 
     return MD_OK;
 }
 
-/* A key that has no effect with this method is refused: whoever wrote it believes that it has.
- */
-static md_status check_saliency(md_manifest *m, const char *name, md_error *err)
+md_status md_manifest_check_saliency(md_manifest *m, const md_preprocess_spec *preprocess,
+                                     const char *name, const char *key, md_error *err)
 {
     const bool features = md_saliency_uses_features(m->saliency.method);
     const bool steps = m->saliency.method == MD_SALIENCY_INTEGRATED_GRADIENTS;
@@ -393,23 +397,24 @@ static md_status check_saliency(md_manifest *m, const char *name, md_error *err)
     if (m->network.activation == MD_TARGET_SCORE) {
         return md_fail(
             err, MD_FORMAT,
-            "%s:%u: key 'saliency': %s needs logits, expected network.activation softmax or "
+            "%s:%u: key '%s': %s needs logits, expected network.activation softmax or "
             "sigmoid",
-            name, m->saliency.line, method);
+            name, m->saliency.line, key, method);
     }
+    /* a key that has no effect is refused: whoever wrote it believes that it has */
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         if (keys[i].has && !keys[i].may) {
-            return md_fail(err, MD_FORMAT, "%s:%u: key 'saliency.%s': has no effect with %s",
-                           name, m->saliency.line, keys[i].key, method);
+            return md_fail(err, MD_FORMAT, "%s:%u: key '%s.%s': has no effect with %s", name,
+                           m->saliency.line, key, keys[i].key, method);
         }
     }
     if (features && !m->saliency.has_features) {
         return md_fail(err, MD_FORMAT,
-                       "%s:%u: key 'saliency.features': missing, %s needs the name of a tensor "
+                       "%s:%u: key '%s.features': missing, %s needs the name of a tensor "
                        "[N,C,h,w]",
-                       name, m->saliency.line, method);
+                       name, m->saliency.line, key, method);
     }
-    const unsigned width = m->preprocess.width, height = m->preprocess.height;
+    const unsigned width = preprocess->width, height = preprocess->height;
     if (!m->saliency.has_cell) { /* so that single pixels do not make the map unreadable */
         m->saliency.cell = width % 4 == 0 && height % 4 == 0   ? 4
                            : width % 2 == 0 && height % 2 == 0 ? 2
@@ -417,9 +422,9 @@ static md_status check_saliency(md_manifest *m, const char *name, md_error *err)
     }
     if (!features && (width % m->saliency.cell != 0 || height % m->saliency.cell != 0)) {
         return md_fail(err, MD_FORMAT,
-                       "%s:%u: key 'saliency.cell': got %u, expected a divisor of width %u and "
+                       "%s:%u: key '%s.cell': got %u, expected a divisor of width %u and "
                        "height %u",
-                       name, m->saliency.line, m->saliency.cell, width, height);
+                       name, m->saliency.line, key, m->saliency.cell, width, height);
     }
     return MD_OK;
 }
@@ -515,7 +520,7 @@ md_status md_manifest_parse(const uint8_t *bytes, size_t size_bytes, const char 
         spec->undetermined_high = m->findings[i].undetermined[1];
         spec->score_is_probability = m->calibration.method != MD_CALIBRATION_NONE;
     }
-    MD_TRY(check_saliency(m, name, err));
+    MD_TRY(md_manifest_check_saliency(m, &m->preprocess, name, "saliency", err));
     MD_TRY(check_performance(m, name, err));
     return check_files(m, name, err);
 }

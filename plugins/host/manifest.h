@@ -111,6 +111,12 @@ md_status md_manifest_parse(const uint8_t *bytes, size_t size_bytes, const char 
  * exporter cannot know. Offsets from the start of an md_manifest. */
 extern const md_schema_field md_manifest_recipe_fields[];
 
+/* What the keys of `saliency` cannot show one by one, for a network of that input; fills the
+ * cell when the file names none. `key` is the section's name in messages. MD_FORMAT. */
+md_status md_manifest_check_saliency(md_manifest *manifest,
+                                     const md_preprocess_spec *preprocess, const char *name,
+                                     const char *key, md_error *err) MD_NOEXCEPT MD_NODISCARD;
+
 /* The manifest as YAML that reads back to the same. MD_IO. */
 md_status md_manifest_write(const md_manifest *manifest, FILE *out, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;

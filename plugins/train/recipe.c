@@ -195,9 +195,10 @@ static md_status check_training(const md_recipe *r, const char *name, md_error *
     return MD_OK;
 }
 
-static md_status check_package(const md_recipe *r, const char *name, md_error *err)
+static md_status check_package(md_recipe *r, const char *name, md_error *err)
 {
-    const md_manifest *m = &r->package.manifest;
+    md_manifest *m = &r->package.manifest;
+    MD_TRY(md_manifest_check_saliency(m, &r->preprocess, name, "export.saliency", err));
     for (unsigned i = 0; i < m->n_findings; i++) {
         const md_manifest_finding *f = &m->findings[i];
         for (unsigned k = 0; k < f->n_classes; k++) {

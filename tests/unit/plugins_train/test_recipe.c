@@ -151,6 +151,11 @@ static void test_refusals(void **state)
          "  intended_use: u\n  findings:\n"
          "    - {key: p, concept: {code: '1', scheme: S, meaning: m}, classes: [3]}\n",
          "r.yaml:18: key 'export.findings[0].classes': got 3, expected 0..2"},
+        {NULL,
+         "export:\n  id: x\n  version: 1.0.0\n  name: X\n  manufacturer: m\n  accepts: {}\n"
+         "  intended_use: u\n  saliency: {method: grad-cam++, steps: 9}\n  findings:\n"
+         "    - {key: p, concept: {code: '1', scheme: S, meaning: m}, classes: [1]}\n",
+         "r.yaml:17: key 'export.saliency.steps': has no effect with grad-cam++"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         md_error err = {0};

@@ -1,0 +1,44 @@
+#ifndef MEDAID_PLUGINS_TRAIN_PACKAGE_INTERNAL_H
+#define MEDAID_PLUGINS_TRAIN_PACKAGE_INTERNAL_H
+
+/* The parts of an export: measuring (package_measure.c), the model card (package_card.c), the
+ * folder (package.c). One thread. */
+
+#include "base/file.h"
+#include "plugins/train/assess.h"
+#include "plugins/train/dataset.h"
+#include "plugins/train/package.h"
+
+/* What the network said of one part of the films. */
+typedef struct md_export_scores {
+    size_t n, n_outputs;
+    float *logits;      /* [n, n_outputs] */
+    float *targets;     /* [n, n_classes] 0, 1, NaN: not known */
+    uint32_t *patients; /* [n] */
+} md_export_scores;
+
+typedef struct md_exporting {
+    const md_export_options *options;
+    const md_recipe *recipe;
+    const md_training_set *set;
+    md_network *network; /* batch 1, the logits its last output */
+    md_manifest *manifest;
+    md_export_scores validation, test; /* test.n 0: no such part */
+    md_assessment figures;             /* a question for each finding */
+    uint8_t *onnx;
+    size_t onnx_bytes;
+    char folder[MD_RECIPE_PATH_BYTES + 8]; /* where the package grows */
+} md_exporting;
+
+void md_export_scores_finish(md_export_scores *scores) MD_NOEXCEPT;
+
+/* Run the network over a part; with `inputs` also write what went in. */
+md_status md_export_score(md_exporting *x, md_part part, FILE *inputs,
+                          md_export_scores *ret_scores, md_error *err) MD_NODISCARD;
+/* Fill calibration, thresholds and performance of the manifest, and x->figures. */
+md_status md_export_measure(md_exporting *x, md_error *err) MD_NODISCARD;
+/* README.md as text; caller frees. */
+md_status md_export_card(const md_exporting *x, char **ret_text, size_t *ret_bytes,
+                         md_error *err) MD_NODISCARD;
+
+#endif
