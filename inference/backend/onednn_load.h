@@ -54,6 +54,7 @@
     X(dnnl_get_effective_cpu_isa)                                                              \
     X(dnnl_primitive_attr_set_output_scales)                                                   \
     X(dnnl_set_jit_profiling_flags)                                                            \
+    X(dnnl_set_primitive_cache_capacity)                                                       \
     X(dnnl_sgemm)                                                                              \
     X(dnnl_stream_create)                                                                      \
     X(dnnl_stream_destroy)                                                                     \
@@ -122,6 +123,7 @@ md_status md_dnnl_load(md_error *err) MD_NODISCARD;
 #define dnnl_get_effective_cpu_isa md_dnnl_table.call_dnnl_get_effective_cpu_isa
 #define dnnl_primitive_attr_set_output_scales                                                  \
     md_dnnl_table.call_dnnl_primitive_attr_set_output_scales
+#define dnnl_set_primitive_cache_capacity md_dnnl_table.call_dnnl_set_primitive_cache_capacity
 #define dnnl_version md_dnnl_table.call_dnnl_version
 #define dnnl_set_jit_profiling_flags md_dnnl_table.call_dnnl_set_jit_profiling_flags
 #define dnnl_sgemm md_dnnl_table.call_dnnl_sgemm
