@@ -6,6 +6,7 @@
 
 #include "inference/network.h"
 #include "inference/saliency.h"
+#include "inference/train/trainer.h"
 
 #include <string.h>
 
@@ -71,6 +72,29 @@ static void explain(const uint8_t *bytes, size_t size_bytes, const md_network *n
     md_explainer_destroy(explainer);
 }
 
+/* One training step where the network is one that can be trained. */
+static void train(const uint8_t *bytes, size_t size_bytes)
+{
+    const md_trainer_options options = {
+        .backend = MD_BACKEND_OPENBLAS, .n_threads = 1, .batch = 2, .max_bytes = 1 << 22};
+    MD_AUTO(md_trainer_destroyp) md_trainer *trainer = NULL;
+    MD_AUTO(md_freep) float *images = NULL, *targets = NULL;
+    int64_t dims[4];
+    double loss;
+    const float *logits;
+    md_error err;
+    if (md_trainer_create(bytes, size_bytes, &options, &trainer, &err) != MD_OK) {
+        return;
+    }
+    md_trainer_input_dims(trainer, dims);
+    images = md_calloc((size_t)(dims[0] * dims[1] * dims[2] * dims[3]), sizeof *images);
+    targets = md_calloc((size_t)(dims[0] * md_trainer_n_classes(trainer)), sizeof *targets);
+    if (images != NULL && targets != NULL) {
+        (void)!md_trainer_step(trainer, images, dims[0], targets, NULL, 1, &loss, &logits,
+                               &err);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size_bytes)
 {
     md_error err;
@@ -87,5 +111,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size_bytes)
         }
         md_network_destroy(network);
     }
+    train(bytes, size_bytes);
     return 0;
 }
