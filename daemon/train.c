@@ -9,6 +9,7 @@
 static const char usage[] =
     "usage: medaid-train fit RECIPE [--resume] [--threads N] [--max-minutes M]\n"
     "       medaid-train export RUN_FOLDER OUT_DIR [--threads N] [--keep-inputs FILE]\n"
+    "       medaid-train preview RECIPE SHEET.png [--epoch E] [--films N]\n"
     "       medaid-train quantize DIR INPUTS\n"
     "       medaid-train --version | --help\n"
     "\n"
@@ -17,6 +18,8 @@ static const char usage[] =
     "  --threads N      instead of the recipe's\n"
     "  --max-minutes M  then write a checkpoint and stop\n"
     "export    write what fit made as a model package, the new folder OUT_DIR\n"
+    "preview   draw the first N films of epoch E (24, 0) as they are and as the network gets "
+    "them\n"
     "quantize  allow the precision of DIR/model.yaml here\n"
     "  DIR     a model package with `precision: bf16` or `int8`\n"
     "  INPUTS  the network inputs of its validation set, float32 [N,C,H,W], at least 100\n"
@@ -73,6 +76,7 @@ static const struct {
 } subcommands[] = {
     {"export", md_train_export},
     {"fit", md_train_fit},
+    {"preview", md_train_preview},
     {"quantize", run_quantize},
 };
 

@@ -5,6 +5,7 @@
 
 #include <limits.h>
 #include <math.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -103,6 +104,13 @@ static md_status read_set(md_training_set *set, unsigned n_threads, md_set_progr
     return MD_OK;
 }
 
+/* Of the affinity mask. */
+static unsigned n_cores(void)
+{
+    cpu_set_t cores;
+    return sched_getaffinity(0, sizeof cores, &cores) == 0 ? (unsigned)CPU_COUNT(&cores) : 1;
+}
+
 md_status md_training_set_read(const md_recipe *recipe, unsigned n_threads,
                                md_set_progress progress, void *context,
                                md_training_set **ret_set, md_error *err)
@@ -114,7 +122,7 @@ md_status md_training_set_read(const md_recipe *recipe, unsigned n_threads,
     set->recipe = recipe;
     set->n_classes = recipe->data.n_classes;
     md_preprocess_spec_options(&recipe->preprocess, &set->options);
-    MD_TRY(read_set(set, n_threads > 0 ? n_threads : 1, progress, context, err));
+    MD_TRY(read_set(set, n_threads > 0 ? n_threads : n_cores(), progress, context, err));
     *ret_set = MD_STEAL(set);
     return MD_OK;
 }

@@ -86,7 +86,8 @@ typedef void (*md_set_progress)(void *context, size_t n_done, size_t n_all);
  * the files' names as the user knows them: MD_NOT_FOUND (a folder, a table, a file that a table
  * names), MD_FORMAT (table, split file, a file without a label, too many unreadable files),
  * MD_INVALID_ARG (no film, a class without a film in a part, leakage between parts), MD_LIMIT,
- * MD_NOMEM, MD_IO. Caller destroys; the recipe must outlive it. */
+ * MD_NOMEM, MD_IO. n_threads 0: all cores of the affinity mask. Caller destroys; the recipe
+ * must outlive it. */
 md_status md_training_set_read(const md_recipe *recipe, unsigned n_threads,
                                md_set_progress progress, void *context,
                                md_training_set **ret_set, md_error *err)

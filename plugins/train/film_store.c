@@ -124,7 +124,8 @@ static md_status read_film(const md_training_set *set, size_t index, md_tensor *
     md_placement placement;
     md_preprocess_spec_least(&r->preprocess, gate->min_columns, gate->min_rows, &least);
     MD_TRY(md_picture_read(set->films[index].path, &r->preprocess, &least, &raster, err));
-    if (ret_hash != NULL) {
+    md_status status = md_raster_expand(&raster, err);
+    if (status == MD_OK && ret_hash != NULL) {
         /* the digest of the values, then of size and that digest: no copy of a large film */
         uint8_t digest[MD_SHA256_BYTES];
         char text[128];
@@ -135,8 +136,10 @@ static md_status read_film(const md_training_set *set, size_t index, md_tensor *
         memcpy(text + n, digest, sizeof digest);
         md_sha256(text, (size_t)n + sizeof digest, ret_hash);
     }
-    md_status status =
-        md_preprocess_resize(&raster, &set->options, ret_tensor, &placement, NULL, err);
+    if (status == MD_OK) {
+        status =
+            md_preprocess_resize(&raster, &set->options, ret_tensor, &placement, NULL, err);
+    }
     md_raster_finish(&raster);
     return status;
 }

@@ -110,6 +110,8 @@ static md_status check_augment(const md_recipe *r, const char *name, md_error *e
             {"spectrum_swap", a->spectrum_swap.probability},
             {"jpeg", a->jpeg.probability},
             {"noise", a->noise.probability},
+            {"border", a->border.probability},
+            {"cutout", a->cutout.probability},
         };
         for (size_t i = 0; i < sizeof tones / sizeof *tones; i++) {
             if (tones[i].probability > 0) {

@@ -1,8 +1,9 @@
 #!/usr/bin/python3
-"""check_preprocess.py TOOL pillow|inverted SOURCE_ROOT, in TAP.
+"""check_preprocess.py TOOL pillow|inverted|binarise SOURCE_ROOT, in TAP.
 
 pillow:   both resize filters against PIL's BILINEAR (the anti-aliased triangle) and BOX in float
           mode, on odd sizes.
+binarise: a fixed threshold, and Otsu's against the least variance within two classes.
 inverted: the rule for inverted films on ../shared/data/chest-xray-original, when it is there.
 """
 import os
@@ -44,6 +45,39 @@ def pillow(tool):
     return good
 
 
+def binarise(tool):
+    def ours(pixels, rule):
+        out = subprocess.run([tool, "resize", str(pixels.shape[1]), str(pixels.shape[0]), "triangle", rule],
+                             input=pack(pixels), stdout=subprocess.PIPE, check=True).stdout
+        return np.frombuffer(out, "<f4").reshape(pixels.shape)
+
+    print("1..5")
+    good = True
+    random = np.random.RandomState(1)
+    two = np.where(random.rand(60, 50) < 0.3, random.normal(180, 20, (60, 50)), random.normal(70, 15, (60, 50)))
+    two = np.clip(np.round(two), 3, 251).astype(np.uint8)
+    skew = (random.rand(70, 40) ** 3 * 200).astype(np.uint8)
+    one = np.full((20, 20), 7, np.uint8)
+    checks = [("fixed", (ours(two, "0.5") == (two / np.float32(255) >= 0.5)).all())]
+    for name, pixels in (("two modes", two), ("skewed", skew)):
+        values = pixels.astype(float)
+        # classes of equal width over the range: every threshold between two, and what it leaves over
+        edges = np.linspace(values.min(), values.max(), 257)[1:-1]
+        within = [(values < e).mean() * values[values < e].var() + (values >= e).mean() * values[values >= e].var()
+                  for e in edges]
+        got = ours(pixels, "otsu")
+        below, above = values[got == 0], values[got == 1]
+        here = got.mean() * above.var() + (1 - got.mean()) * below.var()
+        checks.append((f"otsu, {name}: {here:.3f} within, least {min(within):.3f}",
+                       below.max() < above.min() and here <= min(within) * 1.0005))
+    checks.append(("otsu, one value is black", (ours(one, "otsu") == 0).all()))
+    checks.append(("otsu, two values", (ours(np.where(skew > 9, 200, 9).astype(np.uint8), "otsu") == (skew > 9)).all()))
+    for number, (name, ok) in enumerate(checks, 1):
+        good &= bool(ok)
+        print(f"{'ok' if ok else 'not ok'} {number} - {name}")
+    return good
+
+
 def inverted(tool, root):
     folder = os.path.join(root, "..", "shared", "data", "chest-xray-original")
     if not os.path.isdir(folder):
@@ -67,4 +101,6 @@ def inverted(tool, root):
 
 
 if __name__ == "__main__":
-    sys.exit(0 if (pillow(sys.argv[1]) if sys.argv[2] == "pillow" else inverted(sys.argv[1], sys.argv[3])) else 1)
+    mode = sys.argv[2]
+    ok = inverted(sys.argv[1], sys.argv[3]) if mode == "inverted" else {"pillow": pillow, "binarise": binarise}[mode](sys.argv[1])
+    sys.exit(0 if ok else 1)

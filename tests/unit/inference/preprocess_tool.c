@@ -1,7 +1,9 @@
 /* For check_preprocess.py. Reads from standard input width, height (uint32) and 8-bit grey
  * pixels, any number of times.
  *
- *   preprocess_tool resize WIDTH HEIGHT triangle|area  writes each as float32, WIDTH x HEIGHT
+ *   preprocess_tool resize WIDTH HEIGHT triangle|area [THRESHOLD|otsu]
+ *                                                      writes each as float32, WIDTH x HEIGHT,
+ *                                                      binarised when there is a threshold
  *   preprocess_tool inverted                           prints "as it is, inverted" for each
  */
 
@@ -46,9 +48,14 @@ static bool inverted(const md_raster *raster)
     return quality.looks_inverted;
 }
 
-static void resize(const md_raster *raster, char **argv)
+static void resize(const md_raster *raster, int argc, char **argv)
 {
+    const bool otsu = argc > 5 && strcmp(argv[5], "otsu") == 0;
     const md_preprocess_options options = {
+        .binarise = argc <= 5 ? MD_BINARISE_NONE
+                    : otsu    ? MD_BINARISE_OTSU
+                              : MD_BINARISE_FIXED,
+        .binarise_threshold = argc > 5 && !otsu ? strtof(argv[5], NULL) : 0.0F,
         .width = (uint32_t)strtoul(argv[2], NULL, 10),
         .height = (uint32_t)strtoul(argv[3], NULL, 10),
         .filter = strcmp(argv[4], "area") == 0 ? MD_FILTER_AREA : MD_FILTER_TRIANGLE,
@@ -68,12 +75,12 @@ static void resize(const md_raster *raster, char **argv)
 int main(int argc, char **argv)
 {
     md_raster raster;
-    if (argc != 2 && argc != 5) {
+    if (argc != 2 && argc != 5 && argc != 6) {
         return 2;
     }
     while (read_raster(&raster)) {
-        if (argc == 5) {
-            resize(&raster, argv);
+        if (argc >= 5) {
+            resize(&raster, argc, argv);
         } else {
             const bool before = inverted(&raster);
             for (size_t i = 0; i < (size_t)raster.width * raster.height; i++) {
