@@ -15,9 +15,10 @@ enum {
 /* The films of a part as a network sees them, [n_films, n_classes]. */
 typedef struct md_fit_scores {
     size_t n, n_classes;
-    float *logits, *targets; /* owned */
-    uint32_t *films;         /* owned; numbers in the set */
-    double loss, accuracy, auc;
+    float *logits, *targets;                  /* owned */
+    uint32_t *films;                          /* owned; numbers in the set */
+    double loss, accuracy, auc;               /* auc: the mean of those below */
+    double class_aucs[MD_RECIPE_MAX_CLASSES]; /* each against the rest; NaN: not defined */
 } md_fit_scores;
 
 typedef struct md_fitting {
@@ -63,6 +64,7 @@ md_status md_fit_resize(md_fitting *fit, unsigned width, unsigned height, md_err
 struct json_t;
 md_status md_fit_log(md_fitting *fit, struct json_t *object, md_error *err) MD_NODISCARD;
 md_status md_fit_log_start(md_fitting *fit, bool resumed, md_error *err) MD_NODISCARD;
+/* With the AUC of each class when the scores are those of this epoch. */
 md_status md_fit_log_epoch(md_fitting *fit, const md_epoch_record *record, md_error *err)
     MD_NODISCARD;
 /* "done", "stopped", "time", "not_finite". */

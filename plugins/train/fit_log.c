@@ -87,13 +87,19 @@ md_status md_fit_log_start(md_fitting *fit, bool resumed, md_error *err)
 
 md_status md_fit_log_epoch(md_fitting *fit, const md_epoch_record *r, md_error *err)
 {
+    json_t *aucs = json_object();
+    for (unsigned k = 0; k < fit->set->n_classes && fit->validation != NULL; k++) {
+        (void)json_object_set_new(aucs, fit->recipe->data.classes[k],
+                                  real(fit->scores.class_aucs[k]));
+    }
     json_t *o = json_pack(
-        "{s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "event", "epoch",
-        "epoch", (json_int_t)(r->epoch + 1), "steps", (json_int_t)fit->state.n_steps, "width",
-        (json_int_t)r->width, "height", (json_int_t)r->height, "rate", real(r->rate), "loss",
-        real(r->loss), "gradient_norm", real(r->gradient_norm), "validation_loss",
+        "{s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "event",
+        "epoch", "epoch", (json_int_t)(r->epoch + 1), "steps", (json_int_t)fit->state.n_steps,
+        "width", (json_int_t)r->width, "height", (json_int_t)r->height, "rate", real(r->rate),
+        "loss", real(r->loss), "gradient_norm", real(r->gradient_norm), "validation_loss",
         real(r->validation_loss), "accuracy", real(r->accuracy), "auc", real(r->auc),
-        "images_per_second", real(r->images_per_second), "seconds", real(r->seconds));
+        "class_auc", aucs, "images_per_second", real(r->images_per_second), "seconds",
+        real(r->seconds));
     return md_fit_log(fit, o, err);
 }
 

@@ -78,8 +78,7 @@ static double accuracy_of(const md_fitting *fit, const md_fit_scores *s)
 }
 
 /* Mean over the classes, each against the rest, where both kinds are there. */
-static md_status auc_of(const md_fitting *fit, const md_fit_scores *s, double *ret_auc,
-                        md_error *err)
+static md_status fill_aucs(const md_fitting *fit, md_fit_scores *s, md_error *err)
 {
     MD_AUTO(md_freep) double *scores = md_calloc(s->n, sizeof *scores);
     MD_AUTO(md_freep) int8_t *truths = md_calloc(s->n, sizeof *truths);
@@ -91,6 +90,7 @@ static md_status auc_of(const md_fitting *fit, const md_fit_scores *s, double *r
     unsigned n_defined = 0;
     for (size_t k = 0; k < s->n_classes; k++) {
         size_t n = 0;
+        s->class_aucs[k] = (double)NAN;
         for (size_t i = 0; i < s->n; i++) {
             const float truth = s->targets[i * s->n_classes + k];
             if (isnan(truth)) {
@@ -108,14 +108,14 @@ static md_status auc_of(const md_fitting *fit, const md_fit_scores *s, double *r
         }
         md_ranking ranking = {0};
         MD_TRY(md_ranking_init(scores, truths, n, &ranking, err));
-        const double auc = md_ranking_auc(&ranking, NULL);
+        s->class_aucs[k] = md_ranking_auc(&ranking, NULL);
         md_ranking_finish(&ranking);
-        if (!isnan(auc)) {
-            sum += auc;
+        if (!isnan(s->class_aucs[k])) {
+            sum += s->class_aucs[k];
             n_defined++;
         }
     }
-    *ret_auc = n_defined == 0 ? (double)NAN : sum / n_defined;
+    s->auc = n_defined == 0 ? (double)NAN : sum / n_defined;
     return MD_OK;
 }
 
@@ -167,5 +167,5 @@ md_status md_fit_score(md_fitting *fit, md_trainer *trainer, md_loader *loader,
     s->auc = (double)NAN;
     /* logits that are no numbers have no order; the loss is none either, and the caller sees it
      */
-    return isfinite(s->loss) ? auc_of(fit, s, &s->auc, err) : MD_OK;
+    return isfinite(s->loss) ? fill_aucs(fit, s, err) : MD_OK;
 }
