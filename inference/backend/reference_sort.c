@@ -249,6 +249,12 @@ md_status md_kernel_unique(const md_call *call)
         split_axis(x, call->p->select.axis, &s.n_outer, &s.n_inner);
         s.n = (size_t)x->dims[call->p->select.axis];
     }
+    if (s.n == 0) { /* nothing is different, and there is no workspace */
+        set_length(call->out[0], flat ? 0 : call->p->select.axis, 0);
+        set_length(call->out[1], 0, 0);
+        set_length(call->out[3], 0, 0);
+        return MD_OK;
+    }
     int64_t *order = call->workspace, *first_of = order + s.n;
     int64_t *first = call->out[1]->data, *inverse = call->out[2]->data,
             *count = call->out[3]->data;

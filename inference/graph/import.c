@@ -281,8 +281,10 @@ static md_status import_node(md_graph *graph, const Onnx__NodeProto *proto, int 
     MD_TRY(check_node(&b, &entry));
     MD_TRY(resolve_inputs(&b, in));
     b.n_in = (unsigned)proto->n_input;
-    /* Loop may leave out both of its first inputs */
-    for (unsigned i = 0; i < entry->min_inputs && entry->import != md_import_loop; i++) {
+    /* Of any number of operands none may be left out, but for the first two of Loop. */
+    const bool has_any_number = entry->max_inputs == MD_GRAPH_MAX_IO;
+    const unsigned n_required = has_any_number ? b.n_in : entry->min_inputs;
+    for (unsigned i = entry->import == md_import_loop ? 2 : 0; i < n_required; i++) {
         if (in[i] == MD_GRAPH_NO_VALUE) {
             return md_import_fail(&b, MD_FORMAT, "input %u is missing", i);
         }

@@ -229,6 +229,25 @@ static void test_structure(void **state)
     expect(&b, MD_FORMAT, "input 1 is missing");
 }
 
+/* An operand that is left out of a list: once, Scan took it for a tensor. */
+static void test_gap_in_a_list(void **state)
+{
+    (void)state;
+    static const char *const operators[] = {"Concat", "Einsum", "Loop", "Max",
+                                            "Mean",   "Scan",   "Sum"};
+    for (size_t i = 0; i < sizeof operators / sizeof *operators; i++) {
+        builder b;
+        builder_conv(&b);
+        Onnx__NodeProto *node = &b.nodes[0];
+        char op_type[16];
+        (void)snprintf(op_type, sizeof op_type, "%s", operators[i]);
+        node->op_type = op_type;
+        b.node_inputs[0][2] = (char[]){""};
+        node->n_input = 3;
+        expect(&b, MD_FORMAT, "input 2 is missing");
+    }
+}
+
 static void test_opsets(void **state)
 {
     (void)state;
@@ -571,7 +590,7 @@ int main(void)
         cmocka_unit_test(test_attributes),    cmocka_unit_test(test_weights),
         cmocka_unit_test(test_shapes),        cmocka_unit_test(test_dynamic_shape),
         cmocka_unit_test(test_gather_range),  cmocka_unit_test(test_options),
-        cmocka_unit_test(test_tensor),
+        cmocka_unit_test(test_tensor),        cmocka_unit_test(test_gap_in_a_list),
     };
     return cmocka_run_group_tests_name("import", tests, NULL, NULL);
 }
