@@ -23,6 +23,10 @@ static void try_frame(const md_dataset *dataset, uint32_t frame)
     if (md_image_normalise(&image, MD_VALUES_DISPLAY, &raster, &steps, &err) == MD_OK) {
         md_raster_finish(&raster);
     }
+    if (md_image_normalise_taking(&image, MD_VALUES_DISPLAY, &raster, NULL, &err) == MD_OK) {
+        (void)!md_raster_expand(&raster, &err);
+        md_raster_finish(&raster);
+    }
     md_image_finish(&image);
 }
 

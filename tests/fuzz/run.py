@@ -21,7 +21,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 INTERRUPTED = 72  # libFuzzer's exit code after SIGINT
 SLOW_CPU_S = 20
 TICKS = os.sysconf("SC_CLK_TCK")
-ENVIRONMENT = dict(os.environ, ASAN_OPTIONS="allow_user_segv_handler=0", OMP_NUM_THREADS="1")
+ENVIRONMENT = dict(os.environ, ASAN_OPTIONS="allow_user_segv_handler=0",
+                   UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1", OMP_NUM_THREADS="1")
 
 
 def cpu_seconds(pid):
@@ -132,7 +133,8 @@ def main():
         if target not in TARGETS:
             parser.error(f"target {target}: not one of {', '.join(TARGETS)}")
         wanted.append((target, int(seconds or options.seconds)))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # the first is ignored in the background of a shell
+        signal.signal(number, signal.default_int_handler)
     failed = run_all(options, wanted)
     if failed:
         sys.exit("findings: " + ", ".join(failed))

@@ -1,4 +1,9 @@
-"""One film in every transfer syntax that medaid reads, written by the programs of others."""
+"""One film in every transfer syntax that medaid reads, written by the programs of others.
+
+As a program: transfer_syntax.py SOURCE TARGET SYNTAX."""
+import pathlib
+import sys
+
 import pydicom
 import pydicom.encaps
 
@@ -44,3 +49,7 @@ def transcode(source, target, syntax):
     written = pydicom.dcmread(target, stop_before_pixels=True)
     assert written.file_meta.TransferSyntaxUID == syntax, (tail, written.file_meta)
     return written
+
+
+if __name__ == "__main__":
+    transcode(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3])
