@@ -105,6 +105,19 @@ md_status md_dnnl_buffer(md_plan *plan, const dnnl_memory_desc_t *md, int *ret_b
     return md_plan_buffer(plan, dnnl_memory_desc_get_size(md), ret_buffer, err);
 }
 
+md_status md_dnnl_scratch(md_dnnl *d, md_plan *plan, size_t n_bytes, int *ret_buffer,
+                          md_error *err)
+{
+    if (d->scratch == MD_PLAN_NO_BUFFER) {
+        MD_TRY(md_plan_buffer(plan, n_bytes, &d->scratch, err));
+        md_plan_pin(plan, d->scratch, true, true);
+    }
+    md_buffer *scratch = &plan->buffers[d->scratch];
+    scratch->n_bytes = scratch->n_bytes < n_bytes ? n_bytes : scratch->n_bytes;
+    *ret_buffer = d->scratch;
+    return MD_OK;
+}
+
 md_status md_dnnl_result(md_dnnl *d, md_plan *plan, const md_graph *graph, int value,
                          const md_dnnl_layout *layout, md_error *err)
 {
@@ -584,6 +597,7 @@ static md_status create(const md_backend_options *options, const md_graph *graph
     }
     d->n_threads = options->n_threads;
     d->precision = options->precision;
+    d->scratch = MD_PLAN_NO_BUFFER;
     d->low = options->low;
     d->high = options->high;
     /* between 8-bit layers bfloat16 is exact enough, where there is any */

@@ -37,6 +37,7 @@ typedef struct md_dnnl {
     md_dnnl_layout **layouts; /* for each value that this back end made; NULL: none */
     md_dnnl_chain **chains;   /* for each node: the one that it is part of; NULL: none */
     int *last_use;            /* for each value: the last node that reads it; INT_MAX: kept */
+    int scratch;              /* see md_dnnl_scratch */
 } md_dnnl;
 
 typedef struct md_dnnl_arg {
@@ -64,6 +65,10 @@ md_status md_dnnl_source(md_dnnl *d, md_plan *plan, const md_graph *graph, int v
 /* A new buffer for a result of that layout. */
 md_status md_dnnl_buffer(md_plan *plan, const dnnl_memory_desc_t *md, int *ret_buffer,
                          md_error *err);
+/* Working memory of a step of our own: one buffer for all of them, apart from the tensors, so
+ * that each thread's part of it stays in the cache of its core. */
+md_status md_dnnl_scratch(md_dnnl *d, md_plan *plan, size_t n_bytes, int *ret_buffer,
+                          md_error *err);
 /* The value is in that buffer from now on. */
 md_status md_dnnl_result(md_dnnl *d, md_plan *plan, const md_graph *graph, int value,
                          const md_dnnl_layout *layout, md_error *err);

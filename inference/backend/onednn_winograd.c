@@ -146,14 +146,34 @@ static bool describe(const md_dnnl *d, const md_graph *graph, const md_node *nod
            md_winograd_is_supported();
 }
 
+/* A job: the weights, transformed. */
+typedef struct weights_job {
+    const md_winograd *s;
+    const float *w;
+    float *u;
+} weights_job;
+
+static md_status run_weights(void *data, md_error *err)
+{
+    (void)err;
+    const weights_job *job = data;
+    md_winograd_weights(job->s, job->w, job->u);
+    return MD_OK;
+}
+
 static md_status add_constants(md_plan *plan, const md_graph *graph, const md_node *node,
                                winograd_step *s, md_error *err)
 {
     const md_tensor *bias = md_node_in(graph, node, 2);
     s->bias_buffer = MD_PLAN_NO_BUFFER;
     MD_TRY(md_plan_constant(plan, NULL, md_winograd_weight_bytes(&s->s), &s->buffers[1], err));
-    md_winograd_weights(&s->s, md_node_operand(graph, node, 1)->data,
-                        plan->buffers[s->buffers[1]].data);
+    weights_job *job = md_pool_alloc(&plan->pool, sizeof *job);
+    if (job == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory to pack weights");
+    }
+    *job = (weights_job){&s->s, md_node_operand(graph, node, 1)->data,
+                         plan->buffers[s->buffers[1]].data};
+    MD_TRY(md_work_add(plan->work, run_weights, job, err));
     if (bias == NULL) {
         return MD_OK;
     }
@@ -205,7 +225,7 @@ md_status md_dnnl_emit_winograd(md_dnnl *d, md_plan *plan, const md_graph *graph
     s->x_offset = offset_bytes(x);
     s->residual_buffer = MD_PLAN_NO_BUFFER;
     MD_TRY(add_constants(plan, graph, node, s, err));
-    MD_TRY(md_plan_buffer(plan, md_winograd_scratch_bytes(&s->s), &s->buffers[3], err));
+    MD_TRY(md_dnnl_scratch(d, plan, md_winograd_scratch_bytes(&s->s), &s->buffers[3], err));
     if (node->p.conv.has_residual) {
         s->residual_buffer = s->buffers[s->n_buffers++] = residual->buffer;
         s->residual_offset = offset_bytes(residual);
