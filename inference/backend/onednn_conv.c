@@ -297,7 +297,13 @@ md_status md_dnnl_emit_conv(md_dnnl *d, md_plan *plan, const md_graph *graph,
         !md_dnnl_eltwise_of(&node->p.conv.activation, &at.eltwise)) {
         return MD_OK;
     }
-    MD_TRY(md_dnnl_source(d, plan, graph, node->inputs[0], &usable, &at.x, err));
+    const md_node *norm = d->waiting[node->inputs[0]];
+    MD_TRY(md_dnnl_source(d, plan, graph, norm == NULL ? node->inputs[0] : norm->inputs[0],
+                          &usable, &at.x, err));
+    if (norm != NULL) {
+        MD_TRY(md_dnnl_emit_pointwise(d, plan, graph, node, norm, &at.x, ret_done, err));
+        return *ret_done ? MD_OK : md_fail(err, MD_INTERNAL, "a batch normalisation waits");
+    }
     if (node->p.conv.has_residual) {
         MD_TRY(md_dnnl_source(d, plan, graph, node->inputs[3], &residual_usable, &at.residual,
                               err));

@@ -315,8 +315,8 @@ md_status md_dnnl_emit_binary(md_dnnl *d, md_plan *plan, const md_graph *graph,
 }
 
 /* y = x scale + shift: a batch normalisation of mean 0 and variance 1. */
-md_status md_dnnl_emit_batch_norm(md_dnnl *d, md_plan *plan, const md_graph *graph,
-                                  const md_node *node, bool *ret_done, md_error *err)
+static md_status emit_norm(md_dnnl *d, md_plan *plan, const md_graph *graph,
+                           const md_node *node, bool may_wait, bool *ret_done, md_error *err)
 {
     md_dnnl_layout x;
     bool usable;
@@ -331,6 +331,10 @@ md_status md_dnnl_emit_batch_norm(md_dnnl *d, md_plan *plan, const md_graph *gra
     }
     MD_TRY(md_dnnl_source(d, plan, graph, node->inputs[0], &usable, &x, err));
     if (!usable || !md_dnnl_plain(scale, &md)) {
+        return MD_OK;
+    }
+    if (may_wait && md_dnnl_defer_norm(d, graph, node, &x)) {
+        *ret_done = true;
         return MD_OK;
     }
     MD_TRY(md_dnnl_emit_scale(d, plan, graph, node, &x, ret_done, err));
@@ -360,4 +364,10 @@ md_status md_dnnl_emit_batch_norm(md_dnnl *d, md_plan *plan, const md_graph *gra
                                 {DNNL_ARG_MEAN, buffers[2], &md},
                                 {DNNL_ARG_VARIANCE, buffers[3], &md}};
     return add_same(d, plan, graph, node, &desc, more, 4, &x, ret_done, err);
+}
+
+md_status md_dnnl_emit_batch_norm(md_dnnl *d, md_plan *plan, const md_graph *graph,
+                                  const md_node *node, bool *ret_done, md_error *err)
+{
+    return emit_norm(d, plan, graph, node, true, ret_done, err);
 }

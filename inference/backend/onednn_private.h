@@ -37,6 +37,7 @@ typedef struct md_dnnl {
     md_dnnl_layout **layouts; /* for each value that this back end made; NULL: none */
     md_dnnl_chain **chains;   /* for each node: the one that it is part of; NULL: none */
     int *last_use;            /* for each value: the last node that reads it; INT_MAX: kept */
+    const md_node **waiting;  /* for each value: the batch normalisation that will make it */
     int scratch;              /* see md_dnnl_scratch */
 } md_dnnl;
 
@@ -147,6 +148,19 @@ md_status md_dnnl_emit_concat(md_dnnl *d, md_plan *plan, const md_graph *graph,
 /* Rows of channels, side by side, with one distance between all positions; *ret_stride: that
  * distance in elements. The first position is at md->offset0. */
 bool md_dnnl_rows(const dnnl_memory_desc_t *md, size_t *ret_stride);
+/* Kernels of our own for AVX-512 may be used: the processor has it, and DNNL_MAX_CPU_ISA does
+ * not forbid it. */
+bool md_dnnl_has_avx512(void);
+/* Where the buffer is, NULL for none; bytes to the first position of a layout in f32 or bf16.
+ */
+void *md_dnnl_address(const md_plan *plan, int buffer, size_t offset);
+size_t md_dnnl_offset_bytes(const md_dnnl_layout *layout);
+/* The activation as min(max(x, low), high); false when it is none. */
+bool md_dnnl_limits(const md_activation *activation, float *ret_low, float *ret_high);
+/* Where the node's [N,C,H,W] result shall be, channels side by side: in the buffer of a
+ * concatenation, else in a new one. */
+md_status md_dnnl_rows_result(md_dnnl *d, md_plan *plan, const md_graph *graph,
+                              const md_node *node, md_dnnl_layout *ret_y, md_error *err);
 /* A copy between such orders, multiplied by from->scale / to->scale, where that is quicker than
  * oneDNN's: *ret_done. */
 md_status md_dnnl_emit_rows(md_dnnl *d, md_plan *plan, const md_node *node,
@@ -162,6 +176,14 @@ md_status md_dnnl_place_in_chain(md_dnnl *d, md_plan *plan, const md_graph *grap
 md_status md_dnnl_emit_winograd(md_dnnl *d, md_plan *plan, const md_graph *graph,
                                 const md_node *node, const md_dnnl_layout *x,
                                 const md_dnnl_layout *residual, bool *ret_done, md_error *err);
+/* A 1 x 1 convolution after the batch normalisation `norm` of x, which waited for it. */
+md_status md_dnnl_emit_pointwise(md_dnnl *d, md_plan *plan, const md_graph *graph,
+                                 const md_node *node, const md_node *norm,
+                                 const md_dnnl_layout *x, bool *ret_done, md_error *err);
+/* Whether the batch normalisation of x can be part of the convolution that reads it; then it
+ * waits for that in d->waiting. */
+bool md_dnnl_defer_norm(md_dnnl *d, const md_graph *graph, const md_node *norm,
+                        const md_dnnl_layout *x);
 /* BatchNorm of channels that lie side by side. */
 md_status md_dnnl_emit_scale(md_dnnl *d, md_plan *plan, const md_graph *graph,
                              const md_node *node, const md_dnnl_layout *x, bool *ret_done,

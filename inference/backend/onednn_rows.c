@@ -5,7 +5,61 @@
 #include "inference/backend/avx512.h"
 #include "inference/backend/onednn_private.h"
 
+#include <math.h>
 #include <string.h>
+
+void *md_dnnl_address(const md_plan *plan, int buffer, size_t offset)
+{
+    return buffer == MD_PLAN_NO_BUFFER ? NULL : (uint8_t *)plan->buffers[buffer].data + offset;
+}
+
+size_t md_dnnl_offset_bytes(const md_dnnl_layout *layout)
+{
+    return (size_t)layout->md.offset0 * (layout->md.data_type == dnnl_bf16 ? 2 : 4);
+}
+
+bool md_dnnl_limits(const md_activation *activation, float *ret_low, float *ret_high)
+{
+    *ret_low = -INFINITY;
+    *ret_high = INFINITY;
+    switch ((int)activation->function) {
+    case MD_UNARY_IDENTITY:
+        return true;
+    case MD_UNARY_RELU:
+        *ret_low = 0.0F;
+        return true;
+    case MD_UNARY_CLIP:
+        *ret_low = activation->alpha;
+        *ret_high = activation->beta;
+        return activation->alpha <= activation->beta;
+    default:
+        return false;
+    }
+}
+
+md_status md_dnnl_rows_result(md_dnnl *d, md_plan *plan, const md_graph *graph,
+                              const md_node *node, md_dnnl_layout *ret_y, md_error *err)
+{
+    bool found;
+    const int64_t *out = md_node_out(graph, node, 0)->dims;
+    const dnnl_dims_t dims = {out[0], out[1], out[2], out[3]};
+    *ret_y = (md_dnnl_layout){.scale = 1.0F};
+    if (dnnl_memory_desc_init_by_tag(&ret_y->md, 4, dims, d->wide, dnnl_nhwc) != dnnl_success) {
+        return md_fail(err, MD_INTERNAL, "oneDNN: no layout for a result");
+    }
+    MD_TRY(md_dnnl_place_in_chain(d, plan, graph, node, ret_y, &found, err));
+    return found ? MD_OK : md_dnnl_buffer(plan, &ret_y->md, &ret_y->buffer, err);
+}
+
+bool md_dnnl_has_avx512(void)
+{
+#if defined(__x86_64__)
+    const unsigned avx512 = dnnl_cpu_isa_avx512_core;
+    return ((unsigned)dnnl_get_effective_cpu_isa() & avx512) == avx512 && md_has_avx512();
+#else
+    return false;
+#endif
+}
 
 #if defined(__x86_64__)
 typedef struct rows_step {
@@ -211,9 +265,8 @@ static bool describe(const md_dnnl_layout *from, const md_dnnl_layout *to, rows_
     s->buffers[0] = from->buffer;
     s->buffers[1] = to->buffer;
     s->planes = s->y_stride == COLOURS && y_bytes > 1 && is_planes(&from->md);
-    const unsigned avx512 = dnnl_cpu_isa_avx512_core;
     return (s->planes || (s->n_channels >= 16 && md_dnnl_rows(&from->md, &s->x_stride))) &&
-           ((unsigned)dnnl_get_effective_cpu_isa() & avx512) == avx512 && md_has_avx512();
+           md_dnnl_has_avx512();
 }
 
 md_status md_dnnl_emit_rows(md_dnnl *d, md_plan *plan, const md_node *node,

@@ -44,25 +44,15 @@ static md_status winograd_run(void *state, md_error *err)
     return MD_OK;
 }
 
-static void *address(const md_plan *plan, int buffer, size_t offset)
-{
-    return buffer == MD_PLAN_NO_BUFFER ? NULL : (uint8_t *)plan->buffers[buffer].data + offset;
-}
-
 static void winograd_bind(void *state, const md_plan *plan)
 {
     winograd_step *s = state;
-    s->x = address(plan, s->buffers[0], s->x_offset);
-    s->u = address(plan, s->buffers[1], 0);
-    s->y = address(plan, s->buffers[2], s->y_offset);
-    s->scratch = address(plan, s->buffers[3], 0);
-    s->bias = address(plan, s->bias_buffer, 0);
-    s->residual = address(plan, s->residual_buffer, s->residual_offset);
-}
-
-static size_t offset_bytes(const md_dnnl_layout *layout)
-{
-    return (size_t)layout->md.offset0 * (layout->md.data_type == dnnl_bf16 ? 2 : 4);
+    s->x = md_dnnl_address(plan, s->buffers[0], s->x_offset);
+    s->u = md_dnnl_address(plan, s->buffers[1], 0);
+    s->y = md_dnnl_address(plan, s->buffers[2], s->y_offset);
+    s->scratch = md_dnnl_address(plan, s->buffers[3], 0);
+    s->bias = md_dnnl_address(plan, s->bias_buffer, 0);
+    s->residual = md_dnnl_address(plan, s->residual_buffer, s->residual_offset);
 }
 
 static bool has_rows(const md_dnnl *d, const md_dnnl_layout *layout, int64_t *ret_stride)
@@ -83,26 +73,6 @@ static bool is_window(const md_conv_params *conv)
         fits = fits && w->kernel[i] == 3 && w->stride[i] == 1 && w->dilation[i] == 1;
     }
     return fits;
-}
-
-/* min(max(y, low), high) as activation. */
-static bool limits_of(const md_activation *activation, float *ret_low, float *ret_high)
-{
-    *ret_low = -INFINITY;
-    *ret_high = INFINITY;
-    switch ((int)activation->function) {
-    case MD_UNARY_IDENTITY:
-        return true;
-    case MD_UNARY_RELU:
-        *ret_low = 0.0F;
-        return true;
-    case MD_UNARY_CLIP:
-        *ret_low = activation->alpha;
-        *ret_high = activation->beta;
-        return activation->alpha <= activation->beta;
-    default:
-        return false;
-    }
 }
 
 /* A rule on shapes, not on times: the same network is computed alike everywhere. Against the
@@ -134,16 +104,14 @@ static bool describe(const md_dnnl *d, const md_graph *graph, const md_node *nod
                          .bf16 = d->wide == dnnl_bf16,
                          .n_parts = d->n_threads};
     if (!is_window(conv) || in->n_dims != 4 || md_dnnl_is_narrow_conv(d, graph, node) ||
-        !limits_of(&conv->activation, &ret->low, &ret->high) ||
+        !md_dnnl_limits(&conv->activation, &ret->low, &ret->high) ||
         !has_rows(d, x, &ret->x_stride) ||
         (conv->has_residual && !has_rows(d, residual, &ret->residual_stride))) {
         return false;
     }
     ret->c_in = in->dims[1];
     ret->c_out = out->dims[1];
-    const unsigned avx512 = dnnl_cpu_isa_avx512_core;
-    return pays(d, ret) && ((unsigned)dnnl_get_effective_cpu_isa() & avx512) == avx512 &&
-           md_winograd_is_supported();
+    return pays(d, ret) && md_dnnl_has_avx512() && md_winograd_is_supported();
 }
 
 /* A job: the weights, transformed. */
@@ -183,27 +151,6 @@ static md_status add_constants(md_plan *plan, const md_graph *graph, const md_no
     return MD_OK;
 }
 
-/* Where the result goes. */
-static md_status place(md_dnnl *d, md_plan *plan, const md_graph *graph, const md_node *node,
-                       winograd_step *s, md_dnnl_layout *ret_y, md_error *err)
-{
-    bool found;
-    const dnnl_dims_t dims = {s->s.n_images, s->s.c_out, s->s.out_h, s->s.out_w};
-    *ret_y = (md_dnnl_layout){.scale = 1.0F};
-    if (dnnl_memory_desc_init_by_tag(&ret_y->md, 4, dims, d->wide, dnnl_nhwc) != dnnl_success) {
-        return md_fail(err, MD_INTERNAL, "oneDNN: no layout for a result");
-    }
-    MD_TRY(md_dnnl_place_in_chain(d, plan, graph, node, ret_y, &found, err));
-    if (!found) {
-        MD_TRY(md_dnnl_buffer(plan, &ret_y->md, &ret_y->buffer, err));
-    }
-    s->buffers[2] = ret_y->buffer;
-    s->y_offset = offset_bytes(ret_y);
-    return has_rows(d, ret_y, &s->s.y_stride)
-               ? MD_OK
-               : md_fail(err, MD_INTERNAL, "a result whose channels are apart");
-}
-
 md_status md_dnnl_emit_winograd(md_dnnl *d, md_plan *plan, const md_graph *graph,
                                 const md_node *node, const md_dnnl_layout *x,
                                 const md_dnnl_layout *residual, bool *ret_done, md_error *err)
@@ -222,15 +169,18 @@ md_status md_dnnl_emit_winograd(md_dnnl *d, md_plan *plan, const md_graph *graph
     s->d = d;
     s->n_buffers = 4;
     s->buffers[0] = x->buffer;
-    s->x_offset = offset_bytes(x);
+    s->x_offset = md_dnnl_offset_bytes(x);
     s->residual_buffer = MD_PLAN_NO_BUFFER;
     MD_TRY(add_constants(plan, graph, node, s, err));
     MD_TRY(md_dnnl_scratch(d, plan, md_winograd_scratch_bytes(&s->s), &s->buffers[3], err));
     if (node->p.conv.has_residual) {
         s->residual_buffer = s->buffers[s->n_buffers++] = residual->buffer;
-        s->residual_offset = offset_bytes(residual);
+        s->residual_offset = md_dnnl_offset_bytes(residual);
     }
-    MD_TRY(place(d, plan, graph, node, s, &y, err));
+    MD_TRY(md_dnnl_rows_result(d, plan, graph, node, &y, err));
+    s->buffers[2] = y.buffer;
+    s->y_offset = md_dnnl_offset_bytes(&y);
+    (void)has_rows(d, &y, &s->s.y_stride);
     const md_plan_step step = {.run = winograd_run,
                                .bind = winograd_bind,
                                .state = s,

@@ -1,6 +1,7 @@
 #include "inference/backend/winograd.h"
 
 #include "inference/backend/avx512.h"
+#include "inference/backend/multiply512.h"
 
 #include <string.h>
 
@@ -8,10 +9,10 @@ enum {
     TILE = 4,  /* results of a tile in each direction */
     PATCH = 6, /* values that they need */
     POINTS = PATCH * PATCH,
-    LANES = 16, /* floats of a register */
-    PANEL = 32, /* output channels that are multiplied at once */
-    BLOCK = 14, /* tiles that are multiplied at once: 28 sums fill the registers */
-    GAP = 16    /* floats between points, lest all fall into the same lines of the cache */
+    LANES = MD_MULTIPLY_LANES,
+    PANEL = MD_MULTIPLY_PANEL,
+    BLOCK = MD_MULTIPLY_ROWS, /* tiles that are multiplied at once */
+    GAP = 16 /* floats between points, lest all fall into the same lines of the cache */
 };
 
 static int64_t n_tile_rows(const md_winograd *s)
@@ -250,61 +251,6 @@ MD_ALWAYS_INLINE patch patch_of(const md_winograd *s, const void *x, tile_place 
     return (patch){copy, PATCH * c_bytes, c_bytes};
 }
 
-/* m [rows][PANEL] = v u for one point and PANEL output channels. */
-MD_AVX512 MD_ALWAYS_INLINE void multiply_rows(const float *v, const float *u, size_t c_in,
-                                              float *m, size_t m_stride, const unsigned rows)
-{
-    __m512 sum[BLOCK][2];
-#pragma GCC unroll 14
-    for (unsigned i = 0; i < rows; i++) {
-        sum[i][0] = sum[i][1] = _mm512_setzero_ps();
-    }
-    for (size_t c = 0; c < c_in; c += LANES, v += BLOCK * LANES) {
-#pragma GCC unroll 2
-        for (size_t lane = 0; lane < LANES; lane++, u += PANEL) {
-            const __m512 left = _mm512_loadu_ps(u), right = _mm512_loadu_ps(u + LANES);
-#pragma GCC unroll 14
-            for (unsigned i = 0; i < rows; i++) {
-                const __m512 value = _mm512_set1_ps(v[i * LANES + lane]);
-                sum[i][0] = _mm512_fmadd_ps(value, left, sum[i][0]);
-                sum[i][1] = _mm512_fmadd_ps(value, right, sum[i][1]);
-            }
-        }
-    }
-#pragma GCC unroll 14
-    for (unsigned i = 0; i < rows; i++) {
-        _mm512_storeu_ps(m + i * m_stride, sum[i][0]);
-        _mm512_storeu_ps(m + i * m_stride + LANES, sum[i][1]);
-    }
-}
-
-MD_AVX512 static void multiply(const float *v, const float *u, size_t c_in, float *m,
-                               size_t m_stride, unsigned rows)
-{
-    switch (rows) {
-#define ROWS(n)                                                                                \
-    case n:                                                                                    \
-        multiply_rows(v, u, c_in, m, m_stride, n);                                             \
-        return;
-        ROWS(1)
-        ROWS(2)
-        ROWS(3)
-        ROWS(4)
-        ROWS(5)
-        ROWS(6)
-        ROWS(7)
-        ROWS(8)
-        ROWS(9)
-        ROWS(10)
-        ROWS(11)
-        ROWS(12)
-        ROWS(13)
-#undef ROWS
-    default:
-        multiply_rows(v, u, c_in, m, m_stride, BLOCK);
-    }
-}
-
 typedef struct outputs {
     const float *bias;
     const void *residual;
@@ -369,8 +315,9 @@ MD_AVX512 MD_ALWAYS_INLINE void run_block(const md_winograd *s, const void *x, c
     }
     for (size_t point = 0; point < POINTS; point++) {
         for (size_t k = 0; k < c_out; k += PANEL) {
-            multiply(v + point * (c_in * BLOCK + GAP), u + point * c_in * c_out + k * c_in,
-                     c_in, m + point * (c_out * BLOCK + GAP) + k, c_out, rows);
+            md_multiply_f32(v + point * (c_in * BLOCK + GAP),
+                            u + point * c_in * c_out + k * c_in, c_in / LANES,
+                            m + point * (c_out * BLOCK + GAP) + k, c_out, rows);
         }
     }
     for (int64_t tile = first; tile < last; tile++) {

@@ -216,6 +216,10 @@ def tiles(path):
     y = net.op("Conv", y, w, kernel_shape=[3, 3], pads=[0, 2, 1, 0])
     w = net.weight(net.random.randn(32, 64, 3, 3) * 0.06)
     y = net.op("LeakyRelu", net.op("Conv", y, w, kernel_shape=[3, 3], pads=[0, 0, 0, 0]), alpha=0.1)
+    y = net.conv(net.relu(net.norm(y, 32)), 32, 64, 1, bias=True)  # a normalisation that waits
+    y = net.op("Clip", net.conv(net.norm(y, 64), 64, 32, 1), zero, six)
+    both = net.norm(y, 32)  # read twice: it may not wait
+    y = net.op("Add", net.conv(both, 32, 32, 1), both)
     net.head(net.relu(net.norm(y, 32)), 32, 3)
     net.save(path, [1, 1, 54, 59], "logits", 3)
 
