@@ -309,6 +309,42 @@ class Case:
         for arguments in (["--threads", "0"], ["--threads"], ["--max-minutes", "x"], ["--fast"], ["more.yaml"]):
             assert self.fit(*arguments)[0] == 2, arguments
 
+    def test_several_labels_some_unknown_with_early_stopping(self):
+        recipe = RECIPE.replace("[disc, cross, bars]\n", "[disc, cross, bars]\n  task: multi-label\n  table: labels.csv\n") \
+            .replace("network: {name: resnet-small, width: 0.25}", """network:
+  layers:
+    - {conv: 8, stride: 2, bias: true}
+    - {batch_norm: true}
+    - {activation: step}
+    - {conv: 16, kernel: 5, stride: 2}
+    - {batch_norm: true}
+    - {activation: hard-swish}
+    - {residual: [{conv: 16}, {batch_norm: true}]}
+    - {squeeze_excite: 4}
+    - {global_average_pool: true}
+    - {fully_connected: 3}""") \
+            .replace("optimizer: sgd\n  momentum: 0.9\n  nesterov: true", "optimizer: adamw") \
+            .replace("learning_rate: 0.05\n  schedule: cosine", "learning_rate: 0.01\n  schedule: one-cycle") \
+            .replace("epochs: 8", "epochs: 40\n  early_stopping_epochs: 2\n  backend: openblas")
+        self.set_up(recipe)
+        rows = ["file,disc,cross,bars"]
+        for path in sorted((self.home / "films").rglob("*.png")):
+            kind = path.parent.name
+            # of every third film it is not known whether there are bars
+            known = "" if len(rows) % 3 == 0 else str(int(kind == "bars"))
+            rows.append(f"{kind}/{path.name},{int(kind == 'disc')},{int(kind == 'cross')},{known}")
+        (self.home / "labels.csv").write_text("\n".join(rows) + "\n")
+        self.good(self.fit())
+        epochs = self.epochs()
+        best = max(epochs, key=lambda e: (e["auc"], -e["validation_loss"]))
+        done = self.log()[-1]
+        assert done["event"] == "done" and done["best_epoch"] == best["epoch"], (done, best)
+        assert best["auc"] > 0.9 and set(best["class_auc"]) == set(CLASSES), best
+        assert len(epochs) == 40 or len(epochs) == best["epoch"] + 2, (len(epochs), best)
+        assert digest(self.run_folder / "model.onnx") == digest(self.run_folder / "best.onnx")
+        assert (self.run_folder / "report.html").stat().st_size > 10000
+        onnx.checker.check_model(onnx.load(self.run_folder / "model.onnx"), full_check=True)
+
     def test_fine_tuning_with_frozen_layers(self):
         self.set_up()
         self.good(self.fit())
