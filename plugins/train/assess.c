@@ -98,6 +98,9 @@ static void collect_rows(const md_assess_input *in, const md_assess_question *qu
             rows->scores[at] = question->scores[i];
             rows->log_odds[at] = log_odds_of(question, i);
             rows->truths[at] = question->truths[i];
+            rows->calls[at] = question->calls != NULL
+                                  ? question->calls[i] == 1
+                                  : question->scores[i] >= question->threshold;
             rows->patients[at] = patient_of(in, i);
             rows->rows[at] = (uint32_t)i;
         }
@@ -114,6 +117,7 @@ static void collect_group(const md_assess_column *column, unsigned label,
             const size_t at = part->n++;
             part->scores[at] = all->scores[i];
             part->truths[at] = all->truths[i];
+            part->calls[at] = all->calls[i];
             part->patients[at] = all->patients[i];
         }
     }
@@ -148,8 +152,7 @@ static md_status measure_groups(const md_assess_input *in, const md_assess_rows 
             }
             group->too_small = n_positive < MD_ASSESS_LEAST_CASES ||
                                part.n - n_positive < MD_ASSESS_LEAST_CASES;
-            MD_TRY(md_assess_measure(in, &part, answer->threshold, group->too_small,
-                                     &group->measures, err));
+            MD_TRY(md_assess_measure(in, &part, group->too_small, &group->measures, err));
         }
     }
     return MD_OK;
@@ -163,7 +166,7 @@ static md_status answer_question(const md_assess_input *in, const md_assess_ques
     MD_AUTO(md_assess_rows_finish) md_assess_rows rows = {0};
     MD_TRY(md_assess_rows_init(&rows, in->n, err));
     collect_rows(in, question, answer, &rows);
-    MD_TRY(md_assess_measure(in, &rows, answer->threshold, false, &answer->measures, err));
+    MD_TRY(md_assess_measure(in, &rows, false, &answer->measures, err));
     if (rows.n == 0) {
         return MD_OK;
     }

@@ -29,7 +29,8 @@ typedef struct md_assess_question {
     const char *name;
     const double *scores; /* [n] 0..1; NaN: no score, the row is left out and counted */
     const int8_t *truths; /* [n] 1, 0; -1: not known, the row is left out */
-    double threshold;     /* positive from here on */
+    double threshold; /* positive from here on; NaN with `calls`: it is not the same for all */
+    const int8_t *calls; /* [n] what was decided, 1 or 0; NULL: by the threshold */
     /* [n] before any calibration, for the fits; NULL: log(score / (1 - score)), for scores of
      * exactly 0 and 1 that of 2^-24 and 1 - 2^-24. */
     const double *log_odds;
@@ -120,7 +121,7 @@ typedef struct md_assess_fit {
 
 typedef struct md_assess_answer {
     char name[MD_ASSESS_NAME_BYTES];
-    double threshold;
+    double threshold; /* NaN: differs from row to row */
     size_t n_without_score, n_without_truth;
     md_measures measures;
     md_threshold youden, sensitivity_95, specificity_95;

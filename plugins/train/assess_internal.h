@@ -10,7 +10,7 @@
 typedef struct md_assess_rows {
     size_t n;
     double *scores, *log_odds; /* owned, as all */
-    int8_t *truths;
+    int8_t *truths, *calls;
     uint32_t *patients, *rows; /* `rows`: numbers among the input's */
 } md_assess_rows;
 
@@ -19,10 +19,10 @@ void md_assess_rows_finish(md_assess_rows *rows);
 
 md_bootstrap_options md_assess_bootstrap_options(const md_assess_input *input);
 
-/* Fill the measures of rows at a threshold; counts alone when too_small. */
+/* Fill the measures of rows; counts alone when too_small. */
 md_status md_assess_measure(const md_assess_input *input, const md_assess_rows *rows,
-                            double threshold, bool too_small, md_measures *ret_measures,
-                            md_error *err) MD_NODISCARD;
+                            bool too_small, md_measures *ret_measures, md_error *err)
+    MD_NODISCARD;
 
 /* Temperature and Platt, on all rows and crosswise. */
 md_status md_assess_fits(const md_assess_rows *rows, md_assess_fit *ret_temperature,

@@ -14,10 +14,11 @@ md_status md_assess_rows_init(md_assess_rows *rows, size_t n, md_error *err)
     *rows = (md_assess_rows){.scores = md_calloc(n + 1, sizeof *rows->scores),
                              .log_odds = md_calloc(n + 1, sizeof *rows->log_odds),
                              .truths = md_calloc(n + 1, sizeof *rows->truths),
+                             .calls = md_calloc(n + 1, sizeof *rows->calls),
                              .patients = md_calloc(n + 1, sizeof *rows->patients),
                              .rows = md_calloc(n + 1, sizeof *rows->rows)};
     if (rows->scores == NULL || rows->log_odds == NULL || rows->truths == NULL ||
-        rows->patients == NULL || rows->rows == NULL) {
+        rows->calls == NULL || rows->patients == NULL || rows->rows == NULL) {
         md_assess_rows_finish(rows);
         return md_fail(err, MD_NOMEM, "no memory for %zu rows", n);
     }
@@ -29,6 +30,7 @@ void md_assess_rows_finish(md_assess_rows *rows)
     md_free(rows->scores);
     md_free(rows->log_odds);
     md_free(rows->truths);
+    md_free(rows->calls);
     md_free(rows->patients);
     md_free(rows->rows);
     *rows = (md_assess_rows){0};
@@ -58,14 +60,27 @@ md_estimate md_assess_estimate(const md_interval *interval)
 typedef struct measure_context {
     const md_ranking *ranking;
     const md_assess_rows *rows;
-    double threshold;
 } measure_context;
+
+static md_tally tally_rows(const md_assess_rows *rows, const uint32_t *counts)
+{
+    md_tally t = {0};
+    for (size_t i = 0; i < rows->n; i++) {
+        const uint64_t n = counts != NULL ? counts[i] : 1;
+        if (rows->calls[i]) {
+            *(rows->truths[i] ? &t.true_positive : &t.false_positive) += n;
+        } else {
+            *(rows->truths[i] ? &t.false_negative : &t.true_negative) += n;
+        }
+    }
+    return t;
+}
 
 static void measure_sample(const void *context, const uint32_t *counts, double *values)
 {
     const measure_context *c = context;
     const md_assess_rows *rows = c->rows;
-    const md_tally t = md_ranking_tally(c->ranking, c->threshold, counts);
+    const md_tally t = tally_rows(rows, counts);
     md_reliability_bin bins[MD_RELIABILITY_BINS];
     md_reliability_table(rows->scores, rows->truths, counts, rows->n, bins,
                          MD_RELIABILITY_BINS);
@@ -82,10 +97,9 @@ static void measure_sample(const void *context, const uint32_t *counts, double *
 }
 
 /* Whether a row is in the denominator of a share. */
-static bool in_denominator(const md_assess_rows *rows, size_t i, md_measure_kind kind,
-                           double threshold)
+static bool in_denominator(const md_assess_rows *rows, size_t i, md_measure_kind kind)
 {
-    const bool truth = rows->truths[i] == 1, called = rows->scores[i] >= threshold;
+    const bool truth = rows->truths[i] == 1, called = rows->calls[i] == 1;
     switch ((int)kind) {
     case MD_MEASURE_SENSITIVITY:
         return truth;
@@ -103,7 +117,7 @@ static bool in_denominator(const md_assess_rows *rows, size_t i, md_measure_kind
 /* All replicates of a share of 0 or 1 are equal, which looks like certainty. Wilson's interval
  * for as many independent answers as there are patients says what is known. */
 static void widen_certain(const md_assess_rows *rows, const md_clusters *patients,
-                          md_measure_kind kind, double threshold, md_estimate *estimate)
+                          md_measure_kind kind, md_estimate *estimate)
 {
     if (estimate->value != 0 && estimate->value != 1) {
         return;
@@ -112,7 +126,7 @@ static void widen_certain(const md_assess_rows *rows, const md_clusters *patient
     for (size_t k = 0; k < patients->n; k++) {
         bool counts = false;
         for (size_t i = patients->begins[k]; i < patients->begins[k + 1]; i++) {
-            counts |= in_denominator(rows, patients->rows[i], kind, threshold);
+            counts |= in_denominator(rows, patients->rows[i], kind);
         }
         n += counts;
     }
@@ -126,9 +140,9 @@ static void widen_certain(const md_assess_rows *rows, const md_clusters *patient
 
 static md_status estimate_all(const md_assess_input *input, const md_assess_rows *rows,
                               const md_ranking *ranking, const md_clusters *patients,
-                              double threshold, md_measures *m, md_error *err)
+                              md_measures *m, md_error *err)
 {
-    const measure_context context = {ranking, rows, threshold};
+    const measure_context context = {ranking, rows};
     const md_bootstrap_options options = md_assess_bootstrap_options(input);
     md_interval intervals[MD_N_MEASURES];
     MD_TRY(md_bootstrap(rows->n, rows->patients, &options, measure_sample, &context,
@@ -136,7 +150,7 @@ static md_status estimate_all(const md_assess_input *input, const md_assess_rows
     for (unsigned k = 0; k < MD_N_MEASURES; k++) {
         m->of[k] = md_assess_estimate(&intervals[k]);
         if (k <= MD_MEASURE_ACCURACY) {
-            widen_certain(rows, patients, (md_measure_kind)k, threshold, &m->of[k]);
+            widen_certain(rows, patients, (md_measure_kind)k, &m->of[k]);
         }
     }
     md_auc auc = {0};
@@ -150,8 +164,7 @@ static md_status estimate_all(const md_assess_input *input, const md_assess_rows
 }
 
 md_status md_assess_measure(const md_assess_input *input, const md_assess_rows *rows,
-                            double threshold, bool too_small, md_measures *ret_measures,
-                            md_error *err)
+                            bool too_small, md_measures *ret_measures, md_error *err)
 {
     md_measures m = {.n = rows->n};
     for (unsigned k = 0; k < MD_N_MEASURES; k++) {
@@ -165,9 +178,9 @@ md_status md_assess_measure(const md_assess_input *input, const md_assess_rows *
         m.n_patients = patients.n;
         m.n_positive = ranking.n_positive;
         m.n_negative = ranking.n_negative;
-        m.tally = md_ranking_tally(&ranking, threshold, NULL);
+        m.tally = tally_rows(rows, NULL);
         if (!too_small) {
-            MD_TRY(estimate_all(input, rows, &ranking, &patients, threshold, &m, err));
+            MD_TRY(estimate_all(input, rows, &ranking, &patients, &m, err));
         }
     }
     *ret_measures = m;

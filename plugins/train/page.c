@@ -243,11 +243,15 @@ static void threshold_row(md_page_writer *w, const char *name, const md_threshol
                          name);
         return;
     }
+    char number[32] = "not the same for all";
+    if (!isnan(t->threshold)) {
+        (void)snprintf(number, sizeof number, "%.4g", t->threshold);
+    }
     md_markup_format(&w->html,
-                     "<tr><td>%s</td><td class=\"n\">%.4g</td><td class=\"n\">%.1f%%</td><td "
+                     "<tr><td>%s</td><td class=\"n\">%s</td><td class=\"n\">%.1f%%</td><td "
                      "class=\"n\">%.1f%%</td><td class=\"n\">%llu</td><td class=\"n\">%llu</td>"
                      "</tr>\n",
-                     name, t->threshold, 100 * md_tally_sensitivity(&t->tally),
+                     name, number, 100 * md_tally_sensitivity(&t->tally),
                      100 * md_tally_specificity(&t->tally),
                      (unsigned long long)t->tally.false_negative,
                      (unsigned long long)t->tally.false_positive);
