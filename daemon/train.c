@@ -8,6 +8,8 @@
 
 static const char usage[] =
     "usage: medaid-train fit RECIPE [--resume] [--threads N] [--max-minutes M]\n"
+    "       medaid-train evaluate MODEL --data FILE [--part PART] [--out DIR]\n"
+    "       medaid-train evaluate --reports FOLDER --truth FILE [--model ID] [--out DIR]\n"
     "       medaid-train export RUN_FOLDER OUT_DIR [--threads N] [--keep-inputs FILE]\n"
     "       medaid-train preview RECIPE SHEET.png [--epoch E] [--films N]\n"
     "       medaid-train quantize DIR INPUTS\n"
@@ -17,6 +19,15 @@ static const char usage[] =
     "  --resume         go on from the checkpoint in the run folder\n"
     "  --threads N      instead of the recipe's\n"
     "  --max-minutes M  then write a checkpoint and stop\n"
+    "evaluate  measure MODEL (a package's folder, or an ONNX file) on films; or stored\n"
+    "          reports against the truth\n"
+    "  --data FILE      a recipe, or a table of files and labels (.csv, for a package)\n"
+    "  --part PART      train, validation or test; validation where it is not said\n"
+    "  --reports FOLDER the SRs that medaid wrote, walked\n"
+    "  --truth FILE     a table: study or accession, and a column for each finding\n"
+    "  --model ID       of the reports, when several models wrote them\n"
+    "  --out DIR        write report.html, evaluation.json and charts there\n"
+    "  --bootstrap N, --seed N, --threads N, --backend NAME, --names (of unreadable files)\n"
     "export    write what fit made as a model package, the new folder OUT_DIR\n"
     "preview   draw the first N films of epoch E (24, 0) as they are and as the network gets "
     "them\n"
@@ -74,6 +85,7 @@ static const struct {
     const char *name;
     md_exit_code (*run)(int argc, char **argv);
 } subcommands[] = {
+    {"evaluate", md_train_evaluate},
     {"export", md_train_export},
     {"fit", md_train_fit},
     {"preview", md_train_preview},

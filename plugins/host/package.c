@@ -762,6 +762,18 @@ md_network *md_package_network(md_analyzer *analyzer)
     return ((package *)(void *)analyzer)->network;
 }
 
+const float *md_package_outputs(const md_analyzer *analyzer, size_t *ret_n)
+{
+    const package *self = (const package *)(const void *)analyzer;
+    *ret_n = self->outputs[self->output].n_elements;
+    return self->outputs[self->output].data;
+}
+
+const md_manifest *md_package_manifest(const md_analyzer *analyzer)
+{
+    return ((const package *)(const void *)analyzer)->manifest;
+}
+
 md_status md_package_open(const char *path, const char *name, const md_package_options *options,
                           md_analyzer **ret_analyzer, md_error *err)
 {

@@ -50,6 +50,11 @@ md_network *md_package_network(md_analyzer *analyzer) MD_NOEXCEPT;
  * analyse_image. */
 md_status md_package_scores(md_analyzer *analyzer, const md_tensor *input, double *ret_scores,
                             md_error *err) MD_NOEXCEPT MD_NODISCARD;
+/* The network's output of the last analyse_image or md_package_scores, ret_n values, before the
+ * activation; borrowed until the next. */
+const float *md_package_outputs(const md_analyzer *analyzer, size_t *ret_n) MD_NOEXCEPT;
+/* The manifest; borrowed. */
+const struct md_manifest *md_package_manifest(const md_analyzer *analyzer) MD_NOEXCEPT;
 /* The precision that the manifest asks for. */
 md_precision md_package_wanted(const md_analyzer *analyzer) MD_NOEXCEPT;
 

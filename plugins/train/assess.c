@@ -384,8 +384,9 @@ static void fill_class_row(const md_assess_classes_input *classes, size_t n, siz
             arrays->truth[i] = k;
         }
     }
-    arrays->said[i] = best;
-    arrays->confidence[i] = (double)p[best];
+    /* a row without an answer is in no table */
+    arrays->said[i] = isnan(p[best]) ? UINT32_MAX : best;
+    arrays->confidence[i] = isnan(p[best]) ? 0 : (double)p[best];
 }
 
 md_status md_assess_classes(const md_assess_classes_input *classes, const md_assess_input *more,

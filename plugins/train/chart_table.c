@@ -162,7 +162,7 @@ static unsigned root_ticks(double most, double ret_ticks[MD_FRAME_MAX_TICKS])
 
 /* One half: bars upwards or downwards from the middle. */
 static void draw_half(md_drawing *d, const md_frame *f, const uint64_t *counts, unsigned n_bins,
-                      double most, bool up, const char *name)
+                      double most, bool up)
 {
     const double middle = f->top + f->height / 2, sign = up ? -1 : 1;
     double ticks[MD_FRAME_MAX_TICKS];
@@ -183,10 +183,16 @@ static void draw_half(md_drawing *d, const md_frame *f, const uint64_t *counts, 
                         up ? MD_INK_SERIES + 1 : MD_INK_SERIES, 0.85);
         }
     }
-    /* where few scores of that kind are */
-    md_draw_text(d, up ? f->left + 8 : f->left + f->width - 8,
-                 up ? f->top + 14 : f->top + f->height - 6,
-                 md_letters(MD_INK_TEXT, 13, up ? MD_ANCHOR_START : MD_ANCHOR_END), name);
+}
+
+/* What a half shows, at its end where few scores of that kind are, over a threshold's line. */
+static void name_half(md_drawing *d, const md_frame *f, bool up, const char *name)
+{
+    const double width = md_drawing_text_width(name, 13, false);
+    const double x = up ? f->left + 8 : f->left + f->width - 8 - width;
+    const double y = up ? f->top + 14 : f->top + f->height - 6;
+    md_draw_box(d, x - 3, y - 13, width + 6, 17, MD_INK_PAPER, 1);
+    md_draw_text(d, x, y, md_letters(MD_INK_TEXT, 13, MD_ANCHOR_START), name);
 }
 
 md_status md_chart_histogram(const char *title, const char *const names[2],
@@ -215,8 +221,8 @@ md_status md_chart_histogram(const char *title, const char *const names[2],
                         .height = 300,
                         .x_high = 1,
                         .y_high = 1};
-    draw_half(d, &f, counts[1], n_bins, (double)most * 1.35, true, names[1]);
-    draw_half(d, &f, counts[0], n_bins, (double)most * 1.35, false, names[0]);
+    draw_half(d, &f, counts[1], n_bins, (double)most * 1.35, true);
+    draw_half(d, &f, counts[0], n_bins, (double)most * 1.35, false);
     const double middle = f.top + f.height / 2, bottom = f.top + f.height;
     md_draw_line(d, f.left, middle, f.left + f.width, middle, (md_stroke){MD_INK_MUTED, 1, 0});
     for (unsigned i = 0; i <= 10; i += 2) {
@@ -237,6 +243,8 @@ md_status md_chart_histogram(const char *title, const char *const names[2],
         md_draw_text(d, fmin(fmax(x, f.left + 50), f.left + f.width - 50), f.top - 8,
                      md_letters(MD_INK_TEXT, MD_FRAME_LETTER, MD_ANCHOR_MIDDLE), text);
     }
+    name_half(d, &f, true, names[1]);
+    name_half(d, &f, false, names[0]);
     *ret_drawing = MD_STEAL(d);
     return MD_OK;
 }
