@@ -1,9 +1,8 @@
 #include "daemon/host_setup.h"
 
+#include "base/cores.h"
 #include "base/log.h"
 #include "dicom/image/image.h"
-
-#include <unistd.h>
 
 static void log_refused(void *context, const char *package, const md_error *reason)
 {
@@ -43,10 +42,7 @@ md_status md_host_setup(const md_conf *conf, const char *only_model, md_on_refus
         .on_float32 = log_float32,
         .context = context,
     };
-    const long n_cores = sysconf(_SC_NPROCESSORS_ONLN);
-    md_image_set_threads(conf->engine.n_threads > 0 ? conf->engine.n_threads
-                         : n_cores > 0              ? (unsigned)n_cores
-                                                    : 1);
+    md_image_set_threads(conf->engine.n_threads > 0 ? conf->engine.n_threads : md_cores());
     return md_host_create(&options, ret_host, err);
 }
 

@@ -1,6 +1,7 @@
 #include "inference/network.h"
 #include "inference/network_private.h"
 
+#include "base/cores.h"
 #include "inference/backend/backend.h"
 #include "inference/graph/decode.h"
 #include "inference/graph/fuse.h"
@@ -8,7 +9,6 @@
 #include "inference/graph/import.h"
 
 #include <math.h>
-#include <sched.h>
 #include <string.h>
 
 typedef struct port {
@@ -45,15 +45,6 @@ struct md_network {
     md_range *ranges;
     unsigned n_observed;
 };
-
-static unsigned count_cores(void)
-{
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) != 0 || CPU_COUNT(&set) < 1) {
-        return 1;
-    }
-    return (unsigned)CPU_COUNT(&set);
-}
 
 static md_status onednn_api(const md_backend_api **ret_api, md_error *err)
 {
@@ -423,7 +414,7 @@ static md_status load_graph(md_network *network, md_graph *graph, const onnx_byt
         return md_fail(err, MD_INVALID_ARG, "batch %lld", (long long)import.batch);
     }
     network->backend = options->backend;
-    MD_TRY(md_work_create(count_cores(), &network->plan.work, err));
+    MD_TRY(md_work_create(md_cores(), &network->plan.work, err));
     MD_TRY(md_work_add(network->plan.work, run_find_backend, &network->backend, err));
     md_work_end_group(network->plan.work);
     MD_TRY(md_decode(graph, onnx->bytes, onnx->size_bytes, onnx->taken, err));
@@ -441,7 +432,7 @@ static md_status load_graph(md_network *network, md_graph *graph, const onnx_byt
     MD_TRY(
         make_ports(network, graph, graph->outputs, graph->n_outputs, &network->outputs, err));
     MD_TRY(find_backend(options->backend, &network->api, err));
-    unsigned n_threads = options->n_threads == 0 ? count_cores() : options->n_threads;
+    unsigned n_threads = options->n_threads == 0 ? md_cores() : options->n_threads;
     /* OpenMP ends the process when it cannot start as many threads as it was told to */
     n_threads = n_threads > MD_NETWORK_MAX_THREADS ? MD_NETWORK_MAX_THREADS : n_threads;
     MD_AUTO(md_freep) float *limits = NULL;

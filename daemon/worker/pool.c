@@ -1,5 +1,6 @@
 #include "daemon/worker/pool_internal.h"
 
+#include "base/cores.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "daemon/worker/files.h"
@@ -374,9 +375,9 @@ static void copy_conf(md_worker_pool *pool, const md_conf *conf)
     pool->conf.rules = NULL;
     pool->conf.n_rules = 0;
     pool->conf.holders = NULL;
-    long n_cores = sysconf(_SC_NPROCESSORS_ONLN);
-    if (pool->conf.engine.n_threads == 0 && n_cores > 0) {
-        unsigned share = (unsigned)n_cores / pool->options.n_workers;
+    if (pool->conf.engine.n_threads == 0) {
+        /* all workers together have no more threads than there are cores */
+        const unsigned share = md_cores() / pool->options.n_workers;
         pool->conf.engine.n_threads = share == 0 ? 1 : share;
     }
 }

@@ -7,8 +7,8 @@ For each network and thread count all programs are loaded side by side and run 8
 rounds. Printed are median, 99th percentile, the ratio of the medians to ONNX Runtime's float32, the best time
 and its ratio (other work on the machine disturbs it least), and the largest difference of the
 outputs relative to the largest output; of LOADS processes of each program, started fresh in turn with the files
-in the page cache, the median from load to first result and its ratio, and peak memory above the idle process
-and its ratio. Asserts that float32 results differ by at most 1e-4. Ratios of bf16
+in the page cache, the median from load to first result and its ratio; and peak memory above the idle process,
+after all runs, and its ratio. Asserts that float32 results differ by at most 1e-4. Ratios of bf16
 and int8 are to ONNX Runtime's float32 too, and int8 takes its ranges from the bench's own input. ONNX
 Runtime's own int8 is the network in QDQ form (make_qdq.py) with the same ranges.
 """
@@ -55,10 +55,8 @@ class Program:
     def finish(self, path):
         self.ask(f"output {path}")
         self.output = np.fromfile(path, np.float32)
+        self.peak_mb = (int(self.ask("peak")[0]) - self.before) / 1024
         self.end()
-
-    def peak_mb(self):
-        return (int(self.ask("peak")[0]) - self.before) / 1024
 
     def end(self):
         self.process.stdin.close()
@@ -106,19 +104,18 @@ def quantized(model):
 
 
 def load_fresh(model, threads):
-    """For each label the median milliseconds to the first result, and of the peaks."""
-    first, peaks = {}, {}
+    """For each label the median milliseconds to the first result."""
+    first = {}
     for _ in range(LOADS):
         for program in programs(model, threads):
             program.load()
             first.setdefault(program.label, []).append(program.first_ms)
-            peaks.setdefault(program.label, []).append(program.peak_mb())
             program.end()
-    return tuple({label: statistics.median(v) for label, v in d.items()} for d in (first, peaks))
+    return {label: statistics.median(times) for label, times in first.items()}
 
 
 def compare(name, model, threads, scratch):
-    first, peak = load_fresh(model, threads)
+    first = load_fresh(model, threads)
     running = list(programs(model, threads))
     for program in running:
         program.load()
@@ -137,8 +134,8 @@ def compare(name, model, threads, scratch):
         print(f"  {label:<30} p50 {median:7.2f} ms  p99 {p99:7.2f}  ratio "
               f"{median / statistics.median(peer.times):5.2f}  (best {min(program.times):7.2f} ms "
               f"{min(program.times) / min(peer.times):5.2f})   first result {first[label]:7.1f} ms "
-              f"{first[label] / first[peer.label]:5.2f}   peak {peak[label]:6.1f} MiB "
-              f"{peak[label] / peak[peer.label]:5.2f}   difference {error:.1e}", flush=True)
+              f"{first[label] / first[peer.label]:5.2f}   peak {program.peak_mb:6.1f} MiB "
+              f"{program.peak_mb / peer.peak_mb:5.2f}   difference {error:.1e}", flush=True)
         assert error <= (1e-4 if "f32" in label else 0.1), "results differ"
 
 

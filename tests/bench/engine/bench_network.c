@@ -1,7 +1,10 @@
 /* One network on one back end, driven by bench.py: reads commands, one a line, and answers with
  * one line each.
  *
- *   bench-network MODEL.onnx THREADS onednn|openblas [f32|bf16|int8]
+ *   bench-network MODEL.onnx THREADS onednn|openblas [f32|bf16|int8 [IMAGES]]
+ *
+ * IMAGES (1) are computed in one run; the first dimension of the network's input is symbolic
+ * then.
  *
  * int8 takes its ranges from runs on noise, before the clock starts.
  *
@@ -209,15 +212,16 @@ int main(int argc, char **argv)
     char line[4096];
     md_error err = {0};
     bench b = {0};
-    if (argc < 4 || argc > 5) {
+    if (argc < 4 || argc > 6) {
         (void)fprintf(stderr, "usage: bench-network MODEL.onnx THREADS onednn|openblas "
-                              "[f32|bf16|int8]\n");
+                              "[f32|bf16|int8 [IMAGES]]\n");
         return 2;
     }
     md_network_options options = {
         .backend = strcmp(argv[3], "openblas") == 0 ? MD_BACKEND_OPENBLAS : MD_BACKEND_ONEDNN,
         .n_threads = (unsigned)strtoul(argv[2], NULL, 10)};
-    for (int i = MD_PRECISION_F32; argc == 5 && i <= MD_PRECISION_INT8; i++) {
+    options.batch = argc > 5 ? (int64_t)strtoul(argv[5], NULL, 10) : 1;
+    for (int i = MD_PRECISION_F32; argc > 4 && i <= MD_PRECISION_INT8; i++) {
         if (strcmp(argv[4], md_precision_name((md_precision)i)) == 0) {
             options.precision = (md_precision)i;
         }

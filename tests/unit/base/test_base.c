@@ -1,4 +1,5 @@
 #include "base/content_tag.h"
+#include "base/cores.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -12,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include <sched.h>
 
 #include <cmocka.h>
 
@@ -218,9 +221,27 @@ static void test_steps_are_bounded(void **state)
     assert_string_equal(steps.text[MD_STEPS_MAX - 1], "(further steps left out)");
 }
 
+static void test_cores(void **state)
+{
+    (void)state;
+    cpu_set_t all, one;
+    assert_int_equal(sched_getaffinity(0, sizeof all, &all), 0);
+    assert_int_equal(md_cores(), CPU_COUNT(&all));
+    CPU_ZERO(&one);
+    for (size_t i = 0; i < CPU_SETSIZE && CPU_COUNT(&one) == 0; i++) {
+        if (CPU_ISSET(i, &all)) {
+            CPU_SET(i, &one);
+        }
+    }
+    assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
+    assert_int_equal(md_cores(), 1);
+    assert_int_equal(sched_setaffinity(0, sizeof all, &all), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_cores),
         cmocka_unit_test(test_error_is_one_clean_line),
         cmocka_unit_test(test_error_never_cuts_a_character),
         cmocka_unit_test(test_checked_arithmetic),
