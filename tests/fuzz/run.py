@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 
-TARGETS = ("dicom", "j2k", "rle", "jpeg", "jls", "onnx", "manifest")
+TARGETS = ("dicom", "j2k", "rle", "jpeg", "jls", "onnx", "manifest", "report")
 HERE = pathlib.Path(__file__).resolve().parent
 INTERRUPTED = 72  # libFuzzer's exit code after SIGINT
 SLOW_CPU_S = 20
