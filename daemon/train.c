@@ -11,6 +11,7 @@ static const char usage[] =
     "       medaid-train evaluate MODEL --data FILE [--part PART] [--out DIR]\n"
     "       medaid-train evaluate --reports FOLDER --truth FILE [--model ID] [--out DIR]\n"
     "       medaid-train export RUN_FOLDER OUT_DIR [--threads N] [--keep-inputs FILE]\n"
+    "       medaid-train explain DIR --data FOLDER|TABLE.csv [--out DIR]\n"
     "       medaid-train preview RECIPE SHEET.png [--epoch E] [--films N]\n"
     "       medaid-train quantize DIR INPUTS\n"
     "       medaid-train --version | --help\n"
@@ -29,6 +30,7 @@ static const char usage[] =
     "  --out DIR        write report.html, evaluation.json and charts there\n"
     "  --bootstrap N, --seed N, --threads N, --backend NAME, --names (of unreadable files)\n"
     "export    write what fit made as a model package, the new folder OUT_DIR\n"
+    "explain   test whether the maps of a model package can be believed\n"
     "preview   draw the first N films of epoch E (24, 0) as they are and as the network gets "
     "them\n"
     "quantize  allow the precision of DIR/model.yaml here\n"
@@ -85,11 +87,8 @@ static const struct {
     const char *name;
     md_exit_code (*run)(int argc, char **argv);
 } subcommands[] = {
-    {"evaluate", md_train_evaluate},
-    {"export", md_train_export},
-    {"fit", md_train_fit},
-    {"preview", md_train_preview},
-    {"quantize", run_quantize},
+    {"evaluate", md_train_evaluate}, {"explain", md_train_explain}, {"export", md_train_export},
+    {"fit", md_train_fit},           {"preview", md_train_preview}, {"quantize", run_quantize},
 };
 
 int main(int argc, char **argv)

@@ -11,6 +11,7 @@
 md_exit_code md_train_exit_code(md_status status);
 
 md_exit_code md_train_evaluate(int argc, char **argv);
+md_exit_code md_train_explain(int argc, char **argv);
 md_exit_code md_train_export(int argc, char **argv);
 md_exit_code md_train_fit(int argc, char **argv);
 md_exit_code md_train_preview(int argc, char **argv);

@@ -198,6 +198,26 @@ static md_status find_output(const package *self, const char *name, unsigned *re
     return MD_OK;
 }
 
+/* The package's network, or that of a trial. */
+static md_status read_network(int folder, const md_manifest *m,
+                              const md_package_options *options, uint8_t **ret_bytes,
+                              size_t *ret_size, md_error *err)
+{
+    if (options->trial == NULL || options->trial->onnx == NULL) {
+        return read_checked(folder, m, m->network.file, MD_PACKAGE_MAX_NETWORK_BYTES, ret_bytes,
+                            ret_size, err);
+    }
+    uint8_t *copy = md_malloc(options->trial->onnx_bytes);
+    if (copy == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for a network of %zu bytes",
+                       options->trial->onnx_bytes);
+    }
+    memcpy(copy, options->trial->onnx, options->trial->onnx_bytes);
+    *ret_bytes = copy;
+    *ret_size = options->trial->onnx_bytes;
+    return MD_OK;
+}
+
 static bool uses_features(const md_manifest *m)
 {
     return m->saliency.there && md_saliency_uses_features(m->saliency.method);
@@ -242,7 +262,7 @@ static md_status load_explainer(package *self, int folder, const md_package_opti
     md_saliency_options explain;
     MD_AUTO(md_freep) uint8_t *bytes = NULL;
     size_t size_bytes = 0;
-    if (!m->saliency.there || options->trial != NULL) {
+    if (!m->saliency.there || (options->trial != NULL && !options->trial->maps)) {
         return MD_OK;
     }
     if (uses_features(m) &&
@@ -253,8 +273,7 @@ static md_status load_explainer(package *self, int folder, const md_package_opti
     self->head = (md_tensor){0};
     md_status status = explain_options(self, options, &explain, err);
     if (status == MD_OK) {
-        status = read_checked(folder, m, m->network.file, MD_PACKAGE_MAX_NETWORK_BYTES, &bytes,
-                              &size_bytes, err);
+        status = read_network(folder, m, options, &bytes, &size_bytes, err);
     }
     if (status == MD_OK) {
         status = md_explainer_create(bytes, size_bytes, &explain, &self->explainer, err);
@@ -271,8 +290,7 @@ static md_status load_network(package *self, int folder, const md_package_option
     const md_manifest *m = self->manifest;
     MD_AUTO(md_freep) uint8_t *bytes = NULL;
     size_t size_bytes = 0;
-    MD_TRY(read_checked(folder, m, m->network.file, MD_PACKAGE_MAX_NETWORK_BYTES, &bytes,
-                        &size_bytes, err));
+    MD_TRY(read_network(folder, m, options, &bytes, &size_bytes, err));
     md_network_options network_options = {
         .backend = options->backend, .n_threads = options->n_threads, .batch = 1};
     network_options.precision = self->precision = numbers->precision;
@@ -665,6 +683,9 @@ static md_status load_and_test(package *self, int folder, const md_package_optio
 {
     MD_TRY(load_network(self, folder, options, numbers, err));
     MD_TRY(load_explainer(self, folder, options, err));
+    if (numbers->onnx != NULL) {
+        return MD_OK;
+    }
     return self_test(self, folder, err);
 }
 

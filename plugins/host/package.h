@@ -22,6 +22,11 @@ typedef struct md_package_trial {
     const md_range *ranges; /* as md_network_options */
     unsigned n_ranges;
     bool observe;
+    bool maps; /* the manifest's saliency works too */
+    /* This network instead of the package's, and no self-test: for what a network that forgot
+     * its weights would show. NULL: the package's. Borrowed for md_package_open. */
+    const uint8_t *onnx;
+    size_t onnx_bytes;
 } md_package_trial;
 
 typedef struct md_package_options {

@@ -23,7 +23,8 @@ static const char USAGE[] =
     "  --study-uid UID, --series-uid UID, --sop-uid UID\n"
     "  --instance-number N     (1) also makes another SOP Instance UID of the same seed\n"
     "  --request               with the attributes of an order\n"
-    "  --raw                   only the film, 16 bit little endian, row by row\n";
+    "  --raw                   only the film, 16 bit little endian, row by row\n"
+    "  --print-region          print x,y,width,height of the opacity in pixels of the film\n";
 
 static int usage(const char *what, const char *value)
 {
@@ -77,6 +78,7 @@ enum {
     OPT_INSTANCE,
     OPT_REQUEST,
     OPT_RAW,
+    OPT_REGION,
     OPT_HELP,
 };
 
@@ -101,6 +103,7 @@ static const struct option OPTIONS[] = {
     {"instance-number", required_argument, NULL, OPT_INSTANCE},
     {"request", no_argument, NULL, OPT_REQUEST},
     {"raw", no_argument, NULL, OPT_RAW},
+    {"print-region", no_argument, NULL, OPT_REGION},
     {"help", no_argument, NULL, OPT_HELP},
     {NULL, 0, NULL, 0},
 };
@@ -187,7 +190,7 @@ int main(int argc, char **argv)
     phantom_options o;
     phantom_options_init(&o);
     const char *output = NULL;
-    int raw = 0, option;
+    int raw = 0, region = 0, option;
     while ((option = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1) {
         const char **text = text_option(&o, option);
         if (option == OPT_HELP) {
@@ -199,6 +202,8 @@ int main(int argc, char **argv)
             o.with_request = 1;
         } else if (option == OPT_RAW) {
             raw = 1;
+        } else if (option == OPT_REGION) {
+            region = 1;
         } else if (text != NULL) {
             *text = optarg;
         } else if (option == '?') {
@@ -224,6 +229,10 @@ int main(int argc, char **argv)
         return 1;
     }
     int failed = write_file(output, bytes, size_bytes);
+    phantom_region r;
+    if (region && phantom_find_opacity(o.rows, o.columns, o.seed, o.opacity, &r)) {
+        printf("%.1f,%.1f,%.1f,%.1f\n", r.x, r.y, r.width, r.height);
+    }
     free(bytes);
     return failed;
 }

@@ -382,7 +382,7 @@ static void draw_vessels(grid *g)
 }
 
 /* A consolidation: cloudy, dense in the middle, its airways still open. */
-static void draw_opacity(grid *g, phantom_opacity opacity, uint64_t seed)
+static void draw_opacity(grid *g, phantom_opacity opacity, uint64_t seed, float *ret_added)
 {
     enum {
         N = 7
@@ -407,8 +407,12 @@ static void draw_opacity(grid *g, phantom_opacity opacity, uint64_t seed)
                 sum += 0.5 * exp(-(dx * dx + dy * dy) / (blob[k].radius * blob[k].radius));
             }
             sum *= 1 + 0.7 * cloud_noise(x * 28, y * 28, seed + 77);
-            g->density[i] +=
+            const float added =
                 (float)(0.50 * (double)g->lung[i] * (1 - exp(-1.6 * fmax(sum, 0))));
+            g->density[i] += added;
+            if (ret_added != NULL) {
+                ret_added[i] = added;
+            }
         }
     }
     for (int i = 0; i < 4; i++) {
@@ -480,34 +484,93 @@ static uint16_t *enlarge(grid *g, uint32_t rows, uint32_t columns)
     return film;
 }
 
-uint16_t *phantom_draw_chest(uint32_t rows, uint32_t columns, uint64_t seed,
-                             phantom_opacity opacity)
+static int start(grid *g, uint32_t rows, uint32_t columns, uint64_t seed)
 {
     if (rows < PHANTOM_MIN_SIDE || rows > PHANTOM_MAX_SIDE || columns < PHANTOM_MIN_SIDE ||
         columns > PHANTOM_MAX_SIDE) {
-        return NULL;
+        return 0;
     }
     uint32_t longer = rows > columns ? rows : columns;
     double shrink = longer > GRID_SIDE ? (double)GRID_SIDE / longer : 1;
-    grid g = {.width = (uint32_t)(columns * shrink), .height = (uint32_t)(rows * shrink)};
-    g.width = g.width == 0 ? 1 : g.width;
-    g.height = g.height == 0 ? 1 : g.height;
-    g.scale = ZOOM * fmin(g.height, g.width / FILM_WIDTH);
-    g.x0 = g.width / 2.0;
-    g.y0 = g.height / 2.0 - CENTRE_Y * g.scale;
-    g.random = seed;
-    size_t n = (size_t)g.width * g.height;
-    g.density = calloc(n, sizeof *g.density);
-    g.lung = calloc(n, sizeof *g.lung);
-    g.layer = calloc(n, sizeof *g.layer);
+    *g = (grid){.width = (uint32_t)(columns * shrink), .height = (uint32_t)(rows * shrink)};
+    g->width = g->width == 0 ? 1 : g->width;
+    g->height = g->height == 0 ? 1 : g->height;
+    g->scale = ZOOM * fmin(g->height, g->width / FILM_WIDTH);
+    g->x0 = g->width / 2.0;
+    g->y0 = g->height / 2.0 - CENTRE_Y * g->scale;
+    g->random = seed;
+    size_t n = (size_t)g->width * g->height;
+    g->density = calloc(n, sizeof *g->density);
+    g->lung = calloc(n, sizeof *g->lung);
+    g->layer = calloc(n, sizeof *g->layer);
+    return g->density != NULL && g->lung != NULL && g->layer != NULL;
+}
+
+static void finish(grid *g)
+{
+    free(g->density);
+    free(g->lung);
+    free(g->layer);
+}
+
+/* The rectangle around what is at least a third of the largest, in pixels of the film. */
+static int bound(const grid *g, const float *added, double zoom_x, double zoom_y,
+                 phantom_region *ret_region)
+{
+    float largest = 0;
+    for (size_t i = 0; i < (size_t)g->width * g->height; i++) {
+        largest = fmaxf(largest, added[i]);
+    }
+    uint32_t left = g->width, right = 0, top = g->height, bottom = 0;
+    for (uint32_t row = 0; row < g->height && largest > 0; row++) {
+        for (uint32_t column = 0; column < g->width; column++) {
+            if (added[(size_t)row * g->width + column] * 3 >= largest) {
+                left = column < left ? column : left;
+                right = column > right ? column : right;
+                top = row < top ? row : top;
+                bottom = row > bottom ? row : bottom;
+            }
+        }
+    }
+    *ret_region = (phantom_region){left * zoom_x, top * zoom_y, (right + 1.0 - left) * zoom_x,
+                                   (bottom + 1.0 - top) * zoom_y};
+    return largest > 0;
+}
+
+int phantom_find_opacity(uint32_t rows, uint32_t columns, uint64_t seed,
+                         phantom_opacity opacity, phantom_region *ret_region)
+{
+    grid g = {0};
+    int found = 0;
+    float *added = NULL;
+    if (start(&g, rows, columns, seed) && opacity != PHANTOM_OPACITY_NONE) {
+        added = calloc((size_t)g.width * g.height, sizeof *added);
+    }
+    if (added != NULL) {
+        uint64_t texture = phantom_random(&g.random);
+        draw_soft_tissue(&g, texture);
+        draw_vessels(&g);
+        draw_opacity(&g, opacity, texture, added);
+        found =
+            bound(&g, added, (double)columns / g.width, (double)rows / g.height, ret_region);
+    }
+    free(added);
+    finish(&g);
+    return found;
+}
+
+uint16_t *phantom_draw_chest(uint32_t rows, uint32_t columns, uint64_t seed,
+                             phantom_opacity opacity)
+{
+    grid g = {0};
     uint16_t *film = NULL;
-    if (g.density != NULL && g.lung != NULL && g.layer != NULL) {
+    if (start(&g, rows, columns, seed)) {
         uint64_t texture = phantom_random(&g.random);
         draw_soft_tissue(&g, texture);
         draw_vessels(&g);
         if (opacity != PHANTOM_OPACITY_NONE) {
             uint64_t rest = g.random; /* the rest of the film stays the same */
-            draw_opacity(&g, opacity, texture);
+            draw_opacity(&g, opacity, texture, NULL);
             g.random = rest;
         }
         draw_airways(&g);
@@ -517,8 +580,6 @@ uint16_t *phantom_draw_chest(uint32_t rows, uint32_t columns, uint64_t seed,
         draw_marker(&g);
         film = enlarge(&g, rows, columns);
     }
-    free(g.density);
-    free(g.lung);
-    free(g.layer);
+    finish(&g);
     return film;
 }

@@ -18,6 +18,17 @@ typedef enum phantom_opacity {
     PHANTOM_OPACITY_RIGHT, /* the patient's right */
 } phantom_opacity;
 
+/* Where an opacity lies, in pixels of the film. */
+typedef struct phantom_region {
+    double x, y, width, height;
+} phantom_region;
+
+/* The rectangle around the part of the opacity that is at least a third as dense as its densest
+ * place, of the film that phantom_draw_chest draws. Returns 0 when there is none, a size is out
+ * of range or memory ran out. */
+int phantom_find_opacity(uint32_t rows, uint32_t columns, uint64_t seed,
+                         phantom_opacity opacity, phantom_region *ret_region);
+
 /* Draw rows * columns numbers 0..4095, row by row, 0 = air (black) and larger = denser (white),
  * as a MONOCHROME2 film "for presentation" holds them. NULL when a side is outside
  * PHANTOM_MIN_SIDE..PHANTOM_MAX_SIDE or memory ran out. Caller frees with free. */
