@@ -355,6 +355,9 @@ md_status md_picture_read(const char *path, const md_preprocess_spec *spec,
     md_status status = md_file_read(path, MD_PICTURE_MAX_BYTES, &bytes, &n, err);
     if (status != MD_OK) {
         /* the caller names the file */
+        if (status == MD_NOMEM) {
+            return md_fail(err, MD_NOMEM, "no memory for a file");
+        }
         return err != NULL && err->os_errno != 0
                    ? md_fail_os(err, err->os_errno, "it cannot be read")
                    : md_fail(err, status, "it is no regular file of at most %zu bytes",

@@ -374,12 +374,54 @@ static void test_vanished(void **state)
     md_recipe_destroy(recipe);
 }
 
+/* No allocation that fails leaks, crashes or is taken for a broken film. */
+static void test_no_memory(void **state)
+{
+    (void)state;
+    md_recipe *recipe = scene_recipe(&place, "[well, ill]",
+                                     "  patient_pattern: \"([pq][0-9])\"\n"
+                                     "  split: {train: 1, validation: 0}\n"
+                                     "  near_duplicates: 0.9\n",
+                                     everything);
+    size_t n = 1;
+    for (bool done = false; !done; n += 1 + n / 40) {
+        md_error err = {0};
+        md_training_set *set = NULL;
+        md_loader *loader = NULL;
+        md_batch batch = {0};
+        const md_loader_options options = {
+            .part = MD_PART_TRAIN, .training = true, .batch = 8, .n_threads = 1};
+        md_memory_fail_at(n);
+        md_status status = md_training_set_read(recipe, 1, NULL, NULL, &set, &err);
+        if (status == MD_OK) {
+            status = md_loader_create(set, &options, &loader, &err);
+        }
+        if (status == MD_OK) {
+            status = md_loader_begin(loader, 0, 0, 0, 0, 0, &err);
+        }
+        for (unsigned i = 0; i < 3 && status == MD_OK; i++) {
+            status = md_loader_next(loader, &batch, &err);
+        }
+        md_loader_destroy(loader);
+        md_memory_fail_at(0);
+        md_training_set_destroy(set);
+        if (status != MD_OK && status != MD_NOMEM) {
+            fail_msg("allocation %zu: %d %s", n, (int)status, err.msg);
+        }
+        done = status == MD_OK;
+    }
+    print_message("# up to allocation %zu\n", n);
+    assert_true(n > 100);
+    md_recipe_destroy(recipe);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_deterministic), cmocka_unit_test(test_as_served),
         cmocka_unit_test(test_samplers),      cmocka_unit_test(test_mixup),
         cmocka_unit_test(test_views),         cmocka_unit_test(test_vanished),
+        cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, make_scene, remove_scene);
 }
