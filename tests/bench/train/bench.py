@@ -13,7 +13,7 @@ SECONDS = sys.argv[3] if len(sys.argv) > 3 else "6"
 NETWORKS = sys.argv[4:] or ["resnet18", "classic-cnn"]
 TORCH = pathlib.Path(__file__).parent / "torch_step.py"
 BATCH = "32"
-ROUNDS = 1
+ROUNDS = 2
 
 
 def rate(command):
