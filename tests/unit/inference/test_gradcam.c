@@ -138,6 +138,56 @@ static void test_gradient(void **state)
     }
 }
 
+/* Where the head is linear, the closed form and the way by gradients are the same. */
+static void test_closed_form(void **state)
+{
+    (void)state;
+    static const unsigned classes[] = {1, 3};
+    float a[C * H * W], w[K * C], z[K], gradient[C * H * W];
+    for (int i = 0; i < C * H * W; i++) {
+        a[i] = (float)fabs(random_value()); /* behind a ReLU */
+    }
+    for (int i = 0; i < K * C; i++) {
+        w[i] = (float)random_value();
+    }
+    for (int k = 0; k < K; k++) {
+        z[k] = (float)random_value();
+    }
+    double by_logit[K];
+    assert_int_equal(md_log_odds_gradient(MD_TARGET_SOFTMAX, z, K, classes, 2, by_logit, NULL),
+                     MD_OK);
+    for (int i = 0; i < C * H * W; i++) {
+        double g = 0.0;
+        for (int k = 0; k < K; k++) {
+            g += by_logit[k] * (double)w[k * C + i / (H * W)] / (H * W);
+        }
+        gradient[i] = (float)g;
+    }
+    const md_tensor ta = {MD_F32, 4, {1, C, H, W}, C * H * W, a, false};
+    const md_tensor tw = {MD_F32, 2, {K, C}, K * C, w, false};
+    float *maps[2][2];
+    for (int rule = 0; rule < 2; rule++) {
+        uint32_t rows, columns;
+        assert_int_equal(md_gradcam((md_cam_rule)rule, &ta, &tw, z, MD_TARGET_SOFTMAX, classes,
+                                    2, &maps[rule][0], &rows, &columns, NULL),
+                         MD_OK);
+        assert_int_equal(
+            md_cam_map((md_cam_rule)rule, &ta, gradient, &maps[rule][1], &rows, &columns, NULL),
+            MD_OK);
+        for (int i = 0; i < H * W; i++) {
+            assert_near(maps[rule][0][i], maps[rule][1][i], 1e-5);
+        }
+    }
+    double difference = 0.0;
+    for (int i = 0; i < H * W; i++) {
+        difference = fmax(difference, fabs((double)maps[0][0][i] - (double)maps[1][0][i]));
+    }
+    assert_true(difference > 0.01); /* the two rules are not the same */
+    for (int i = 0; i < 4; i++) {
+        md_free(maps[i / 2][i % 2]);
+    }
+}
+
 static void test_map_limits(void **state)
 {
     (void)state;
@@ -253,9 +303,8 @@ static void test_score_limits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_gradient),
-        cmocka_unit_test(test_map_limits),
-        cmocka_unit_test(test_scores),
+        cmocka_unit_test(test_gradient),     cmocka_unit_test(test_closed_form),
+        cmocka_unit_test(test_map_limits),   cmocka_unit_test(test_scores),
         cmocka_unit_test(test_score_limits),
     };
     return cmocka_run_group_tests_name("gradcam", tests, NULL, NULL);
