@@ -70,7 +70,8 @@ class Precision:
         assert done.returncode == 0, done
         found = re.search(rf"{precision} against f32: (\d+) images, .* score ([\d.]+), (\d+) judged", done.stdout)
         print("#", done.stdout.strip())
-        assert int(found[1]) == -(-785 // step) and float(found[2]) <= limit and int(found[3]) == 0, done
+        n_images, n_flips = int(found[1]), int(found[3])
+        assert n_images == -(-785 // step) and float(found[2]) <= limit and n_flips <= 0.002 * n_images, done
         assert self.used(package) == (precision, "")
         return package
 
@@ -93,7 +94,7 @@ class Precision:
         precision, said = self.used(package)
         assert precision == "f32" and "may write" in said, said
         for wrong in (whole[:-1], whole.replace(b"range", b"rangE", 1), b"", whole + b"x",
-                      whole.replace(b"flips 0", b"flips 9")):
+                      whole.replace(b"flips ", b"flips 9")):
             grant.write_bytes(wrong)
             grant.chmod(0o600)
             precision, said = self.used(package)
