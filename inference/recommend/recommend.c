@@ -7,6 +7,7 @@
 enum {
     NEAREST_OF_ALL = 2000
 };
+#define NOBODY UINT32_MAX
 
 /* Sums over what u and v have both rated, of u's ratings around his mean and v's as they are.
  * Small, because they are filled in random order. */
@@ -25,6 +26,15 @@ typedef struct neighbour {
     float likeness, value;
 } neighbour;
 
+/* Who is to be served; borrowed. */
+typedef struct subject {
+    uint32_t user; /* his number, NOBODY for one who is not among them */
+    const md_rating *ratings;
+    uint32_t n_ratings;
+    double mean, length;
+    const float *features; /* scaled to length 1; NULL: none */
+} subject;
+
 struct md_recommender {
     const md_ratings *ratings; /* borrowed */
     md_recommend_options options;
@@ -38,6 +48,7 @@ struct md_recommender {
     neighbour *all;   /* [capacity]: candidates for the nearest of all */
     neighbour *near;  /* [n_items][2][n_neighbours]: by ratings, by features; the best first */
     float *sums;      /* [n_features] */
+    float *guest;     /* [n_features]: the features of a guest */
     uint32_t *n_near; /* [n_items][2] */
 };
 
@@ -80,7 +91,8 @@ md_status md_recommender_create(const md_ratings *ratings, const md_recommend_op
     r->near = md_calloc(n_lists * options->n_neighbours, sizeof *r->near);
     r->n_near = md_calloc(n_lists, sizeof *r->n_near);
     r->sums = md_calloc((size_t)md_ratings_shape(ratings)->n_features + 1, sizeof *r->sums);
-    if (r->near == NULL || r->n_near == NULL || r->sums == NULL) {
+    r->guest = md_calloc((size_t)md_ratings_shape(ratings)->n_features + 1, sizeof *r->guest);
+    if (r->near == NULL || r->n_near == NULL || r->sums == NULL || r->guest == NULL) {
         return md_fail(err, MD_NOMEM, "no memory for a recommender");
     }
     *ret_recommender = MD_STEAL(r);
@@ -112,6 +124,7 @@ void md_recommender_destroy(md_recommender *r)
     md_free(r->near);
     md_free(r->n_near);
     md_free(r->sums);
+    md_free(r->guest);
     md_free(r);
 }
 
@@ -140,16 +153,13 @@ static md_status make_room(md_recommender *r, md_error *err)
     return MD_OK;
 }
 
-/* Sums with everybody who rated one of the user's items. */
-static void overlap_with_all(md_recommender *r, uint32_t user)
+/* Sums with everybody who rated one of the subject's items. */
+static void overlap_with_all(md_recommender *r, const subject *s)
 {
-    uint32_t n_mine = 0;
-    const md_rating *mine = md_ratings_of_user(r->ratings, user, &n_mine);
-    double mean = md_ratings_mean(r->ratings, user);
-    for (uint32_t i = 0; i < n_mine; i++) {
-        double ru = (double)mine[i].value - mean;
+    for (uint32_t i = 0; i < s->n_ratings; i++) {
+        double ru = (double)s->ratings[i].value - s->mean;
         uint32_t n = 0;
-        const md_rating *theirs = md_ratings_of_item(r->ratings, mine[i].item, &n);
+        const md_rating *theirs = md_ratings_of_item(r->ratings, s->ratings[i].item, &n);
         for (uint32_t k = 0; k < n; k++) {
             overlap *o = &r->overlaps[theirs[k].item];
             if (o->n++ == 0) {
@@ -170,7 +180,7 @@ static void overlap_with_all(md_recommender *r, uint32_t user)
 
 /* The likeness of the header. Expanding the products loses little, since the sums are of a few
  * numbers of one scale; what is left of a difference that should be 0 is taken for 0. */
-static double likeness_of(const md_recommender *r, uint32_t u, uint32_t v)
+static double likeness_of(const md_recommender *r, const subject *u, uint32_t v)
 {
     const overlap *o = &r->overlaps[v];
     double n = o->n, top = 0.0, bottom = 0.0;
@@ -182,7 +192,7 @@ static double likeness_of(const md_recommender *r, uint32_t u, uint32_t v)
         bottom = varied ? sqrt(squares_u * squares_v) : 0.0;
     } else {
         top = o->uv - md_ratings_mean(r->ratings, v) * o->u;
-        bottom = md_ratings_length(r->ratings, u) * md_ratings_length(r->ratings, v);
+        bottom = u->length * md_ratings_length(r->ratings, v);
     }
     if (bottom <= 0.0) {
         return 0.0;
@@ -192,14 +202,13 @@ static double likeness_of(const md_recommender *r, uint32_t u, uint32_t v)
 }
 
 /* Fill likeness, and clear the sums again. */
-static void compare_ratings(md_recommender *r, uint32_t user)
+static void compare_ratings(md_recommender *r, const subject *s)
 {
     r->n_touched = 0;
-    overlap_with_all(r, user);
+    overlap_with_all(r, s);
     for (uint32_t i = 0; i < r->n_touched; i++) {
         uint32_t v = r->touched[i];
-        double s = v == user ? 0.0 : likeness_of(r, user, v);
-        r->likeness[v] = (float)s;
+        r->likeness[v] = (float)(v == s->user ? 0.0 : likeness_of(r, s, v));
         r->overlaps[v] = (overlap){0};
         if (r->squares != NULL) {
             r->squares[v] = (squares){0};
@@ -225,14 +234,13 @@ static float dot(const float *a, const float *b, uint32_t n)
            ((sums[2] + sums[6]) + (sums[3] + sums[7])) + rest;
 }
 
-static void compare_features(md_recommender *r, uint32_t user)
+static void compare_features(md_recommender *r, const subject *s)
 {
     uint32_t n_features = md_ratings_shape(r->ratings)->n_features;
     uint32_t n_users = md_ratings_n_users(r->ratings);
-    const float *mine = md_ratings_features(r->ratings, user);
     for (uint32_t v = 0; v < n_users; v++) {
-        float c = mine != NULL && v != user
-                      ? dot(mine, md_ratings_features(r->ratings, v), n_features)
+        float c = s->features != NULL && v != s->user
+                      ? dot(s->features, md_ratings_features(r->ratings, v), n_features)
                       : 0.0F;
         r->content[v] = c > 0.0F && (double)c >= r->options.min_likeness ? c : 0.0F;
     }
@@ -343,12 +351,12 @@ static double clamp_to_scale(const md_recommender *r, double score)
     return fmax((double)shape->low, fmin((double)shape->high, score));
 }
 
-/* In what the neighbours are like the user. */
-static void find_reasons(md_recommender *r, uint32_t user, const neighbour *near, uint32_t n,
+/* In what the neighbours are like the subject. */
+static void find_reasons(md_recommender *r, const subject *s, const neighbour *near, uint32_t n,
                          md_recommendation *item)
 {
-    uint32_t n_features = md_ratings_shape(r->ratings)->n_features;
-    const float *mine = md_ratings_features(r->ratings, user);
+    const float *mine = s->features;
+    uint32_t n_features = mine == NULL ? 0 : md_ratings_shape(r->ratings)->n_features;
     float *sums = r->sums;
     memset(sums, 0, n_features * sizeof *sums);
     for (uint32_t i = 0; i < n; i++) {
@@ -378,17 +386,21 @@ static void find_reasons(md_recommender *r, uint32_t user, const neighbour *near
     }
 }
 
-static void score_item(md_recommender *r, uint32_t user, md_recommendation *item)
+static void score_item(md_recommender *r, const subject *s, md_recommendation *item)
 {
-    uint32_t k = r->options.n_neighbours, n_mine = 0;
+    uint32_t k = r->options.n_neighbours;
     size_t at = (size_t)2 * item->item;
     neighbour *by_rating = r->near + at * k, *by_content = by_rating + k;
     uint32_t n_rating = r->n_near[at], n_content = r->n_near[at + 1];
-    const md_rating *mine = md_ratings_of_user(r->ratings, user, &n_mine);
-    for (uint32_t i = 0; i < n_mine; i++) {
-        item->rated = item->rated || mine[i].item == item->item;
+    for (uint32_t i = 0; i < s->n_ratings; i++) {
+        item->rated = item->rated || s->ratings[i].item == item->item;
     }
-    bool collaborative = n_rating >= r->options.min_support;
+    /* those who are unlike the subject count in the score, but it does not stand on them */
+    uint32_t n_alike = 0;
+    for (uint32_t i = 0; i < n_rating; i++) {
+        n_alike += by_rating[i].likeness > 0.0F;
+    }
+    bool collaborative = n_alike >= r->options.min_support;
     bool content = n_content >= r->options.min_support;
     if (!collaborative && !content) {
         return;
@@ -399,14 +411,14 @@ static void score_item(md_recommender *r, uint32_t user, md_recommendation *item
              ((double)by_rating[i].value - md_ratings_mean(r->ratings, by_rating[i].user));
         weights += fabs((double)by_rating[i].likeness);
     }
-    p = collaborative ? md_ratings_mean(r->ratings, user) + p / weights : 0.0;
+    p = collaborative ? s->mean + p / weights : 0.0;
     weights = 0.0;
     for (uint32_t i = 0; i < n_content; i++) {
         q += (double)by_content[i].likeness * (double)by_content[i].value;
         weights += (double)by_content[i].likeness;
     }
     q = content ? q / weights : 0.0;
-    double own = collaborative ? n_mine : 0.0, prior = content ? r->options.prior : 0.0;
+    double own = collaborative ? s->n_ratings : 0.0, prior = content ? r->options.prior : 0.0;
     if (own + prior <= 0.0) {
         prior = 1.0; /* content alone, with a prior of 0 */
     }
@@ -415,9 +427,14 @@ static void score_item(md_recommender *r, uint32_t user, md_recommendation *item
                       ? MD_BASIS_COLLABORATIVE
                       : (collaborative ? MD_BASIS_HYBRID : MD_BASIS_CONTENT);
 
-    /* the neighbours behind it, each once */
+    /* the similar ones behind it, each once */
     neighbour *all = by_rating;
-    uint32_t n = item->basis == MD_BASIS_CONTENT ? 0 : n_rating;
+    uint32_t n = 0;
+    for (uint32_t i = 0; item->basis != MD_BASIS_CONTENT && i < n_rating; i++) {
+        if (by_rating[i].likeness > 0.0F) {
+            all[n++] = by_rating[i];
+        }
+    }
     for (uint32_t i = 0; item->basis != MD_BASIS_COLLABORATIVE && i < n_content; i++) {
         bool twice = false;
         for (uint32_t j = 0; j < n && !twice; j++) {
@@ -431,7 +448,7 @@ static void score_item(md_recommender *r, uint32_t user, md_recommendation *item
     for (uint32_t i = 0; i < n; i++) {
         item->n_accepted += (double)all[i].value >= r->options.accepted_from;
     }
-    find_reasons(r, user, all, n, item);
+    find_reasons(r, s, all, n, item);
 }
 
 static int better_first(const void *x, const void *y)
@@ -447,25 +464,70 @@ static int better_first(const void *x, const void *y)
     return a->item < b->item ? -1 : a->item > b->item;
 }
 
-md_status md_recommend(md_recommender *r, uint32_t user, md_recommendation *ret_items,
+static md_status serve(md_recommender *r, const subject *s, md_recommendation *ret_items,
                        md_error *err)
 {
     uint32_t n_items = md_ratings_shape(r->ratings)->n_items;
-    if (user >= md_ratings_n_users(r->ratings)) {
-        return md_fail(err, MD_INVALID_ARG, "no user %u", user);
-    }
     MD_TRY(make_room(r, err));
-    compare_ratings(r, user);
-    compare_features(r, user);
+    compare_ratings(r, s);
+    compare_features(r, s);
     find_nearest(r, r->likeness, 0);
     find_nearest(r, r->content, 1);
     for (uint32_t i = 0; i < n_items; i++) {
         ret_items[i] = (md_recommendation){.item = i};
-        score_item(r, user, &ret_items[i]);
+        score_item(r, s, &ret_items[i]);
     }
     for (uint32_t i = 0; i < r->n_touched; i++) {
         r->likeness[r->touched[i]] = 0.0F;
     }
     qsort(ret_items, n_items, sizeof *ret_items, better_first);
     return MD_OK;
+}
+
+/* One of the users, with the features on record. */
+static subject subject_of(const md_ratings *ratings, uint32_t user)
+{
+    subject s = {.user = user,
+                 .mean = md_ratings_mean(ratings, user),
+                 .length = md_ratings_length(ratings, user),
+                 .features = md_ratings_features(ratings, user)};
+    s.ratings = md_ratings_of_user(ratings, user, &s.n_ratings);
+    return s;
+}
+
+md_status md_recommend(md_recommender *r, uint32_t user, md_recommendation *ret_items,
+                       md_error *err)
+{
+    if (user >= md_ratings_n_users(r->ratings)) {
+        return md_fail(err, MD_INVALID_ARG, "no user %u", user);
+    }
+    const subject s = subject_of(r->ratings, user);
+    return serve(r, &s, ret_items, err);
+}
+
+md_status md_recommend_guest(md_recommender *r, const md_recommend_for *guest,
+                             md_recommendation *ret_items, md_error *err)
+{
+    const md_ratings_options *shape = md_ratings_shape(r->ratings);
+    double length_2 = 0.0;
+    subject s = {.user = NOBODY, .mean = 0.5 * ((double)shape->low + (double)shape->high)};
+    if (guest->is_user && guest->user >= md_ratings_n_users(r->ratings)) {
+        return md_fail(err, MD_INVALID_ARG, "no user %u", guest->user);
+    }
+    for (uint32_t j = 0; guest->features != NULL && j < shape->n_features; j++) {
+        if (!isfinite(guest->features[j])) {
+            return md_fail(err, MD_INVALID_ARG, "feature %u of a user is not a number", j);
+        }
+        length_2 += (double)guest->features[j] * (double)guest->features[j];
+    }
+    if (guest->is_user) {
+        s = subject_of(r->ratings, guest->user);
+    }
+    double scale = length_2 > 0.0 ? 1.0 / sqrt(length_2) : 0.0;
+    for (uint32_t j = 0; j < shape->n_features; j++) {
+        r->guest[j] =
+            guest->features != NULL ? (float)((double)guest->features[j] * scale) : 0.0F;
+    }
+    s.features = shape->n_features > 0 ? r->guest : NULL;
+    return serve(r, &s, ret_items, err);
 }

@@ -13,10 +13,10 @@
  *             (Resnick et al., CSCW 1994)
  *   shrinkage s_uv := s_uv n / (n + shrinkage), n = |I_u and I_v| (Bell, Koren, ICDM 2007)
  *   score     p_ui = m_u + sum_v s_uv (r_vi - m_v) / sum_v |s_uv|, over the n_neighbours users
- * v that rated i with the largest |s_uv| (Herlocker et al., SIGIR 1999) content   q_ui = sum_v
- * c_uv r_vi / sum_v c_uv, over the n_neighbours users v that rated i with the largest c_uv =
- * cosine of the feature vectors, c_uv >= min_likeness hybrid    (n_u p_ui + prior q_ui) / (n_u
- * + prior), n_u = |I_u|
+ *             v that rated i with the largest |s_uv| (Herlocker et al., SIGIR 1999)
+ *   content   q_ui = sum_v c_uv r_vi / sum_v c_uv, over the n_neighbours users v that rated i
+ *             with the largest c_uv = cosine of the feature vectors, c_uv >= min_likeness
+ *   hybrid    (n_u p_ui + prior q_ui) / (n_u + prior), n_u = |I_u|
  *
  * Of equal similarities the user with the smaller number goes first. A score is cut to the
  * scale. Pure functions of the ratings; one workspace for each thread. */
@@ -34,7 +34,7 @@ typedef struct md_recommend_options {
     double shrinkage;      /* >= 0 */
     double prior;          /* how many ratings of his own outweigh the content score; >= 0 */
     double min_likeness;   /* of content neighbours, 0..1 */
-    uint32_t min_support;  /* neighbours that a score needs, 1..n_neighbours */
+    uint32_t min_support;  /* similar neighbours that a score needs, 1..n_neighbours */
     double accepted_from;  /* a rating of at least this counts as accepted */
 } md_recommend_options;
 
@@ -60,8 +60,9 @@ typedef struct md_recommendation {
     md_recommend_basis basis;
     bool rated;   /* by the user himself */
     double score; /* on the scale; 0 when it abstains */
-    uint32_t n_similar,
-        n_accepted; /* distinct neighbours behind it, and who of them accepted */
+    /* Distinct similar neighbours behind it, and who of them accepted. Those who are unlike the
+     * user (a likeness below 0) have their part in the score and are not among them. */
+    uint32_t n_similar, n_accepted;
     /* The features in which those neighbours are like the user, the strongest first: index, and
      * the mean of the product of both features over the neighbours. Only what is above 0. */
     uint32_t n_reasons;
@@ -84,5 +85,18 @@ MD_DEFINE_DESTROYP(md_recommender, md_recommender_destroy)
  * it. MD_INVALID_ARG for an unknown user, MD_NOMEM. */
 md_status md_recommend(md_recommender *recommender, uint32_t user, md_recommendation *ret_items,
                        md_error *err) MD_NODISCARD;
+
+/* Whom to serve when not all of it is on record: a user with other features than he was added
+ * with (of today), or nobody's features alone. */
+typedef struct md_recommend_for {
+    const float *features; /* n_features numbers, finite, of any length; NULL: all 0 */
+    bool is_user;          /* the ratings are those of `user`; else there are none */
+    uint32_t user;
+} md_recommend_for;
+
+/* The same for him; the ratings stay as they are. MD_INVALID_ARG also for features that are not
+ * finite. */
+md_status md_recommend_guest(md_recommender *recommender, const md_recommend_for *guest,
+                             md_recommendation *ret_items, md_error *err) MD_NODISCARD;
 
 #endif

@@ -107,7 +107,7 @@ static double content(int u, int v)
     return uu > 0.0 && vv > 0.0 ? top / sqrt(uu * vv) : 0.0;
 }
 
-/* Sum over the k nearest that rated the item; `*ret_n` of them. */
+/* Sum over the k nearest that rated the item; `*ret_n` of them are alike. */
 static double nearest_mean(int u, int item, const md_recommend_options *o, bool by_content,
                            uint32_t *ret_n)
 {
@@ -120,7 +120,7 @@ static double nearest_mean(int u, int item, const md_recommend_options *o, bool 
         }
     }
     *ret_n = 0;
-    for (; *ret_n < o->n_neighbours; (*ret_n)++) {
+    for (uint32_t n = 0; n < o->n_neighbours; n++) {
         int best = 0;
         for (int v = 1; v < N_USERS; v++) {
             /* float, as in the module: what is equal there is equal here */
@@ -131,6 +131,7 @@ static double nearest_mean(int u, int item, const md_recommend_options *o, bool 
         }
         top += s[best] * (given[best][item] - (by_content ? 0.0 : mean_of(best)));
         bottom += fabs(s[best]);
+        *ret_n += s[best] > 0.0;
         s[best] = 0.0;
     }
     return bottom > 0.0 ? top / bottom : 0.0;
@@ -307,6 +308,88 @@ static void test_bounds(void **state)
     assert_int_equal(md_recommend(r, 0, items, NULL), MD_OK);
     md_recommender_destroy(r);
     md_ratings_destroy(ratings);
+}
+
+/* One who is not among the users is served as if he were; one who is, with other features. */
+static void test_guest(void **state)
+{
+    (void)state;
+    MD_AUTO(md_ratings_destroyp) md_ratings *ratings = some_ratings();
+    MD_AUTO(md_recommender_destroyp) md_recommender *r = NULL;
+    md_recommend_options options = md_recommend_defaults(md_ratings_shape(ratings));
+    assert_int_equal(md_recommender_create(ratings, &options, &r, NULL), MD_OK);
+    float features[N_FEATURES];
+    md_recommendation as_guest[N_ITEMS], as_user[N_ITEMS];
+    for (uint32_t u = 0; u < 20; u++) {
+        for (int j = 0; j < N_FEATURES; j++) {
+            features[j] = (float)about[u][j];
+        }
+        md_recommend_for guest = {features, true, u};
+        assert_int_equal(md_recommend_guest(r, &guest, as_guest, NULL), MD_OK);
+        assert_int_equal(md_recommend(r, u, as_user, NULL), MD_OK);
+        assert_memory_equal(as_guest, as_user, sizeof as_user);
+    }
+    for (int j = 0; j < N_FEATURES; j++) {
+        features[j] = j % 2 == 0 ? 1.5F : 0.0F;
+    }
+    md_recommend_for guest = {.features = features};
+    assert_int_equal(md_recommend_guest(r, &guest, as_guest, NULL), MD_OK);
+    assert_int_equal(md_ratings_n_users(ratings), N_USERS);
+    uint32_t user = 0;
+    assert_int_equal(md_ratings_add_user(ratings, features, &user, NULL), MD_OK);
+    assert_int_equal(md_recommend(r, user, as_user, NULL), MD_OK);
+    assert_memory_equal(as_guest, as_user, sizeof as_user);
+    assert_int_equal(as_guest[0].basis, MD_BASIS_CONTENT);
+    /* nothing known: it abstains from all */
+    guest = (md_recommend_for){0};
+    assert_int_equal(md_recommend_guest(r, &guest, as_guest, NULL), MD_OK);
+    for (int i = 0; i < N_ITEMS; i++) {
+        assert_int_equal(as_guest[i].basis, MD_BASIS_NONE);
+    }
+    features[3] = NAN;
+    guest.features = features;
+    assert_int_equal(md_recommend_guest(r, &guest, as_guest, NULL), MD_INVALID_ARG);
+    guest = (md_recommend_for){NULL, true, 5000};
+    assert_int_equal(md_recommend_guest(r, &guest, as_guest, NULL), MD_INVALID_ARG);
+}
+
+/* Who is unlike the user moves the score and is not told as similar. */
+static void test_unlike(void **state)
+{
+    (void)state;
+    MD_AUTO(md_ratings_destroyp) md_ratings *ratings = NULL;
+    MD_AUTO(md_recommender_destroyp) md_recommender *r = NULL;
+    md_ratings_options shape = {3, 0.0F, 1.0F, 0};
+    assert_int_equal(md_ratings_create(&shape, &ratings, NULL), MD_OK);
+    /* the user: 1, 0; three like him, who declined item 2; three unlike him, who accepted it */
+    for (uint32_t u = 0; u < 7; u++) {
+        uint32_t user = 0;
+        bool is_like = u < 4;
+        assert_int_equal(md_ratings_add_user(ratings, NULL, &user, NULL), MD_OK);
+        assert_int_equal(md_ratings_set(ratings, u, 0, is_like ? 1 : 0, NULL), MD_OK);
+        assert_int_equal(md_ratings_set(ratings, u, 1, is_like ? 0 : 1, NULL), MD_OK);
+        if (u > 0) {
+            assert_int_equal(md_ratings_set(ratings, u, 2, is_like ? 0 : 1, NULL), MD_OK);
+        }
+    }
+    md_recommend_options options = md_recommend_defaults(&shape);
+    options.min_support = 3;
+    assert_int_equal(md_recommender_create(ratings, &options, &r, NULL), MD_OK);
+    md_recommendation items[3];
+    assert_int_equal(md_recommend(r, 0, items, NULL), MD_OK);
+    for (int i = 0; i < 3; i++) {
+        if (items[i].item == 2) {
+            assert_int_equal(items[i].basis, MD_BASIS_COLLABORATIVE);
+            assert_int_equal(items[i].n_similar, 3);
+            assert_int_equal(items[i].n_accepted, 0);
+            assert_near(items[i].score, 0.5 - 1.0 / 3.0, 1e-6);
+        }
+    }
+    md_recommender_destroy(MD_STEAL(r));
+    options.min_support = 4;
+    assert_int_equal(md_recommender_create(ratings, &options, &r, NULL), MD_OK);
+    assert_int_equal(md_recommend(r, 0, items, NULL), MD_OK);
+    assert_int_equal(items[0].basis, MD_BASIS_NONE);
 }
 
 static md_status build(md_recommendation *items)
@@ -491,6 +574,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reference), cmocka_unit_test(test_by_hand),
         cmocka_unit_test(test_bounds),    cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_guest),     cmocka_unit_test(test_unlike),
         cmocka_unit_test(test_cohort),
     };
     return cmocka_run_group_tests_name("recommend", tests, NULL, NULL);
