@@ -6,6 +6,7 @@
 
 #include "daemon/store/store.h"
 #include "daemon/store/store_ups.h"
+#include "daemon/store/store_vector.h"
 
 typedef struct md_store_backend {
     const char *name;
@@ -111,6 +112,18 @@ typedef struct md_store_backend {
                             md_error *err);
     md_status (*ups_retire)(md_store *store, int64_t ended_before_ms, size_t n_max,
                             size_t *ret_n, md_error *err);
+    md_status (*vector_ids)(md_store *store, const char *space, int64_t after,
+                            int64_t **ret_ids, size_t *ret_n, md_error *err);
+    md_status (*vector_get)(md_store *store, int64_t id, md_store_vector *ret_vector,
+                            md_error *err);
+    md_status (*vector_find)(md_store *store, int64_t id, md_store_vector_place *ret_place,
+                             md_error *err);
+    md_status (*vector_of)(md_store *store, const char *space, const char *study_key,
+                           int64_t *ret_id, md_error *err);
+    md_status (*vector_retire)(md_store *store, const md_vector_retention *retention,
+                               size_t *ret_n, md_error *err);
+    md_status (*verdicts)(md_store *store, const char *study_key, size_t n_max,
+                          md_store_verdict *ret_verdicts, size_t *ret_n, md_error *err);
     md_status (*retry)(md_store *store, int64_t study, int64_t now_ms,
                        md_study_state *ret_state, md_error *err);
     md_status (*quarantine)(md_store *store, int64_t study, const char *reason, md_error *err);

@@ -145,7 +145,24 @@ md_status md_sqlite_keep_history(md_sqlite *c, int64_t study, md_error *err) MD_
 md_status md_sqlite_put_ups(md_sqlite *c, const md_ups_write *write, int64_t now_ms,
                             md_error *err) MD_NODISCARD;
 
+/* The vectors of the present analysis, in place of those that the study had. */
+md_status md_sqlite_put_vectors(md_sqlite *c, const md_study *study,
+                                const md_store_vector *vectors, size_t n, int64_t now_ms,
+                                md_error *err) MD_NODISCARD;
+
 /* The functions of the table, by file. */
+md_status md_sqlite_vector_ids(md_store *store, const char *space, int64_t after,
+                               int64_t **ret_ids, size_t *ret_n, md_error *err);
+md_status md_sqlite_vector_get(md_store *store, int64_t id, md_store_vector *ret_vector,
+                               md_error *err);
+md_status md_sqlite_vector_find(md_store *store, int64_t id, md_store_vector_place *ret_place,
+                                md_error *err);
+md_status md_sqlite_vector_of(md_store *store, const char *space, const char *study_key,
+                              int64_t *ret_id, md_error *err);
+md_status md_sqlite_vector_retire(md_store *store, const md_vector_retention *retention,
+                                  size_t *ret_n, md_error *err);
+md_status md_sqlite_verdicts(md_store *store, const char *study_key, size_t n_max,
+                             md_store_verdict *ret_verdicts, size_t *ret_n, md_error *err);
 md_status md_sqlite_view(md_store *store, int64_t study, md_view_part part, uint8_t **ret_bytes,
                          size_t *ret_n, md_error *err);
 md_status md_sqlite_worklist(md_store *store, bool read, size_t n_max, md_study *ret_studies,

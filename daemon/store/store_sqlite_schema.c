@@ -259,6 +259,20 @@ static const char *const steps[] = {
     "ALTER TABLE study ADD COLUMN called TEXT NOT NULL DEFAULT '';"
     "ALTER TABLE instance ADD COLUMN called TEXT NOT NULL DEFAULT '';"
     "ALTER TABLE instance ADD COLUMN tags TEXT NOT NULL DEFAULT '';",
+
+    /* 11: what studies look like, for similar cases. Known by the study's key like findings. An
+     * id is never used again: it is the key of the vector in the index beside the database. */
+    "CREATE TABLE vector ("
+    " id INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " space TEXT NOT NULL,"
+    " study_key TEXT NOT NULL,"
+    " generation INTEGER NOT NULL,"
+    " model TEXT NOT NULL,"
+    " found INTEGER NOT NULL,"
+    " vals BLOB NOT NULL,"
+    " UNIQUE (study_key, space));"
+    "CREATE INDEX vector_space ON vector (space);"
+    "CREATE INDEX vector_found ON vector (found);",
 };
 
 const char *const *const md_sqlite_schema = steps;
