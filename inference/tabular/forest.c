@@ -196,6 +196,7 @@ static md_status take_split(reader *r, const json_t *json, unsigned depth, uint3
         .right = child[1],
         .missing_left = missing == yes,
         .threshold = (float)json_number_value(json_object_get(json, "split_condition")),
+        .cover = (float)cover,
         .value = cover > 0.0 ? value / cover : 0.0,
     };
     *ret_cover = cover;
@@ -224,9 +225,10 @@ static md_status take_node(reader *r, const json_t *json, unsigned depth, uint32
         return take_split(r, json, depth, at, ret_cover);
     }
     /* a leaf holds its share of the mean over the trees */
-    forest->nodes[at] =
-        (md_forest_node){.column = -1, .value = json_number_value(leaf) * r->n_trees};
     *ret_cover = json_number_value(json_object_get(json, "cover"));
+    forest->nodes[at] = (md_forest_node){.column = -1,
+                                         .cover = (float)*ret_cover,
+                                         .value = json_number_value(leaf) * r->n_trees};
     return MD_OK;
 }
 

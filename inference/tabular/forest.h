@@ -40,6 +40,7 @@ typedef struct md_forest_node {
     uint32_t left, right; /* nodes of the forest */
     bool missing_left;
     float threshold;
+    float cover;  /* rows that came here in training */
     double value; /* mean over the node's rows, as a difference from the forest's base */
 } md_forest_node;
 
@@ -73,5 +74,13 @@ double md_forest_predict(const md_forest *forest, const float *x);
  * sum up to the prediction (A. Saabas 2014; A. Palczewska et al., 2013). ret_parts is
  * [n_columns]. */
 void md_forest_contributions(const md_forest *forest, const float *x, double *ret_parts);
+/* Shapley values of the columns, where a column that is not known follows both ways of a split
+ * by the rows that went there in training (S. Lundberg et al., Nature Machine Intelligence 2
+ * (2020) 56, algorithm 1; XGBoost's pred_contribs). start and parts sum up to the prediction.
+ * Exact but for rounding: the Shapley value is the integral over t in 0..1 of what a column
+ * adds when each other one is known with chance t (G. Owen, Management Science 18 (1972) P64),
+ * a polynomial that Gauss and Legendre's points integrate exactly. Each edge of the forest is
+ * visited once. ret_parts is [n_columns]. */
+void md_forest_shapley(const md_forest *forest, const float *x, double *ret_parts);
 
 #endif
