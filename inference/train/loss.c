@@ -36,13 +36,19 @@ static bool is_known(const float *targets, int64_t n)
     return true;
 }
 
+/* The smoothed target of class k with its weight. */
+static double weighted_target(const md_trainer *t, const float *targets, int64_t k)
+{
+    const double e = (double)t->label_smoothing;
+    return class_weight(t, k) * ((1.0 - e) * (double)targets[k] + e / (double)t->n_classes);
+}
+
 /* -sum_k c_k t_k log softmax(z)_k of one image, not yet weighted; d z_j = share (softmax_j
  * sum_k c_k t_k - c_j t_j). */
 static double cross_entropy(const md_trainer *t, const float *z, const float *targets,
                             double share, float *d)
 {
     const int64_t n = t->n_classes;
-    const double e = (double)t->label_smoothing;
     double most = -(double)INFINITY, total = 0.0, loss = 0.0, mass = 0.0;
     for (int64_t k = 0; k < n; k++) {
         /* a NaN has to be seen in the loss */
@@ -53,15 +59,58 @@ static double cross_entropy(const md_trainer *t, const float *z, const float *ta
     }
     const double log_total = log(total);
     for (int64_t k = 0; k < n; k++) {
-        const double target = (1.0 - e) * (double)targets[k] + e / (double)n;
-        const double weighted = class_weight(t, k) * target;
+        const double weighted = weighted_target(t, targets, k);
         loss -= weighted * ((double)z[k] - most - log_total);
         mass += weighted;
     }
     for (int64_t k = 0; k < n && d != NULL; k++) {
-        const double target = (1.0 - e) * (double)targets[k] + e / (double)n;
         const double p = exp((double)z[k] - most - log_total);
-        d[k] = (float)(share * (p * mass - class_weight(t, k) * target));
+        d[k] = (float)(share * (p * mass - weighted_target(t, targets, k)));
+    }
+    return loss;
+}
+
+/* With u the weighted targets, U their sum, U_g their sum in group g, L the logarithm of the
+ * sum of exp(z), L_g the same in group g, w the weight within groups: sum_k u_k (L - L_g(k) + w
+ * (L_g(k) - z_k)) of one image, not yet weighted; d z_j = share (U softmax_j - w u_j - (1 - w)
+ * U_g(j) exp(z_j - L_g(j))). Each group's sum is relative to its own largest logit, so that a
+ * group far below the others has a logarithm too. */
+static double grouped_cross_entropy(const md_trainer *t, const float *z, const float *targets,
+                                    double share, float *d)
+{
+    const int64_t n = t->n_classes;
+    const double w = (double)t->within_weight;
+    double *most = t->group_sums, *sum = most + n, *mass = sum + n, *log_sum = mass + n;
+    double all_most = -(double)INFINITY, all_sum = 0.0, all_mass = 0.0, loss = 0.0;
+    for (int64_t g = 0; g < n; g++) {
+        most[g] = -(double)INFINITY;
+        sum[g] = mass[g] = 0.0;
+    }
+    for (int64_t k = 0; k < n; k++) {
+        double *m = &most[t->groups[k]];
+        /* a NaN has to be seen in the loss */
+        *m = (double)z[k] > *m || isnan(z[k]) ? (double)z[k] : *m;
+    }
+    for (int64_t k = 0; k < n; k++) {
+        const unsigned g = t->groups[k];
+        sum[g] += exp((double)z[k] - most[g]);
+        mass[g] += weighted_target(t, targets, k);
+        all_most = most[g] > all_most || isnan(most[g]) ? most[g] : all_most;
+    }
+    for (int64_t g = 0; g < n; g++) {
+        log_sum[g] = sum[g] == 0.0 ? 0.0 : most[g] + log(sum[g]); /* 0: nobody is in it */
+        all_sum += sum[g] == 0.0 ? 0.0 : exp(log_sum[g] - all_most);
+        all_mass += mass[g];
+    }
+    const double log_all = all_most + log(all_sum);
+    for (int64_t k = 0; k < n; k++) {
+        const unsigned g = t->groups[k];
+        const double u = weighted_target(t, targets, k);
+        loss += u * (log_all - log_sum[g] + w * (log_sum[g] - (double)z[k]));
+        if (d != NULL) {
+            d[k] = (float)(share * (all_mass * exp((double)z[k] - log_all) - w * u -
+                                    (1.0 - w) * mass[g] * exp((double)z[k] - log_sum[g])));
+        }
     }
     return loss;
 }
@@ -117,7 +166,10 @@ md_status md_loss_compute(const md_trainer *t, const float *logits, int64_t n,
             continue;
         }
         if (t->loss == MD_LOSS_CROSS_ENTROPY) {
-            loss += is_known(row, n_classes) ? s * cross_entropy(t, z, row, s, d) : 0.0;
+            if (is_known(row, n_classes)) {
+                loss += s * (t->groups == NULL ? cross_entropy(t, z, row, s, d)
+                                               : grouped_cross_entropy(t, z, row, s, d));
+            }
             continue;
         }
         for (int64_t k = 0; k < n_classes; k++) {

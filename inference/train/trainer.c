@@ -141,6 +141,19 @@ static md_status check_options(const md_trainer_options *o, md_error *err)
                            (double)o->class_weights[i]);
         }
     }
+    if (o->n_groups > 0 && o->loss != MD_LOSS_CROSS_ENTROPY) {
+        return md_fail(err, MD_INVALID_ARG, "groups of classes are for the cross-entropy");
+    }
+    if (o->n_groups > 0 && !(o->within_weight >= 0.0F && o->within_weight < INFINITY)) {
+        return md_fail(err, MD_INVALID_ARG, "the weight %g within groups is below 0",
+                       (double)o->within_weight);
+    }
+    for (unsigned i = 0; i < o->n_groups; i++) {
+        if (o->groups[i] >= o->n_groups) {
+            return md_fail(err, MD_INVALID_ARG, "group %u of class %u is not in 0..%u",
+                           o->groups[i], i, o->n_groups - 1);
+        }
+    }
     return MD_OK;
 }
 
@@ -208,6 +221,26 @@ static md_status open_backend(md_trainer *t, const md_trainer_options *o, md_err
     return md_team_create(n_threads, onednn, &t->team, err);
 }
 
+static md_status make_groups(md_trainer *t, const md_trainer_options *o, md_error *err)
+{
+    if (o->n_groups == 0) {
+        return MD_OK;
+    }
+    if (o->n_groups != (unsigned)t->n_classes) {
+        return md_fail(err, MD_INVALID_ARG, "the groups of %u classes for %lld classes",
+                       o->n_groups, (long long)t->n_classes);
+    }
+    const size_t n_bytes = o->n_groups * sizeof *t->groups;
+    t->groups = md_pool_alloc(&t->pool, n_bytes);
+    t->group_sums = md_pool_data(&t->pool, 4 * o->n_groups * sizeof *t->group_sums);
+    if (t->groups == NULL || t->group_sums == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for the groups of %u classes", o->n_groups);
+    }
+    memcpy(t->groups, o->groups, n_bytes);
+    t->within_weight = o->within_weight;
+    return MD_OK;
+}
+
 static md_status make_buffers(md_trainer *t, const md_trainer_options *o, md_error *err)
 {
     const size_t n = (size_t)(t->batch * t->n_classes);
@@ -228,7 +261,7 @@ static md_status make_buffers(md_trainer *t, const md_trainer_options *o, md_err
         }
         memcpy(t->class_weights, o->class_weights, n_bytes);
     }
-    return MD_OK;
+    return make_groups(t, o, err);
 }
 
 static md_status create(md_trainer *t, const uint8_t *onnx, size_t size_bytes,

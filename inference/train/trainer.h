@@ -53,6 +53,11 @@ typedef struct md_trainer_options {
                               (1 - e) t + e / 2 */
     const float *class_weights; /* [K], > 0; NULL: all 1. Copied */
     unsigned n_class_weights;
+    /* Of the cross-entropy: the group of each class, [K], 0..K-1, and the weight of the part
+     * that tells the classes of a group apart. NULL: no groups. Copied */
+    const unsigned *groups;
+    unsigned n_groups;   /* K, or 0 */
+    float within_weight; /* >= 0; 1 is the cross-entropy without groups */
     /* Prefixes of initialiser names: those parameters stay as they are, and their
      * BatchNormalization uses the running statistics and does not change them. Copied. A prefix
      * that no parameter has is MD_NOT_FOUND */
@@ -105,7 +110,10 @@ const md_parameter *md_trainer_parameter(const md_trainer *trainer, unsigned ind
  *
  * With s sample weights, c class weights, t smoothed targets, z logits, the loss is
  *   cross-entropy: sum_i s_i sum_k c_k t_ik -log softmax(z_i)_k / sum_i s_i
- *   binary:        sum_ik s_i c_k (softplus(z_ik) - t_ik z_ik)  / sum_ik s_i
+ *   in groups:     sum_i s_i sum_k c_k t_ik (-log P_ig(k) - w log(softmax(z_i)_k / P_ig(k)))
+ *                  / sum_i s_i, where P_ig is the sum of the softmax over the classes of group
+ * g and w the within_weight: the cross-entropy of the groups, and w times that of the classes
+ * within their groups binary:        sum_ik s_i c_k (softplus(z_ik) - t_ik z_ik)  / sum_ik s_i
  * over what is known (0 when nothing is). All gradients are set (not added to), and the running
  * statistics move: r := (1 - m) r + m b with the batch's mean and unbiased variance (Ioffe and
  * Szegedy 2015). *ret_logits [n,K] is borrowed until the next call.

@@ -88,6 +88,9 @@ struct md_trainer {
     md_loss loss;
     float label_smoothing, bn_momentum;
     float *class_weights;
+    unsigned *groups; /* of each class; NULL: no groups */
+    float within_weight;
+    double *group_sums; /* scratch of the loss, [4, K] */
     const char **frozen;
     unsigned n_frozen;
     size_t max_bytes, parameter_bytes;

@@ -210,7 +210,9 @@ static md_status make_trainer(md_fitting *fit, md_error *err)
     for (unsigned i = 0; i < r->network.n_freeze; i++) {
         frozen[i] = r->network.freeze[i];
     }
+    unsigned groups[MD_RECIPE_MAX_CLASSES];
     md_training_set_class_weights(fit->set, class_weights);
+    md_recipe_groups(r, groups);
     const md_trainer_options options = {
         .backend = r->training.backend,
         .n_threads = fit->n_threads,
@@ -223,6 +225,9 @@ static md_status make_trainer(md_fitting *fit, md_error *err)
         .label_smoothing = (float)r->training.label_smoothing,
         .class_weights = class_weights,
         .n_class_weights = r->data.n_classes,
+        .groups = groups,
+        .n_groups = r->training.loss.n_groups,
+        .within_weight = (float)r->training.loss.within,
         .frozen = frozen,
         .n_frozen = r->network.n_freeze,
     };

@@ -157,11 +157,61 @@ static md_status check_count(unsigned n, bool wanted, const char *key, const cha
     return MD_OK;
 }
 
+/* Number of the class that is the first of its group. */
+static unsigned first_of_group(const md_recipe_training *t, unsigned class_number)
+{
+    unsigned first = 0;
+    while (strcmp(t->loss.groups[first], t->loss.groups[class_number]) != 0) {
+        first++;
+    }
+    return first;
+}
+
+void md_recipe_groups(const md_recipe *recipe, unsigned ret_groups[MD_RECIPE_MAX_CLASSES])
+{
+    for (unsigned i = 0; i < recipe->training.loss.n_groups; i++) {
+        ret_groups[i] = first_of_group(&recipe->training, i);
+    }
+}
+
+static md_status check_loss(const md_recipe *r, const char *name, md_error *err)
+{
+    const md_recipe_training *t = &r->training;
+    const unsigned n = t->loss.n_groups;
+    unsigned n_distinct = 0;
+    if (t->loss.line == 0) {
+        return MD_OK;
+    }
+    if (n != r->data.n_classes) {
+        return md_fail(err, MD_FORMAT,
+                       "%s:%u: key 'training.loss.groups': got %u values, expected one for "
+                       "each of the %u data.classes",
+                       name, t->loss.line, n, r->data.n_classes);
+    }
+    if (r->data.task == MD_TASK_MULTI_LABEL) {
+        return md_fail(err, MD_FORMAT,
+                       "%s:%u: key 'training.loss.groups': classes are apart with task "
+                       "multi-label, expected none",
+                       name, t->loss.line);
+    }
+    for (unsigned i = 0; i < n; i++) {
+        n_distinct += first_of_group(t, i) == i ? 1 : 0;
+    }
+    if (n_distinct < 2 || n_distinct == n) {
+        return md_fail(err, MD_FORMAT,
+                       "%s:%u: key 'training.loss.groups': got %u groups of %u classes, "
+                       "expected at least 2, one of them with several classes",
+                       name, t->loss.line, n_distinct, n);
+    }
+    return MD_OK;
+}
+
 static md_status check_training(const md_recipe *r, const char *name, md_error *err)
 {
     const md_recipe_training *t = &r->training;
     const bool given = t->class_weights == MD_CLASS_WEIGHTS_GIVEN;
     const bool shares = t->sampler == MD_SAMPLER_SHARES;
+    MD_TRY(check_loss(r, name, err));
     MD_TRY(check_count(t->n_weights, given, "weights",
                        given ? "class_weights given" : "these class_weights", r, name, err));
     MD_TRY(check_count(t->n_shares, shares, "shares",

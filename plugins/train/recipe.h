@@ -99,6 +99,14 @@ typedef struct md_recipe_size {
 typedef struct md_recipe_training {
     unsigned line;
     double label_smoothing;
+    /* Cross-entropy in groups: the group of each class by name, and the weight of what tells
+     * the classes of a group apart; n_groups 0: no groups */
+    struct {
+        unsigned line;
+        char groups[MD_RECIPE_MAX_CLASSES][MD_RECIPE_CLASS_BYTES];
+        unsigned n_groups;
+        double within;
+    } loss;
     md_recipe_class_weights class_weights;
     float weights[MD_RECIPE_MAX_CLASSES];
     unsigned n_weights;
@@ -230,6 +238,11 @@ md_status md_recipe_write(const md_recipe *recipe, char **ret_text, md_error *er
 md_status md_recipe_path(const md_recipe *recipe, const char *path,
                          char ret_path[MD_RECIPE_PATH_BYTES], md_error *err)
     MD_NOEXCEPT MD_NODISCARD;
+
+/* Of each class a number that the classes of its group share, below n_classes; of
+ * training.loss.n_groups classes (0: no groups). */
+void md_recipe_groups(const md_recipe *recipe, unsigned ret_groups[MD_RECIPE_MAX_CLASSES])
+    MD_NOEXCEPT;
 
 /* Picture size of an epoch (0-based), by training.sizes. */
 void md_recipe_size_of(const md_recipe *recipe, unsigned epoch, unsigned *ret_width,

@@ -280,7 +280,15 @@ static const md_schema_field size_item = {
         .key = #key_, .type = MD_SCHEMA_REAL, AT(training.key_), .least = (least_),            \
         .most = (most_), .fallback = (fallback_)                                               \
     }
+static const md_schema_field loss_fields[] = {
+    {.key = "groups", .type = MD_SCHEMA_LIST, AT(training.loss.groups), .item = &class_item,
+     .max_items = MD_RECIPE_MAX_CLASSES, COUNT(training.loss.n_groups)},
+    {.key = "within", .type = MD_SCHEMA_REAL, AT(training.loss.within), .least = 0, .most = 10,
+     .fallback = "1"},
+    {.key = NULL},
+};
 static const md_schema_field training_fields[] = {
+    {.key = "loss", .type = MD_SCHEMA_MAP, .fields = loss_fields, LINE(training.loss.line)},
     REAL(label_smoothing, 0, 0.9, "0"),
     {.key = "class_weights", .type = MD_SCHEMA_ENUM, AT(training.class_weights),
      .fallback = "none", .choices = weightings},

@@ -164,6 +164,27 @@ class Train:
         self.compare(f"{self.folder}/cnn.onnx", (n, 1, 32, 32), k, "weights=1", "smoothing=0.1", loss=loss,
                      batch=[targets, samples, classes])
 
+    def test_grouped(self):
+        """The first class against the other two, and 0.4 times what tells those apart, with weights."""
+        random = np.random.RandomState(9)
+        n, k, w, smooth = 6, 3, 0.4, 0.06
+        targets = random.rand(n, k).astype(np.float32)
+        targets /= targets.sum(1, keepdims=True)
+        samples = (0.5 + random.rand(n)).astype(np.float32)
+        classes = np.array([1.0, 2.5, 0.3], np.float32)
+
+        def loss(z):
+            t = torch.from_numpy(classes) * ((1 - smooth) * torch.from_numpy(targets) + smooth / k)
+            p = torch.softmax(z, 1)
+            sick = p[:, 1] + p[:, 2]
+            each = -t[:, 0] * torch.log(p[:, 0]) - (t[:, 1] + t[:, 2]) * torch.log(sick)
+            each = each - w * (t[:, 1:] * torch.log_softmax(z[:, 1:], 1)).sum(1)
+            return (each * torch.from_numpy(samples)).sum() / float(samples.sum())
+
+        cnn(f"{self.folder}/cnn.onnx")
+        self.compare(f"{self.folder}/cnn.onnx", (n, 1, 32, 32), k, "weights=1", f"smoothing={smooth}",
+                     "groups=0,1,1", f"within={w}", loss=loss, batch=[targets, samples, classes])
+
     def test_binary(self):
         """Several findings in an image, some of them not known."""
         random = np.random.RandomState(6)

@@ -164,6 +164,87 @@ static void test_cross_entropy(void **state)
     md_trainer_destroy(trainer);
 }
 
+/* Groups against their formula; with weight 1 they are the cross-entropy without groups, and so
+ * are groups of one class each, whatever the weight. */
+static void test_groups(void **state)
+{
+    (void)state;
+    static const float class_weights[] = {1.0F, 2.0F, 0.5F};
+    static const unsigned groups[][3] = {{0, 2, 2}, {0, 2, 2}, {2, 0, 1}};
+    static const float within[] = {0.25F, 1.0F, 0.25F};
+    const float z[] = {1, 2, 3, -1, 0.5F, -3, 900, 3, 2, 5, 5, 5};
+    const float t[] = {0, 1, 0, 0.5F, 0.25F, 0.25F, 0, 0, 1, NAN, 1, 0}, s[] = {1, 3, 2, 7};
+    double plain, loss, wanted = 0.0;
+    md_error err = {0};
+    md_trainer_options options = small;
+    options.class_weights = class_weights;
+    options.n_class_weights = 3;
+    md_trainer *trainer = open_small(&options);
+    assert_int_equal(md_trainer_loss(trainer, z, 4, t, s, &plain, &err), MD_OK);
+    md_trainer_destroy(trainer);
+    for (int i = 0; i < 3; i++) {
+        double u[3];
+        for (int k = 0; k < 3; k++) {
+            u[k] = (double)class_weights[k] * (double)t[3 * i + k];
+        }
+        /* log(exp(a) + exp(b)) = a + log1p(exp(b - a)); group 1 holds the last two classes */
+        const double b = (double)z[3 * i + 1], c = (double)z[3 * i + 2];
+        const double last = fmax(b, c) + log1p(exp(-fabs(b - c))), first = (double)z[3 * i];
+        const double all = fmax(first, last) + log1p(exp(-fabs(first - last)));
+        wanted += (double)s[i] * (u[0] * (all - first) + (u[1] + u[2]) * (all - last) +
+                                  0.25 * (u[1] * (last - b) + u[2] * (last - c)));
+    }
+    const double expected[] = {wanted / 6.0, plain, plain};
+    for (int i = 0; i < 3; i++) {
+        options.groups = groups[i];
+        options.n_groups = 3;
+        options.within_weight = within[i];
+        trainer = open_small(&options);
+        assert_int_equal(md_trainer_loss(trainer, z, 4, t, s, &loss, &err), MD_OK);
+        assert_near(loss, expected[i], 1e-9);
+        const float nan_logits[] = {0, NAN, 0}, ok[] = {1, 0, 0};
+        assert_int_equal(md_trainer_loss(trainer, nan_logits, 1, ok, NULL, &loss, &err), MD_OK);
+        assert_true(isnan(loss));
+        md_trainer_destroy(trainer);
+    }
+}
+
+/* Of one image the bias's gradient is the logits': central differences of the loss. */
+static void test_groups_gradient(void **state)
+{
+    (void)state;
+    static const unsigned groups[] = {1, 0, 1};
+    static const float class_weights[] = {1.0F, 2.0F, 0.5F}, targets[] = {0.2F, 0.5F, 0.3F};
+    md_trainer_options options = small;
+    options.class_weights = class_weights;
+    options.n_class_weights = options.n_groups = 3;
+    options.groups = groups;
+    options.label_smoothing = 0.1F;
+    for (int w = 0; w < 4; w++) {
+        const float *logits;
+        double loss, ends[2];
+        md_error err = {0};
+        options.within_weight = (float)w * 0.5F;
+        md_trainer *trainer = open_small(&options);
+        assert_int_equal(md_trainer_step(trainer, some_images(64), 1, targets, NULL, 0, &loss,
+                                         &logits, &err),
+                         MD_OK);
+        for (int k = 0; k < 3; k++) {
+            float z[3];
+            const float step = 1.0F / 256.0F;
+            for (int side = 0; side < 2; side++) {
+                memcpy(z, logits, sizeof z);
+                z[k] += side == 0 ? -step : step;
+                assert_int_equal(
+                    md_trainer_loss(trainer, z, 1, targets, NULL, &ends[side], &err), MD_OK);
+            }
+            assert_near(named(trainer, "head.bias")->gradient[k],
+                        (ends[1] - ends[0]) / (2.0 * (double)step), 1e-5);
+        }
+        md_trainer_destroy(trainer);
+    }
+}
+
 static void test_binary(void **state)
 {
     (void)state;
@@ -403,6 +484,7 @@ static void test_refusals(void **state)
 {
     (void)state;
     static const float zero_weight[] = {1, 0, 1}, one_weight[] = {1};
+    static const unsigned groups[] = {0, 1, 1}, far_group[] = {0, 3, 1};
     static const char *const unknown[] = {"layer9."}, *const all[] = {""};
     const md_trainer_options ok = small;
     refusal list[] = {
@@ -418,6 +500,10 @@ static void test_refusals(void **state)
         {NULL, ok, MD_INVALID_ARG, "no parameter is left"},
         {NULL, ok, MD_LIMIT, "take smaller batches"},
         {NULL, ok, MD_UNSUPPORTED, "float32 alone"},
+        {NULL, ok, MD_INVALID_ARG, "group 3 of class 1 is not in 0..2"},
+        {NULL, ok, MD_INVALID_ARG, "the groups of 2 classes for 3 classes"},
+        {NULL, ok, MD_INVALID_ARG, "weight -1 within groups"},
+        {NULL, ok, MD_INVALID_ARG, "groups of classes are for the cross-entropy"},
     };
     list[3].options.batch = 0;
     list[4].options.label_smoothing = 1.0F;
@@ -431,6 +517,12 @@ static void test_refusals(void **state)
     list[8].options.n_frozen = 1;
     list[9].options.max_bytes = 1000;
     list[10].options.bf16 = true;
+    for (size_t i = 11; i < sizeof list / sizeof *list; i++) {
+        list[i].options.groups = i == 11 ? far_group : groups;
+        list[i].options.n_groups = i == 12 ? 2 : 3;
+        list[i].options.within_weight = i == 13 ? -1.0F : 0.5F;
+    }
+    list[14].options.loss = MD_LOSS_BINARY_CROSS_ENTROPY;
     for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
         static model m;
         md_trainer *trainer;
@@ -491,7 +583,8 @@ static void test_no_memory(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cross_entropy),     cmocka_unit_test(test_binary),
+        cmocka_unit_test(test_cross_entropy),     cmocka_unit_test(test_groups),
+        cmocka_unit_test(test_groups_gradient),   cmocka_unit_test(test_binary),
         cmocka_unit_test(test_unknown),           cmocka_unit_test(test_frozen),
         cmocka_unit_test(test_part_of_a_batch),   cmocka_unit_test(test_infer),
         cmocka_unit_test(test_resize_and_export), cmocka_unit_test(test_deterministic),

@@ -1,9 +1,9 @@
 /* Steps of plain gradient descent on one batch, for a test to compare with another program:
  * train-tool MODEL.onnx BATCH.f32 RESULT.onnx n=.. steps=.. [lr=..] [threads=..]
  * [backend=openblas] [bf16=1] [loss=binary] [smoothing=..] [frozen=prefix] [size=..]
- * [max_bytes=..] [weights=1] BATCH.f32 holds images [n,C,H,W], targets [n,K] and, with
- * weights=1, sample weights [n] and class weights [K]. Prints the loss of each step, then the
- * largest logit of an evaluation. */
+ * [max_bytes=..] [weights=1] [groups=0,1,1 within=..] BATCH.f32 holds images [n,C,H,W], targets
+ * [n,K] and, with weights=1, sample weights [n] and class weights [K]. Prints the loss of each
+ * step, then the largest logit of an evaluation. */
 
 #include "base/file.h"
 #include "inference/train/trainer.h"
@@ -19,6 +19,7 @@ typedef struct arguments {
     float lr;
     bool weights;
     const char *frozen;
+    unsigned groups[16];
 } arguments;
 
 static void read_arguments(int count, char **list, arguments *ret)
@@ -53,6 +54,16 @@ static void read_arguments(int count, char **list, arguments *ret)
             ret->options.height = ret->options.width = (long)number;
         } else if (IS("max_bytes")) {
             ret->options.max_bytes = (size_t)number;
+        } else if (IS("groups")) {
+            for (const char *at = value; ret->options.n_groups < 16; at = strchr(at, ',') + 1) {
+                ret->groups[ret->options.n_groups++] = (unsigned)strtoul(at, NULL, 10);
+                if (strchr(at, ',') == NULL) {
+                    break;
+                }
+            }
+            ret->options.groups = ret->groups;
+        } else if (IS("within")) {
+            ret->options.within_weight = (float)number;
         } else if (IS("weights")) {
             ret->weights = true;
         } else {

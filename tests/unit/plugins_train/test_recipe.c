@@ -106,6 +106,17 @@ static void test_refusals(void **state)
          "key 'training.shares': they add up to 1.5, expected 1"},
         {training, "training: {epochs: 1, learning_rate: 1, class_weights: given}\n",
          "key 'training.weights': got 0 values, expected 3"},
+        {training, "training: {epochs: 1, learning_rate: 1, loss: {groups: [a, b]}}\n",
+         "r.yaml:9: key 'training.loss.groups': got 2 values, expected one for each of the 3"},
+        {training, "training: {epochs: 1, learning_rate: 1, loss: {within: 0.5}}\n",
+         "key 'training.loss.groups': got 0 values"},
+        {training, "training: {epochs: 1, learning_rate: 1, loss: {groups: [a, a, a]}}\n",
+         "key 'training.loss.groups': got 1 groups of 3 classes, expected at least 2"},
+        {training, "training: {epochs: 1, learning_rate: 1, loss: {groups: [a, b, c]}}\n",
+         "key 'training.loss.groups': got 3 groups of 3 classes"},
+        {training,
+         "training: {epochs: 1, learning_rate: 1, loss: {groups: [a, b, b], within: -1}}\n",
+         "key 'training.loss.within': got -1, expected a number in 0..10"},
         {training, "training: {epochs: 5, learning_rate: 1, warmup_epochs: 5}\n",
          "key 'training.warmup_epochs': got 5, expected fewer than the 5 epochs"},
         {training, "training: {epochs: 5, learning_rate: 1, optimizer: adam, nesterov: true}\n",
@@ -201,7 +212,8 @@ static const char everything[] =
     "        - dense: [{conv: 8}]\n"
     "    - max_pool: 2\n"
     "    - fully_connected: 3\n"
-    "training: {epochs: 40, learning_rate: 0.08, weight_decay: 5e-4, average: 0.998, sampler: "
+    "training: {epochs: 40, learning_rate: 0.08, loss: {groups: [no, yes, yes], within: 0.4}, "
+    "weight_decay: 5e-4, average: 0.998, sampler: "
     "shares, shares: [0.42, 0.33, 0.25], sizes: [{epochs: 30, size: 176}], schedule: "
     "one-cycle}\n"
     "evaluation: {test_time: {flip: true, shift: 0.02}, age_bands: [1, 5, 18]}\n"
@@ -243,6 +255,10 @@ static void test_round_trip(void **state)
     assert_string_equal(again->data.split.file, "/data/s.csv");
     assert_string_equal(again->data.label_patterns[1].file, "_bacteria\\d \"");
     assert_true(again->training.shares[0] == 0.42F && again->preprocess.std[2] == 1e-3F);
+    unsigned groups[MD_RECIPE_MAX_CLASSES];
+    md_recipe_groups(again, groups);
+    assert_true(again->training.loss.within == 0.4 && again->training.loss.n_groups == 3);
+    assert_true(groups[0] == 0 && groups[1] == 1 && groups[2] == 1);
     assert_memory_equal(&again->augment, &r->augment, sizeof r->augment);
     assert_int_equal(again->network.n_layers, 6);
     assert_int_equal(again->network.yaml_layers[3].residual[1].dense[0].conv, 8);
