@@ -85,7 +85,7 @@ static md_status check_input(md_text_model *m, const char *name, md_error *err)
                            : "missing",
                        name);
     }
-    return check_port(md_network_input(m->network, 0), MD_I64, MD_TEXT_MAX_TOKENS, "T",
+    return check_port(md_network_input(m->network, 0), MD_I64, MD_TEXT_MODEL_MAX_TOKENS, "T",
                       &m->max_tokens, err);
 }
 
@@ -100,14 +100,14 @@ static md_status check_outputs(md_text_model *m, const md_text_model_options *o,
         return md_fail(err, MD_FORMAT, "no output %.64s", logits);
     }
     MD_TRY(check_port(md_network_output(m->network, (unsigned)m->logits), MD_F32,
-                      MD_TEXT_MAX_LABELS, "K", &m->n_labels, err));
+                      MD_TEXT_MODEL_MAX_LABELS, "K", &m->n_labels, err));
     if (m->attention < 0) {
         return o->needs_no_attention ? MD_OK
                                      : md_fail(err, MD_FORMAT, "no output %.64s", attention);
     }
     unsigned n = 0;
     MD_TRY(check_port(md_network_output(m->network, (unsigned)m->attention), MD_F32,
-                      MD_TEXT_MAX_TOKENS, "T", &n, err));
+                      MD_TEXT_MODEL_MAX_TOKENS, "T", &n, err));
     return n == m->max_tokens
                ? MD_OK
                : md_fail(err, MD_FORMAT, "%.64s has %u values, the input %u tokens", attention,

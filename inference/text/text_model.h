@@ -22,8 +22,8 @@ extern "C" {
 #endif
 
 enum {
-    MD_TEXT_MAX_LABELS = 64,
-    MD_TEXT_MAX_TOKENS = 4096, /* T */
+    MD_TEXT_MODEL_MAX_LABELS = 64,
+    MD_TEXT_MODEL_MAX_TOKENS = 4096, /* T */
 };
 
 typedef enum md_text_activation {

@@ -235,7 +235,9 @@ static void bad_networks(void **state)
         {{.rows = V, .t = T, .input_type = 7, .long_attention = true},
          MD_FORMAT,
          "attention has 12 values"},
-        {{.rows = V, .t = MD_TEXT_MAX_TOKENS + 1, .input_type = 7}, MD_LIMIT, "T is at most"},
+        {{.rows = V, .t = MD_TEXT_MODEL_MAX_TOKENS + 1, .input_type = 7},
+         MD_LIMIT,
+         "T is at most"},
     };
     md_text_model *m = NULL;
     md_error err = {0};
