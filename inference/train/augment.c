@@ -447,37 +447,16 @@ md_status md_augment_apply(md_augmenter *a, const md_random_key *key, const floa
     return MD_OK;
 }
 
-/* Moved by whole pixels; the edges are repeated. */
-static void move(const float *from, uint32_t width, uint32_t height, bool flip, int dx, int dy,
-                 float *to)
-{
-    const int right = (int)width - 1, bottom = (int)height - 1;
-    for (int y = 0; y <= bottom; y++) {
-        const int source_y = y - dy < 0 ? 0 : y - dy > bottom ? bottom : y - dy;
-        const float *row = from + (size_t)source_y * width;
-        for (int x = 0; x <= right; x++) {
-            const int moved = x - dx < 0 ? 0 : x - dx > right ? right : x - dx;
-            to[(size_t)y * width + (size_t)x] = row[flip ? right - moved : moved];
-        }
-    }
-}
-
-md_status md_augment_view(md_augmenter *a, const float *planes, uint32_t n_planes, bool flip,
-                          float shift_x, float shift_y, uint32_t out_width, uint32_t out_height,
-                          float *ret_planes, md_error *err)
+md_status md_augment_resize(md_augmenter *a, const float *planes, uint32_t n_planes,
+                            uint32_t out_width, uint32_t out_height, float *ret_planes,
+                            md_error *err)
 {
     MD_TRY(check_output(out_width, out_height, err));
     const place stays = {.xx = 1.0, .yy = 1.0};
-    const int dx = (int)lroundf(shift_x * (float)a->width);
-    const int dy = (int)lroundf(shift_y * (float)a->height);
     const size_t n = (size_t)a->width * a->height, n_out = (size_t)out_width * out_height;
     for (uint32_t c = 0; c < n_planes; c++) {
-        const float *from = planes + c * n;
-        if (flip || dx != 0 || dy != 0) {
-            move(from, a->width, a->height, flip, dx, dy, a->plane);
-            from = a->plane;
-        }
-        put_in_place(a, &stays, false, from, out_width, out_height, ret_planes + c * n_out);
+        put_in_place(a, &stays, false, planes + c * n, out_width, out_height,
+                     ret_planes + c * n_out);
     }
     return MD_OK;
 }

@@ -90,13 +90,11 @@ md_status md_augment_apply(md_augmenter *augmenter, const md_random_key *key,
                            const md_style *other, uint32_t out_width, uint32_t out_height,
                            float *ret_planes, md_error *err) MD_NOEXCEPT MD_NODISCARD;
 
-/* The film mirrored (flip) and moved to the right and downwards by shares of its sides, to
- * whole pixels, edges repeated: the views of test-time augmentation. Without both and at the
- * film's own size it is the film, bit for bit. Errors as md_augment_apply. */
-md_status md_augment_view(md_augmenter *augmenter, const float *planes, uint32_t n_planes,
-                          bool flip, float shift_x, float shift_y, uint32_t out_width,
-                          uint32_t out_height, float *ret_planes, md_error *err)
-    MD_NOEXCEPT MD_NODISCARD;
+/* The film at another size; at its own it is the film, bit for bit. Errors as
+ * md_augment_apply. */
+md_status md_augment_resize(md_augmenter *augmenter, const float *planes, uint32_t n_planes,
+                            uint32_t out_width, uint32_t out_height, float *ret_planes,
+                            md_error *err) MD_NOEXCEPT MD_NODISCARD;
 
 #ifdef __cplusplus
 }

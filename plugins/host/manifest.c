@@ -290,6 +290,8 @@ static const md_schema_field manifest_fields[] = {
     ACCEPT_FIELDS,
     {.key = "preprocess", .type = MD_SCHEMA_MAP, .offset = offsetof(md_manifest, preprocess),
      .fields = md_preprocess_spec_fields, .required = true, LINE(preprocess.line)},
+    {.key = "test_time", .type = MD_SCHEMA_MAP, .offset = offsetof(md_manifest, test_time),
+     .fields = md_test_time_fields, LINE(test_time_line), HAS(has_test_time)},
     {.key = "calibration", .type = MD_SCHEMA_MAP, .fields = calibration_fields,
      LINE(calibration.line)},
     FINDINGS_FIELD(finding_item),
@@ -505,6 +507,8 @@ md_status md_manifest_parse(const uint8_t *bytes, size_t size_bytes, const char 
     }
     MD_TRY(fill_required(m, name, err));
     MD_TRY(md_preprocess_spec_check(&m->preprocess, name, err));
+    MD_TRY(md_test_time_check(&m->test_time, &m->preprocess, name, m->test_time_line,
+                              "test_time", err));
     if (m->calibration.method != MD_CALIBRATION_NONE &&
         m->network.activation == MD_TARGET_SCORE &&
         m->calibration.method != MD_CALIBRATION_PLATT) {

@@ -58,6 +58,9 @@ typedef struct md_manifest {
     md_required required; /* filled up from accept: n_views and count 0 when nothing is */
     md_gate gate;
     md_preprocess_spec preprocess;
+    bool has_test_time;
+    unsigned test_time_line;
+    md_test_time test_time;
     struct {
         unsigned line;
         md_calibration_method method;

@@ -1,11 +1,11 @@
 #include "plugins/host/package.h"
 
 #include "base/clock.h"
-#include "base/file.h"
 #include "conf/schema.h"
 #include "inference/gradcam.h"
 #include "plugins/host/grant.h"
 #include "plugins/host/manifest.h"
+#include "plugins/host/package_file.h"
 #include "plugins/host/score.h"
 
 #include <errno.h>
@@ -27,6 +27,9 @@ typedef struct package {
     md_explainer *explainer;   /* with saliency that has no closed form */
     md_tensor *outputs;        /* n_outputs, filled by each run */
     unsigned n_outputs;
+    md_test_time_scratch views;
+    const float *scores; /* of the last run, before the activation; borrowed */
+    size_t n_scores;
     md_precision precision; /* that the network computes in */
 } package;
 
@@ -35,6 +38,7 @@ static void destroy(md_analyzer *analyzer)
     package *self = (package *)(void *)analyzer;
     md_network_destroy(self->network);
     md_explainer_destroy(self->explainer);
+    md_test_time_scratch_finish(&self->views);
     md_free(self->manifest);
     md_free(self->outputs);
     md_free(self);
@@ -47,95 +51,12 @@ static void destroyp(package **self)
     }
 }
 
-static void closep(int *fd)
-{
-    if (*fd >= 0) {
-        close(*fd);
-    }
-}
-
-/* A plain file of the package, whole. A symbolic link is refused, so nothing outside of the
- * folder can be meant. Messages start with the file's name. */
-static md_status read_file(int folder, const char *name, size_t max_bytes, uint8_t **ret_bytes,
-                           size_t *ret_size, md_error *err)
-{
-    MD_AUTO(closep)
-    int fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0) {
-        int os_errno = errno;
-        if (os_errno == ENOENT) {
-            return md_fail(err, MD_NOT_FOUND, "%s: no such file", name);
-        }
-        if (os_errno == ELOOP) {
-            return md_fail(err, MD_FORMAT, "%s: a symbolic link, expected the file itself",
-                           name);
-        }
-        return md_fail_os(err, os_errno, "%s", name);
-    }
-    struct stat info;
-    if (fstat(fd, &info) != 0) {
-        return md_fail_os(err, errno, "%s", name);
-    }
-    if (!S_ISREG(info.st_mode)) {
-        return md_fail(err, MD_FORMAT, "%s: not a regular file", name);
-    }
-    if ((uint64_t)info.st_size > max_bytes) {
-        return md_fail(err, MD_LIMIT, "%s: %lld bytes, at most %zu are read", name,
-                       (long long)info.st_size, max_bytes);
-    }
-    size_t size_bytes = (size_t)info.st_size;
-    MD_AUTO(md_freep) uint8_t *bytes = md_malloc(size_bytes);
-    if (bytes == NULL) {
-        return md_fail(err, MD_NOMEM, "%s: no memory for %zu bytes", name, size_bytes);
-    }
-    for (size_t done = 0; done < size_bytes;) {
-        ssize_t n = read(fd, bytes + done, size_bytes - done);
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n < 0) {
-            return md_fail_os(err, errno, "%s", name);
-        }
-        if (n == 0) {
-            return md_fail(err, MD_IO, "%s: became shorter while it was read", name);
-        }
-        done += (size_t)n;
-    }
-    *ret_bytes = MD_STEAL(bytes);
-    *ret_size = size_bytes;
-    return MD_OK;
-}
-
-/* Read a listed file and compare its SHA-256. */
-static md_status read_checked(int folder, const md_manifest *m, const char *name,
-                              size_t max_bytes, uint8_t **ret_bytes, size_t *ret_size,
-                              md_error *err)
-{
-    MD_AUTO(md_freep) uint8_t *bytes = NULL;
-    size_t size_bytes = 0;
-    MD_TRY(read_file(folder, name, max_bytes, &bytes, &size_bytes, err));
-    uint8_t digest[MD_SHA256_BYTES];
-    char hex[MD_SHA256_HEX_BYTES];
-    md_sha256(bytes, size_bytes, digest);
-    md_hex(digest, sizeof digest, hex);
-    const char *expected = md_manifest_sha256(m, name);
-    if (expected == NULL || strcmp(hex, expected) != 0) {
-        return md_fail(err, MD_FORMAT,
-                       "%s: its SHA-256 begins with %.16s, model.yaml says %.16s: the file is "
-                       "not the one that was measured",
-                       name, hex, expected != NULL ? expected : "nothing");
-    }
-    *ret_bytes = MD_STEAL(bytes);
-    *ret_size = size_bytes;
-    return MD_OK;
-}
-
 static md_status read_manifest(int folder, const char *name, md_manifest *m, md_error *err)
 {
     MD_AUTO(md_freep) uint8_t *bytes = NULL;
     size_t size_bytes = 0;
-    md_status status =
-        read_file(folder, "model.yaml", MD_SCHEMA_MAX_BYTES, &bytes, &size_bytes, err);
+    md_status status = md_package_read_file(folder, "model.yaml", MD_SCHEMA_MAX_BYTES, &bytes,
+                                            &size_bytes, err);
     if (status != MD_OK) {
         return md_error_prefix(err, status, "%s", name);
     }
@@ -155,8 +76,8 @@ static md_status check_other_files(int folder, const md_manifest *m, md_error *e
         }
         MD_AUTO(md_freep) uint8_t *bytes = NULL;
         size_t size_bytes = 0;
-        MD_TRY(
-            read_checked(folder, m, name, MD_PACKAGE_MAX_FILE_BYTES, &bytes, &size_bytes, err));
+        MD_TRY(md_package_read_listed(folder, m, name, MD_PACKAGE_MAX_FILE_BYTES, &bytes,
+                                      &size_bytes, err));
     }
     return MD_OK;
 }
@@ -204,8 +125,8 @@ static md_status read_network(int folder, const md_manifest *m,
                               size_t *ret_size, md_error *err)
 {
     if (options->trial == NULL || options->trial->onnx == NULL) {
-        return read_checked(folder, m, m->network.file, MD_PACKAGE_MAX_NETWORK_BYTES, ret_bytes,
-                            ret_size, err);
+        return md_package_read_listed(folder, m, m->network.file, MD_PACKAGE_MAX_NETWORK_BYTES,
+                                      ret_bytes, ret_size, err);
     }
     uint8_t *copy = md_malloc(options->trial->onnx_bytes);
     if (copy == NULL) {
@@ -324,20 +245,22 @@ static md_status load_network(package *self, int folder, const md_package_option
     return MD_OK;
 }
 
-/* Run and hand out the scores' tensor, [1,K] or [K], valid until the next run. */
+/* Run on all views and hand out the scores, [1,K] or [K], valid until the next run. The other
+ * outputs are those of the picture itself. */
 static md_status run_network(package *self, const md_tensor *input, const float **ret_logits,
                              size_t *ret_n, md_error *err)
 {
-    MD_TRY(md_network_run(self->network, input, 1, self->outputs, self->n_outputs, err));
+    MD_TRY(md_test_time_run(&self->manifest->test_time, self->network, input, self->output,
+                            self->outputs, self->n_outputs, &self->views, &self->scores,
+                            &self->n_scores, err));
     const md_tensor *output = &self->outputs[self->output];
     size_t last = output->n_dims > 0 ? (size_t)output->dims[output->n_dims - 1] : 0;
-    if (output->dtype != MD_F32 || output->n_dims < 1 || output->n_dims > 2 ||
-        last != output->n_elements || last == 0) {
+    if (output->n_dims < 1 || output->n_dims > 2 || last != output->n_elements || last == 0) {
         return md_fail(err, MD_FORMAT, "output '%.60s' is not of the shape [1,K]",
                        self->manifest->network.output);
     }
-    *ret_logits = output->data;
-    *ret_n = output->n_elements;
+    *ret_logits = self->scores;
+    *ret_n = self->n_scores;
     return MD_OK;
 }
 
@@ -427,38 +350,63 @@ static md_status compare(package *self, const float *logits, size_t n, const uin
 }
 
 /* What explains has to compute what serves: on the self-test's input the scores agree, of
- * pixels with the expected ones, of features with those of the same run. */
+ * pixels with the expected ones, over all views, of features with those of the same run. */
+static md_status explained_logits(package *self, const md_tensor *input, size_t n,
+                                  double *ret_sums, bool *ret_same, md_error *err)
+{
+    const md_manifest *m = self->manifest;
+    const bool features = uses_features(m);
+    const unsigned n_views = features ? 1 : md_test_time_n_views(&m->test_time);
+    MD_AUTO(md_tensor_finish) md_tensor view = {0};
+    MD_TRY(md_tensor_init(&view, MD_F32, input->n_dims, input->dims, err));
+    *ret_same = true;
+    for (unsigned i = 0; i < n_views; i++) {
+        const float *own = NULL;
+        size_t n_own = 0;
+        md_test_time_view(&m->test_time, i, input->data, (uint32_t)input->dims[1],
+                          (uint32_t)input->dims[3], (uint32_t)input->dims[2], view.data);
+        MD_TRY(md_explainer_logits(self->explainer,
+                                   features ? &self->outputs[self->features] : &view, &own,
+                                   &n_own, err));
+        *ret_same = *ret_same && n_own == n;
+        for (size_t k = 0; k < n && n_own == n; k++) {
+            ret_sums[k] += (double)own[k] / n_views;
+        }
+    }
+    return MD_OK;
+}
+
 static md_status check_explainer(package *self, const md_tensor *input, const uint8_t *expected,
                                  size_t n, md_error *err)
 {
     const md_manifest *m = self->manifest;
-    const float *serving = self->outputs[self->output].data, *own = NULL;
-    size_t n_own = 0;
+    const float *serving = self->outputs[self->output].data;
+    bool same = false;
     if (self->explainer == NULL) {
         return MD_OK;
     }
-    const md_tensor *from = uses_features(m) ? &self->outputs[self->features] : input;
-    MD_TRY(md_explainer_logits(self->explainer, from, &own, &n_own, err));
-    MD_AUTO(md_freep) float *other = md_malloc(n * sizeof *other);
-    if (other == NULL) {
+    MD_AUTO(md_freep) float *other = md_calloc(2 * n, sizeof *other);
+    MD_AUTO(md_freep) double *sums = md_calloc(n, sizeof *sums);
+    if (other == NULL || sums == NULL) {
         return md_fail(err, MD_NOMEM, "no memory for %zu outputs", n);
     }
+    float *own = other + n;
+    MD_TRY(explained_logits(self, input, n, sums, &same, err));
     for (size_t i = 0; i < n; i++) {
         other[i] = uses_features(m) ? serving[i] : float_at(expected, i);
+        own[i] = (float)sums[i];
     }
-    for (unsigned i = 0; i < m->n_findings && n_own == n; i++) {
+    for (unsigned i = 0; i < m->n_findings && same; i++) {
         double a = 0, b = 0;
         MD_TRY(md_score(m, &m->findings[i], other, n, &a, err));
         MD_TRY(md_score(m, &m->findings[i], own, n, &b, err));
-        if (!(fabs(a - b) <= md_grant_limit(MD_PRECISION_BF16))) {
-            n_own = 0;
-        }
+        same = fabs(a - b) <= md_grant_limit(MD_PRECISION_BF16);
     }
-    return n_own == n ? MD_OK
-                      : md_fail(err, MD_PLUGIN,
-                                "self-test failed: what explains (saliency.method %s) does not "
-                                "compute what serves",
-                                md_saliency_method_name(m->saliency.method));
+    return same ? MD_OK
+                : md_fail(err, MD_PLUGIN,
+                          "self-test failed: what explains (saliency.method %s) does not "
+                          "compute what serves",
+                          md_saliency_method_name(m->saliency.method));
 }
 
 /* The golden self-test: a known input must give the known output before a patient's image may
@@ -472,8 +420,8 @@ static md_status self_test(package *self, int folder, md_error *err)
     MD_TRY(md_tensor_init(&input, MD_F32, 4, dims, err));
     MD_AUTO(md_freep) uint8_t *bytes = NULL;
     size_t size_bytes = 0;
-    MD_TRY(read_checked(folder, m, m->self_test.input, MD_PACKAGE_MAX_NETWORK_BYTES, &bytes,
-                        &size_bytes, err));
+    MD_TRY(md_package_read_listed(folder, m, m->self_test.input, MD_PACKAGE_MAX_NETWORK_BYTES,
+                                  &bytes, &size_bytes, err));
     if (size_bytes != 4 * input.n_elements) {
         return md_fail(err, MD_FORMAT, "%s: %zu bytes, expected %zu float32 numbers",
                        m->self_test.input, size_bytes, input.n_elements);
@@ -484,8 +432,8 @@ static md_status self_test(package *self, int folder, md_error *err)
     }
     MD_AUTO(md_freep) uint8_t *expected = NULL;
     size_t expected_bytes = 0;
-    MD_TRY(read_checked(folder, m, m->self_test.expected, MD_PACKAGE_MAX_FILE_BYTES, &expected,
-                        &expected_bytes, err));
+    MD_TRY(md_package_read_listed(folder, m, m->self_test.expected, MD_PACKAGE_MAX_FILE_BYTES,
+                                  &expected, &expected_bytes, err));
     const float *logits = NULL;
     size_t n = 0;
     MD_TRY(run_network(self, &input, &logits, &n, err));
@@ -640,9 +588,11 @@ static void describe(package *self)
         snprintf(calibration, sizeof calibration, "platt(%g,%g)", m->calibration.a,
                  m->calibration.b);
     }
+    char views[MD_TEST_TIME_TEXT_BYTES];
+    md_test_time_describe(&m->test_time, views);
     snprintf(identity->parameters, sizeof identity->parameters,
-             "activation=%s calibration=%s precision=%s backend=%s",
-             activations[m->network.activation], calibration,
+             "activation=%s%s calibration=%s precision=%s backend=%s",
+             activations[m->network.activation], views, calibration,
              md_precision_name(self->precision), md_network_backend_name(self->network));
     md_model_card *card = &self->base.card;
     card->form = "package";
@@ -786,8 +736,8 @@ md_network *md_package_network(md_analyzer *analyzer)
 const float *md_package_outputs(const md_analyzer *analyzer, size_t *ret_n)
 {
     const package *self = (const package *)(const void *)analyzer;
-    *ret_n = self->outputs[self->output].n_elements;
-    return self->outputs[self->output].data;
+    *ret_n = self->n_scores;
+    return self->scores;
 }
 
 const md_manifest *md_package_manifest(const md_analyzer *analyzer)
@@ -798,7 +748,7 @@ const md_manifest *md_package_manifest(const md_analyzer *analyzer)
 md_status md_package_open(const char *path, const char *name, const md_package_options *options,
                           md_analyzer **ret_analyzer, md_error *err)
 {
-    MD_AUTO(closep) int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    MD_AUTO(md_package_closep) int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (folder < 0) {
         return md_fail_os(err, errno, "%s", name);
     }

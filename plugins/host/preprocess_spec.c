@@ -1,5 +1,7 @@
 #include "plugins/host/preprocess_spec.h"
 
+#include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 static const md_schema_choice values_choices[] = {
@@ -50,7 +52,29 @@ const md_schema_field md_preprocess_spec_fields[] = {
      .item = &std_item, .max_items = 3, COUNT(n_std)},
     {.key = NULL},
 };
+
+const md_schema_field md_test_time_fields[] = {
+    {.key = "flip", .type = MD_SCHEMA_BOOL, MD_SCHEMA_AT(md_test_time, flip),
+     .fallback = "false"},
+    {.key = "shift", .type = MD_SCHEMA_REAL, MD_SCHEMA_AT(md_test_time, shift), .least = 0,
+     .most = 0.25, .fallback = "0"},
+    {.key = NULL},
+};
 /* clang-format on */
+
+md_status md_test_time_check(const md_test_time *test_time, const md_preprocess_spec *spec,
+                             const char *name, unsigned line, const char *key, md_error *err)
+{
+    const unsigned shorter = spec->width < spec->height ? spec->width : spec->height;
+    if (test_time->shift > 0 && lroundf(test_time->shift * (float)shorter) < 1) {
+        return md_fail(
+            err, MD_FORMAT,
+            "%s:%u: key '%s.shift': got %g, less than half a pixel of %u; expected 0 "
+            "or at least %.2g",
+            name, line, key, (double)test_time->shift, shorter, 1.0 / shorter);
+    }
+    return MD_OK;
+}
 
 md_status md_preprocess_spec_check(const md_preprocess_spec *spec, const char *name,
                                    md_error *err)
@@ -68,6 +92,19 @@ md_status md_preprocess_spec_check(const md_preprocess_spec *spec, const char *n
                        name, spec->line, spec->n_mean, spec->n_std, n);
     }
     return MD_OK;
+}
+
+void md_test_time_describe(const md_test_time *test_time,
+                           char ret_text[MD_TEST_TIME_TEXT_BYTES])
+{
+    const bool shift = test_time->shift > 0;
+    char text[24] = "";
+    if (shift) {
+        snprintf(text, sizeof text, "shift(%g)", (double)test_time->shift);
+    }
+    snprintf(ret_text, MD_TEST_TIME_TEXT_BYTES, "%s%s%s%s",
+             test_time->flip || shift ? " test_time=" : "", test_time->flip ? "flip" : "",
+             test_time->flip && shift ? "+" : "", text);
 }
 
 void md_preprocess_spec_options(const md_preprocess_spec *spec,

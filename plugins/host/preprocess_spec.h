@@ -7,6 +7,7 @@
 #include "conf/schema.h"
 #include "dicom/image/normalise.h"
 #include "inference/preprocess.h"
+#include "inference/test_time.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -35,6 +36,21 @@ md_status md_preprocess_spec_check(const md_preprocess_spec *spec, const char *n
 /* The options of md_preprocess for a checked section. */
 void md_preprocess_spec_options(const md_preprocess_spec *spec,
                                 md_preprocess_options *ret_options) MD_NOEXCEPT;
+
+/* `test_time` of a manifest and `evaluation.test_time` of a recipe. Offsets from the start of
+ * an md_test_time. */
+extern const md_schema_field md_test_time_fields[];
+/* A shift that moves nothing is refused: it would cost runs and change nothing. MD_FORMAT. */
+md_status md_test_time_check(const md_test_time *test_time, const md_preprocess_spec *spec,
+                             const char *name, unsigned line, const char *key, md_error *err)
+    MD_NOEXCEPT MD_NODISCARD;
+
+enum {
+    MD_TEST_TIME_TEXT_BYTES = 48
+};
+/* " test_time=flip+shift(0.02)" for the parameters of a model's identity; "" for one view. */
+void md_test_time_describe(const md_test_time *test_time,
+                           char ret_text[MD_TEST_TIME_TEXT_BYTES]) MD_NOEXCEPT;
 
 /* How much of a stored image is decoded for it, when a model's gate wants at least so many
  * columns and rows. */

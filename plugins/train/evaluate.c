@@ -20,6 +20,8 @@ typedef struct film_scorer {
     md_network *network;
     md_preprocess_spec spec;
     md_preprocess_options preprocess;
+    md_test_time test_time; /* of the network alone; a package runs its own */
+    md_test_time_scratch views;
     md_image_least least;
     md_target activation;
     unsigned n_outputs;
@@ -29,6 +31,7 @@ static void film_scorer_finish(film_scorer *s)
 {
     md_analyzer_destroy(s->analyzer);
     md_network_destroy(s->network);
+    md_test_time_scratch_finish(&s->views);
 }
 
 static md_status open_package(const md_evaluate_options *options, film_scorer *s,
@@ -71,6 +74,7 @@ static md_status open_network(const md_evaluate_options *options, const md_recip
         return md_error_prefix(err, status, "%s", options->model);
     }
     s->spec = recipe->preprocess;
+    s->test_time = recipe->evaluation.test_time;
     s->activation =
         recipe->data.task == MD_TASK_MULTI_LABEL ? MD_TARGET_SIGMOID : MD_TARGET_SOFTMAX;
     s->n_outputs = recipe->data.n_classes;
@@ -83,13 +87,15 @@ static md_status open_network(const md_evaluate_options *options, const md_recip
             "%s: not a network of one picture to [1,%u], one for each of data.classes",
             options->model, s->n_outputs);
     }
+    char views[MD_TEST_TIME_TEXT_BYTES];
+    md_test_time_describe(&s->test_time, views);
     md_preprocess_spec_least(&s->spec, 0, 0, &s->least);
     (void)snprintf(e->id, sizeof e->id, "%.64s", recipe->name);
     (void)snprintf(e->name, sizeof e->name, "%.64s", recipe->name);
     (void)snprintf(e->version, sizeof e->version, "-");
     (void)snprintf(e->parameters, sizeof e->parameters,
-                   "activation=%s calibration=none precision=f32 backend=%s",
-                   s->activation == MD_TARGET_SIGMOID ? "sigmoid" : "softmax",
+                   "activation=%s%s calibration=none precision=f32 backend=%s",
+                   s->activation == MD_TARGET_SIGMOID ? "sigmoid" : "softmax", views,
                    md_network_backend_name(s->network));
     return MD_OK;
 }
@@ -167,12 +173,11 @@ static film_fate score_network(film_scorer *s, const char *path, const float **r
         md_preprocess(&raster, &s->preprocess, &tensor, &placement, &steps, reason) != MD_OK) {
         return FILM_UNREADABLE;
     }
-    if (md_network_run(s->network, &tensor, 1, outputs, md_network_n_outputs(s->network),
-                       reason) != MD_OK) {
+    if (md_test_time_run(&s->test_time, s->network, &tensor, 0, outputs,
+                         md_network_n_outputs(s->network), &s->views, ret_outputs, ret_n,
+                         reason) != MD_OK) {
         return FILM_FAILED;
     }
-    *ret_outputs = outputs[0].data;
-    *ret_n = outputs[0].n_elements;
     for (size_t k = 0; k < *ret_n; k++) {
         if (!isfinite((*ret_outputs)[k])) {
             (void)md_fail(reason, MD_PLUGIN, "the network's output %zu is not a number", k);

@@ -84,18 +84,6 @@ static md_status ensure_room(worker *w, size_t n, md_error *err)
     return MD_OK;
 }
 
-/* View v of test-time augmentation: mirrored ones are odd, then in the middle, to the left, to
- * the right, up and down. */
-static void view_of(const md_recipe_test_time *t, unsigned view, bool *ret_flip, float *ret_x,
-                    float *ret_y)
-{
-    static const float directions[5][2] = {{0, 0}, {-1, 0}, {1, 0}, {0, -1}, {0, 1}};
-    const unsigned place = t->flip ? view / 2 : view;
-    *ret_flip = t->flip && view % 2 == 1;
-    *ret_x = directions[place % 5][0] * t->shift;
-    *ret_y = directions[place % 5][1] * t->shift;
-}
-
 static md_status make_picture(worker *w, uint64_t step, unsigned i, slot *s, md_error *err)
 {
     md_loader *l = w->loader;
@@ -119,14 +107,16 @@ static md_status make_picture(worker *w, uint64_t step, unsigned i, slot *s, md_
         MD_TRY(md_augment_apply(w->augmenter, &key, w->film, n_planes, own, other, l->width,
                                 l->height, w->changed, err));
     } else {
-        bool flip = false;
-        float x = 0, y = 0;
-        view_of(&set->recipe->evaluation.test_time, l->view, &flip, &x, &y);
-        MD_TRY(md_augment_view(w->augmenter, w->film, n_planes, flip, x, y, l->width, l->height,
-                               w->changed, err));
+        MD_TRY(md_augment_resize(w->augmenter, w->film, n_planes, l->width, l->height,
+                                 w->changed, err));
     }
+    float *image = s->images + (size_t)i * image_values(l);
     md_preprocess_finish(w->changed, n_planes, n, &set->options,
-                         s->images + (size_t)i * image_values(l));
+                         l->view == 0 ? image : w->changed);
+    if (l->view != 0) {
+        md_test_time_view(&set->recipe->evaluation.test_time, l->view, w->changed,
+                          set->options.n_channels, l->width, l->height, image);
+    }
     memcpy(s->targets + (size_t)i * set->n_classes, set->labels + film * set->n_classes,
            set->n_classes * sizeof *s->targets);
     s->indices[i] = film;
@@ -414,8 +404,9 @@ uint64_t md_loader_n_steps(const md_loader *loader)
 
 unsigned md_loader_n_views(const md_loader *loader)
 {
-    const md_recipe_test_time *t = &loader->set->recipe->evaluation.test_time;
-    return loader->options.training ? 1 : (t->flip ? 2u : 1u) * (t->shift > 0 ? 5u : 1u);
+    return loader->options.training
+               ? 1
+               : md_test_time_n_views(&loader->set->recipe->evaluation.test_time);
 }
 
 md_status md_loader_begin(md_loader *l, unsigned epoch, uint64_t first_step, unsigned width,

@@ -105,6 +105,8 @@ static void start_manifest(md_exporting *x)
     m->schema_version = 1;
     m->kind = MD_ANALYZER_IMAGE;
     m->preprocess = x->recipe->preprocess;
+    m->test_time = x->recipe->evaluation.test_time;
+    m->has_test_time = md_test_time_n_views(&m->test_time) > 1;
     m->network.activation =
         x->recipe->data.task == MD_TASK_MULTI_LABEL ? MD_TARGET_SIGMOID : MD_TARGET_SOFTMAX;
     snprintf(m->network.file, sizeof m->network.file, "model.onnx");
@@ -169,25 +171,6 @@ static void draw(const md_preprocess_spec *p, float *ret)
     }
 }
 
-static md_status run_self_test(md_network *network, const md_tensor *input, float *ret_logits,
-                               size_t n, md_error *err)
-{
-    md_tensor outputs[MD_NETWORK_MAX_EXTRA_OUTPUTS + 8];
-    const unsigned n_outputs = md_network_n_outputs(network);
-    if (n_outputs > sizeof outputs / sizeof *outputs) {
-        return md_fail(err, MD_LIMIT, "a network of %u outputs", n_outputs);
-    }
-    MD_TRY(md_network_run(network, input, 1, outputs, n_outputs, err));
-    const md_tensor *logits = &outputs[n_outputs - 1];
-    if (logits->dtype != MD_F32 || logits->n_elements != n) {
-        return md_fail(err, MD_FORMAT,
-                       "the network gives %zu values, the recipe has %zu classes",
-                       logits->n_elements, n);
-    }
-    memcpy(ret_logits, logits->data, n * sizeof *ret_logits);
-    return MD_OK;
-}
-
 /* What the portable reference computes is expected; what the other back end of this machine
  * makes of it says how near is near enough. */
 static md_status make_self_test(md_exporting *x, md_error *err)
@@ -205,8 +188,8 @@ static md_status make_self_test(md_exporting *x, md_error *err)
     }
     draw(&m->preprocess, input.data);
     MD_TRY(load(x, MD_BACKEND_OPENBLAS, m->network.output, &reference, err));
-    MD_TRY(run_self_test(reference, &input, expected, n, err));
-    MD_TRY(run_self_test(x->network, &input, expected + n, n, err));
+    MD_TRY(md_export_logits(x, reference, &input, expected, n, err));
+    MD_TRY(md_export_logits(x, x->network, &input, expected + n, n, err));
     double difference = 0.0, largest = 1.0;
     for (size_t i = 0; i < n; i++) {
         const double a = (double)expected[i], b = (double)expected[n + i];
@@ -449,6 +432,7 @@ md_status md_export_run(const md_export_options *options, md_error *err)
     md_export_scores_finish(&x->test);
     md_assessment_finish(&x->figures);
     md_network_destroy(x->network);
+    md_test_time_scratch_finish(&x->views);
     md_free(x->onnx);
     return status;
 }

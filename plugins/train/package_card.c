@@ -86,6 +86,14 @@ static void write_findings(const md_exporting *x, FILE *out)
         fprintf(out, ", a = %g, b = %g", m->calibration.a, m->calibration.b);
     }
     fputs(".\n\n", out);
+    const unsigned n_views = md_test_time_n_views(&m->test_time);
+    if (n_views > 1) {
+        fprintf(out,
+                "Test-time views: the network looks at each film %u times%s%s, and its outputs "
+                "are averaged.\n\n",
+                n_views, m->test_time.flip ? ", also at its mirror image" : "",
+                m->test_time.shift > 0 ? ", also moved a little to all four sides" : "");
+    }
 }
 
 static size_t count_part(const md_training_set *set, md_part part)

@@ -22,6 +22,7 @@ typedef struct md_exporting {
     const md_recipe *recipe;
     const md_training_set *set;
     md_network *network; /* batch 1, the logits its last output */
+    md_test_time_scratch views;
     md_manifest *manifest;
     md_export_scores validation, test; /* test.n 0: no such part */
     md_assessment figures;             /* a question for each finding */
@@ -32,6 +33,11 @@ typedef struct md_exporting {
 
 void md_export_scores_finish(md_export_scores *scores) MD_NOEXCEPT;
 
+/* The logits [n] of one network input, over the manifest's views, by a network whose last
+ * output they are. MD_FORMAT when it has another number of them, MD_PLUGIN when one is not
+ * finite. */
+md_status md_export_logits(md_exporting *x, md_network *network, const md_tensor *input,
+                           float *ret_logits, size_t n, md_error *err) MD_NODISCARD;
 /* Run the network over a part; with `inputs` also write what went in. */
 md_status md_export_score(md_exporting *x, md_part part, FILE *inputs,
                           md_export_scores *ret_scores, md_error *err) MD_NODISCARD;

@@ -17,12 +17,35 @@ void md_export_scores_finish(md_export_scores *scores)
     *scores = (md_export_scores){0};
 }
 
-/* One film through the network that serves. */
+md_status md_export_logits(md_exporting *x, md_network *network, const md_tensor *input,
+                           float *ret_logits, size_t n, md_error *err)
+{
+    md_tensor outputs[MD_NETWORK_MAX_EXTRA_OUTPUTS + 8];
+    const unsigned n_outputs = md_network_n_outputs(network);
+    const float *logits = NULL;
+    size_t n_logits = 0;
+    if (n_outputs > sizeof outputs / sizeof *outputs) {
+        return md_fail(err, MD_LIMIT, "a network of %u outputs", n_outputs);
+    }
+    MD_TRY(md_test_time_run(&x->manifest->test_time, network, input, n_outputs - 1, outputs,
+                            n_outputs, &x->views, &logits, &n_logits, err));
+    if (n_logits != n) {
+        return md_fail(err, MD_FORMAT,
+                       "the network gives %zu values, the recipe has %zu classes", n_logits, n);
+    }
+    for (size_t k = 0; k < n; k++) {
+        ret_logits[k] = logits[k];
+        if (!isfinite(ret_logits[k])) {
+            return md_fail(err, MD_PLUGIN, "the network's output %zu is not a number", k);
+        }
+    }
+    return MD_OK;
+}
+
+/* One film of a batch through the network that serves. */
 static md_status score_one(md_exporting *x, const float *image, const md_batch *batch,
                            float *ret_logits, size_t n_outputs, md_error *err)
 {
-    md_tensor outputs[MD_NETWORK_MAX_EXTRA_OUTPUTS + 8];
-    const unsigned n = md_network_n_outputs(x->network);
     const size_t n_elements = (size_t)batch->n_channels * batch->height * batch->width;
     const md_tensor input = {MD_F32,
                              4,
@@ -30,23 +53,7 @@ static md_status score_one(md_exporting *x, const float *image, const md_batch *
                              n_elements,
                              (void *)(uintptr_t)image,
                              false};
-    if (n > sizeof outputs / sizeof *outputs) {
-        return md_fail(err, MD_LIMIT, "a network of %u outputs", n);
-    }
-    MD_TRY(md_network_run(x->network, &input, 1, outputs, n, err));
-    const md_tensor *logits = &outputs[n - 1];
-    if (logits->dtype != MD_F32 || logits->n_elements != n_outputs) {
-        return md_fail(err, MD_FORMAT,
-                       "the network gives %zu values, the recipe has %zu classes",
-                       logits->n_elements, n_outputs);
-    }
-    for (size_t k = 0; k < n_outputs; k++) {
-        ret_logits[k] = ((const float *)logits->data)[k];
-        if (!isfinite(ret_logits[k])) {
-            return md_fail(err, MD_PLUGIN, "the network's output %zu is not a number", k);
-        }
-    }
-    return MD_OK;
+    return md_export_logits(x, x->network, &input, ret_logits, n_outputs, err);
 }
 
 static md_status score_batches(md_exporting *x, md_loader *loader, FILE *inputs,

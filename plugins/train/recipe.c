@@ -275,6 +275,8 @@ static md_status check_package(md_recipe *r, const char *name, md_error *err)
 static md_status check_evaluation(const md_recipe *r, const char *name, md_error *err)
 {
     const md_recipe_evaluation *e = &r->evaluation;
+    MD_TRY(md_test_time_check(&e->test_time, &r->preprocess, name, e->test_time_line,
+                              "evaluation.test_time", err));
     for (unsigned i = 1; i < e->n_age_bands; i++) {
         if (!(e->age_bands[i] > e->age_bands[i - 1])) {
             return md_fail(err, MD_FORMAT,

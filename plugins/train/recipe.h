@@ -136,13 +136,6 @@ typedef struct md_recipe_training {
     unsigned checkpoint_epochs; /* a checkpoint after every so many epochs */
 } md_recipe_training;
 
-/* Test-time augmentation: views whose scores are averaged. 1 + flip, times (1 or 5 with a
- * shift: centre, left, right, up, down). */
-typedef struct md_recipe_test_time {
-    bool flip;
-    float shift; /* share of the sides; 0: none */
-} md_recipe_test_time;
-
 typedef enum md_recipe_threshold {
     MD_THRESHOLD_GIVEN,       /* of the finding in `export` */
     MD_THRESHOLD_YOUDEN,      /* the largest sensitivity + specificity */
@@ -152,7 +145,8 @@ typedef enum md_recipe_threshold {
 typedef struct md_recipe_evaluation {
     unsigned line;
     unsigned bootstrap; /* resamplings by patient */
-    md_recipe_test_time test_time;
+    unsigned test_time_line;
+    md_test_time test_time;
     md_calibration_method calibration;
     md_recipe_threshold threshold;
     double sensitivity;

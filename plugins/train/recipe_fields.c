@@ -338,16 +338,11 @@ static const md_schema_field training_fields[] = {
     {.key = NULL},
 };
 
-static const md_schema_field test_time_fields[] = {
-    {.key = "flip", .type = MD_SCHEMA_BOOL, AT(evaluation.test_time.flip), .fallback = "false"},
-    {.key = "shift", .type = MD_SCHEMA_REAL, AT(evaluation.test_time.shift), .least = 0,
-     .most = 0.25, .fallback = "0"},
-    {.key = NULL},
-};
 static const md_schema_field evaluation_fields[] = {
     {.key = "bootstrap", .type = MD_SCHEMA_INT, AT(evaluation.bootstrap), .least = 0,
      .most = 1000000, .fallback = "2000"},
-    {.key = "test_time", .type = MD_SCHEMA_MAP, .fields = test_time_fields},
+    {.key = "test_time", .type = MD_SCHEMA_MAP, .offset = offsetof(md_recipe, evaluation.test_time),
+     .fields = md_test_time_fields, LINE(evaluation.test_time_line)},
     {.key = "calibration", .type = MD_SCHEMA_ENUM, AT(evaluation.calibration),
      .fallback = "none", .choices = calibrations},
     {.key = "threshold", .type = MD_SCHEMA_ENUM, AT(evaluation.threshold), .fallback = "given",

@@ -51,7 +51,7 @@ preprocess:
   std: [0.25]
 network: {{name: resnet-small}}
 training: {{batch: 16, epochs: 1, learning_rate: 0.01}}
-evaluation: {{bootstrap: 200, calibration: {calibration}, threshold: {threshold}, sensitivity: 0.9}}
+evaluation: {{bootstrap: 200, calibration: {calibration}, threshold: {threshold}, sensitivity: 0.9{views}}}
 export:
   id: brightness
   version: 0.1.0
@@ -74,7 +74,7 @@ export:
 """
 EXPORT_PRECISION = "  precision: bf16\n"
 FIELDS = dict(validation=0.8, test=0.0, calibration="temperature", threshold="given",
-              saliency="method: grad-cam++, features: features")
+              views="", saliency="method: grad-cam++, features: features")
 
 
 def network(n_classes=3, odd=False):
@@ -313,6 +313,60 @@ const ort = require(process.argv[1]), fs = require('fs');
         error = sum(abs(score[bins == b].mean() - truth[bins == b].mean()) * (bins == b).mean()
                     for b in set(bins))
         assert abs(m["calibration"]["error"] - error) < 1e-3, (m["calibration"], error)
+
+    def test_views(self):
+        """Mirrored and moved views: one set of logits in the export, in the self-test, in `evaluate` of the
+        package and of the network, and in the host."""
+        self.set_up(views=", test_time: {flip: true, shift: 0.0625}",
+                    saliency="method: integrated-gradients, steps: 8")
+        plain, step = self.twin, 2
+
+        def views(x):
+            places = [x]
+            for axis, way in ((3, -1), (3, 1), (2, -1), (2, 1)):
+                moved = x.roll(way * step, axis)
+                edge = moved.shape[axis] - step if way < 0 else 0
+                kept = moved.shape[axis] - step - 1 if way < 0 else step
+                for i in range(edge, edge + step):
+                    moved.select(axis, i).copy_(moved.select(axis, kept))
+                places.append(moved)
+            return torch.stack([plain(v) for p in places for v in (p, p.flip(3))]).mean(0)
+
+        self.twin = views
+        self.export()
+        m, z, _, score, _ = self.check_figures("validation", "temperature")
+        assert m["test_time"] == {"flip": True, "shift": 0.0625}
+        golden = np.fromfile(self.out / "selftest-input.f32", "<f4").reshape(1, 1, SIDE, SIDE)
+        expected = np.fromfile(self.out / "selftest-output.f32", "<f4")
+        x = torch.from_numpy(golden.astype(float))
+        twin = views(x).numpy()[0]
+        assert abs(expected - twin).max() < 1e-4 < abs(expected - plain(x).numpy()[0]).max(), (expected, twin)
+        assert "10 times, also at its mirror image, also moved" in (self.out / "README.md").read_text()
+        # as it serves: the same figures to the last digit that the manifest has
+        def evaluate(model):
+            out = self.home / "evaluation"
+            shutil.rmtree(out, ignore_errors=True)
+            done = subprocess.run([TRAIN, "evaluate", model, "--data", self.run_folder / "recipe.yaml", "--part",
+                                   "validation", "--out", out, "--bootstrap", "200"], capture_output=True,
+                                  text=True, check=False)
+            assert done.returncode == 0, done.stderr
+            return json.loads((out / "evaluation.json").read_text())
+        served, alone = evaluate(self.out), evaluate(self.run_folder / "model.onnx")
+        assert "test_time=flip+shift(0.0625)" in json.dumps(served) and "test_time=flip+" in json.dumps(alone)
+        found = served["assessment"]["findings"][0]["figures"]
+        assert served["assessment"]["findings"][0]["name"] == "bright"
+        for key in ("accuracy", "sensitivity", "specificity", "f1", "auc"):
+            assert abs(found["measures"][key]["value"] - m["performance"][key][0]) < 6e-5, key
+        listed = subprocess.run([MEDAID, "--explain-model", self.out], capture_output=True, text=True, check=False)
+        assert listed.returncode == 0 and "test_time=flip+shift(0.0625)" in listed.stdout, listed
+        # a self-test of the picture alone does not pass
+        values = plain(x).numpy()[0].astype("<f4").tobytes()
+        (self.out / "selftest-output.f32").write_bytes(values)
+        text = (self.out / "model.yaml").read_text().replace(m["files"]["selftest-output.f32"],
+                                                             hashlib.sha256(values).hexdigest())
+        (self.out / "model.yaml").write_text(text)
+        bad = subprocess.run([MEDAID, "--explain-model", self.out], capture_output=True, text=True, check=False)
+        assert bad.returncode != 0 and "self-test failed" in bad.stderr, bad
 
     def test_sensitivity(self):
         self.set_up(calibration="none", threshold="sensitivity")

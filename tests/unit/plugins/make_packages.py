@@ -110,6 +110,8 @@ EDITS = {
     "map-steps": (CAM, CAM + "\n  steps: 16"),
     "map-few-steps": (CAM, "method: integrated-gradients\n  steps: 4"),
     "map-noise": (CAM, "method: smooth-grad\n  noise: 0.9"),
+    "views": ("calibration:", "test_time: {shift: 0.01}\ncalibration:"),
+    "views-key": ("calibration:", "test_time: {flipp: true}\ncalibration:"),
     "map-cell": (CAM, "method: smooth-grad\n  cell: 5"),
     "map-pixels": (CAM, "method: smooth-grad\n  features: features"),
     "map-past": (CAM, "method: grad-cam\n  features: pooled"),

@@ -121,6 +121,8 @@ static void test_each_broken_package_is_refused(void **state)
         {"map-steps", MD_FORMAT, "key 'saliency.steps': has no effect with grad-cam"},
         {"map-few-steps", MD_FORMAT, "key 'saliency.steps': got 4, expected"},
         {"map-noise", MD_FORMAT, "key 'saliency.noise': got 0.9, expected"},
+        {"views", MD_FORMAT, "key 'test_time.shift': got 0.01, less than half a pixel of 32"},
+        {"views-key", MD_FORMAT, "key 'test_time.flipp': unknown key, expected 'flip'?"},
         {"map-cell", MD_FORMAT, "key 'saliency.cell': got 5, expected a divisor of width 32"},
         {"map-pixels", MD_FORMAT, "key 'saliency.features': has no effect with smooth-grad"},
         {"map-ig", MD_UNSUPPORTED,

@@ -153,6 +153,11 @@ static void test_refusals(void **state)
          "key 'augment.gamma.low': got 0, expected a number in 0.1..10"},
         {NULL, "augment: {rotatoin: {low: 10, high: -10}}\n", "expected 'rotation'?"},
         {NULL, "evaluation: {age_bands: [10, 5]}\n", "key 'evaluation.age_bands'"},
+        {NULL, "evaluation: {test_time: {shift: 0.3}}\n",
+         "key 'evaluation.test_time.shift': got 0.3, expected a number in 0..0.25"},
+        {NULL, "evaluation: {test_time: {shift: 0.003}}\n",
+         "r.yaml:10: key 'evaluation.test_time.shift': got 0.003, less than half a pixel of "
+         "160"},
         {preprocess,
          "preprocess: {values: display, fit: stretch, width: 224, height: 224, filter: "
          "triangle, channels: 1, mean: [0, 0], std: [1]}\n",

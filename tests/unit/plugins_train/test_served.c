@@ -9,6 +9,7 @@
 #include "tests/support/phantom_study.h"
 #include "tests/unit/inference/onnx_builder.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -60,13 +61,35 @@ static int remove_scene(void **state)
     return 0;
 }
 
+/* What the views of a picture come to, written out here in another way: each pixel that a view
+ * puts at a place. */
+static void mean_of_views(const md_test_time *t, const float *picture, float *ret_mean)
+{
+    static const int directions[5][2] = {{0, 0}, {-1, 0}, {1, 0}, {0, -1}, {0, 1}};
+    const int n_places = t->shift > 0 ? 5 : 1, n_sides = t->flip ? 2 : 1;
+    const int step = (int)lroundf(t->shift * SIDE);
+    for (int at = 0; at < N_VALUES; at++) {
+        double sum = 0;
+        for (int view = n_places * n_sides; view-- > 0;) {
+            const int *direction = directions[view / n_sides];
+            int x = at % SIDE - direction[0] * step, y = at / SIDE - direction[1] * step;
+            x = x < 0 ? 0 : x >= SIDE ? SIDE - 1 : x;
+            y = y < 0 ? 0 : y >= SIDE ? SIDE - 1 : y;
+            x = view % n_sides == 1 ? SIDE - 1 - x : x;
+            sum += (double)picture[y * SIDE + x];
+        }
+        ret_mean[at] = (float)(sum / (n_places * n_sides));
+    }
+}
+
 /* A package whose network is the input itself. */
-static void write_package(const md_preprocess_spec *spec, const char *folder)
+static void write_package(const md_preprocess_spec *spec, const md_test_time *test_time,
+                          const char *folder)
 {
     md_error err = {0};
     const int64_t in[] = {-1, 1, SIDE, SIDE}, to[] = {-1, N_VALUES};
     builder *network = calloc(1, sizeof *network);
-    float numbers[N_VALUES];
+    float numbers[N_VALUES], expected[N_VALUES];
     char name[64];
     builder_init(network, 13);
     builder_port(network, false, "image", 1, 4, in);
@@ -78,6 +101,7 @@ static void write_package(const md_preprocess_spec *spec, const char *folder)
     for (unsigned i = 0; i < N_VALUES; i++) {
         numbers[i] = 0.25F * (float)i;
     }
+    mean_of_views(test_time, numbers, expected);
     md_manifest *m = calloc(1, sizeof *m);
     *m = (md_manifest){
         .schema_version = 1,
@@ -93,6 +117,8 @@ static void write_package(const md_preprocess_spec *spec, const char *folder)
         .accept = {.when_body_part_absent = 1, .when_view_absent = 1, .max_age_years = 150},
         .gate = {.min_rows = 1, .min_columns = 1, .max_aspect = 32768},
         .preprocess = *spec,
+        .has_test_time = md_test_time_n_views(test_time) > 1,
+        .test_time = *test_time,
         .n_findings = N_VALUES,
         .intended_use = "tests",
         .self_test = {.input = "in.f32", .expected = "out.f32"},
@@ -111,7 +137,7 @@ static void write_package(const md_preprocess_spec *spec, const char *folder)
         size_t size_bytes;
     } files[] = {{"model.onnx", onnx, onnx_bytes},
                  {"in.f32", numbers, sizeof numbers},
-                 {"out.f32", numbers, sizeof numbers}};
+                 {"out.f32", expected, sizeof expected}};
     for (unsigned i = 0; i < 3; i++) {
         uint8_t digest[MD_SHA256_BYTES];
         md_sha256(files[i].bytes, files[i].size_bytes, digest);
@@ -157,30 +183,51 @@ static void serve(md_host *host, const char *path, double scores[N_VALUES])
     md_analysis_finish(&analysis);
 }
 
-static void compare(const md_training_set *set, md_host *host)
+/* The films as the network gets them, the views of each averaged: [N_FILMS, N_VALUES]. */
+static void learn(const md_training_set *set, float ret_means[N_FILMS * N_VALUES],
+                  uint32_t ret_films[N_FILMS])
 {
     md_error err = {0};
     md_loader *loader = NULL;
-    md_batch b = {0};
     const md_loader_options options = {
         .part = MD_PART_VALIDATION, .batch = N_FILMS, .n_threads = 2};
+    static double sums[N_FILMS * N_VALUES];
+    memset(sums, 0, sizeof sums);
     assert_int_equal(md_loader_create(set, &options, &loader, &err), MD_OK);
-    assert_int_equal(md_loader_begin(loader, 0, 0, 0, 0, 0, &err), MD_OK);
-    assert_int_equal(md_loader_next(loader, &b, &err), MD_OK);
-    assert_int_equal(b.n, N_FILMS);
-    for (unsigned i = 0; i < b.n; i++) {
+    const unsigned n_views = md_loader_n_views(loader);
+    for (unsigned view = n_views; view-- > 0;) {
+        md_batch b = {0};
+        assert_int_equal(md_loader_begin(loader, 0, 0, 0, 0, view, &err), MD_OK);
+        assert_int_equal(md_loader_next(loader, &b, &err), MD_OK);
+        assert_int_equal(b.n, N_FILMS);
+        memcpy(ret_films, b.indices, N_FILMS * sizeof *ret_films);
+        for (unsigned k = 0; k < N_FILMS * N_VALUES; k++) {
+            sums[k] += (double)b.images[k];
+        }
+    }
+    for (unsigned k = 0; k < N_FILMS * N_VALUES; k++) {
+        ret_means[k] = (float)(sums[k] / n_views);
+    }
+    md_loader_destroy(loader);
+}
+
+static void compare(const md_training_set *set, md_host *host)
+{
+    static float means[N_FILMS * N_VALUES];
+    uint32_t films[N_FILMS];
+    learn(set, means, films);
+    for (unsigned i = 0; i < N_FILMS; i++) {
         double scores[N_VALUES];
         unsigned n_apart = 0;
-        serve(host, set->films[b.indices[i]].path, scores);
+        serve(host, set->films[films[i]].path, scores);
         for (unsigned k = 0; k < N_VALUES; k++) {
             /* of 64 floats no two have the same sigmoid in double */
-            const double learnt = md_sigmoid((double)b.images[i * N_VALUES + k]);
+            const double learnt = md_sigmoid((double)means[i * N_VALUES + k]);
             assert_true(learnt == scores[k]);
             n_apart += k > 0 && scores[k] != scores[0] ? 1 : 0;
         }
         assert_true(n_apart > 0);
     }
-    md_loader_destroy(loader);
 }
 
 static void test_same_values(void **state)
@@ -201,6 +248,9 @@ static void test_same_values(void **state)
          .binarise_threshold = 0.3F},
         {.fit = MD_FIT_STRETCH, .filter = MD_FILTER_TRIANGLE, .values = MD_VALUES_PHYSICAL},
     };
+    /* views beside them; 0.125 of 8 pixels is one */
+    static const md_test_time views[] = {
+        {0}, {.flip = true}, {.flip = true, .shift = 0.125F}, {.shift = 0.25F}, {.flip = true}};
     for (unsigned i = 0; i < sizeof specs / sizeof *specs; i++) {
         md_error err = {0};
         char folder[16], path[128];
@@ -213,6 +263,7 @@ static void test_same_values(void **state)
         recipe->preprocess.n_channels = 1;
         recipe->preprocess.n_mean = 1;
         recipe->preprocess.n_std = 1;
+        recipe->evaluation.test_time = views[i];
         const bool physical = specs[i].values == MD_VALUES_PHYSICAL;
         recipe->preprocess.mean[0] = physical ? 1900.0F : 0.48F;
         recipe->preprocess.std[0] = physical ? 750.0F : 0.24F;
@@ -221,7 +272,7 @@ static void test_same_values(void **state)
         }
         snprintf(folder, sizeof folder, "packages%u", i);
         snprintf(path, sizeof path, "%s/%s", place.folder, folder);
-        write_package(&recipe->preprocess, folder);
+        write_package(&recipe->preprocess, &views[i], folder);
         const char *const folders[] = {path};
         const md_host_options options = {
             .folders = folders, .n_folders = 1, .n_threads = 1, .on_refused = refused};
