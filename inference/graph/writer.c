@@ -97,8 +97,14 @@ void md_writer_destroy(md_writer *writer)
     }
 }
 
-static Onnx__ValueInfoProto *port(md_writer *w, const char *name, unsigned n_dims,
-                                  const int64_t *dims)
+void md_writer_text(md_writer *writer)
+{
+    writer->model.ir_version = MD_WRITER_TEXT_IR_VERSION;
+    writer->model.opset_import[0]->version = MD_WRITER_TEXT_OPSET;
+}
+
+static Onnx__ValueInfoProto *port(md_writer *w, const char *name, int32_t type_number,
+                                  unsigned n_dims, const int64_t *dims)
 {
     Onnx__ValueInfoProto *info = take(w, sizeof *info);
     Onnx__TypeProto *type = take(w, sizeof *type);
@@ -116,7 +122,7 @@ static Onnx__ValueInfoProto *port(md_writer *w, const char *name, unsigned n_dim
     type->value_case = ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE;
     type->tensor_type = tensor;
     tensor->has_elem_type = 1;
-    tensor->elem_type = ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT;
+    tensor->elem_type = type_number;
     tensor->shape = shape;
     for (unsigned i = 0; i < n_dims; i++) {
         Onnx__TensorShapeProto__Dimension *dim = take(w, sizeof *dim);
@@ -137,7 +143,18 @@ static Onnx__ValueInfoProto *port(md_writer *w, const char *name, unsigned n_dim
 
 void md_writer_input(md_writer *writer, const char *name, unsigned n_dims, const int64_t *dims)
 {
-    Onnx__ValueInfoProto *info = port(writer, name, n_dims, dims);
+    Onnx__ValueInfoProto *info =
+        port(writer, name, ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT, n_dims, dims);
+    if (info != NULL) {
+        (void)append(writer, &writer->graph.input, &writer->graph.n_input, info);
+    }
+}
+
+void md_writer_integer_input(md_writer *writer, const char *name, unsigned n_dims,
+                             const int64_t *dims)
+{
+    Onnx__ValueInfoProto *info =
+        port(writer, name, ONNX__TENSOR_PROTO__DATA_TYPE__INT64, n_dims, dims);
     if (info != NULL) {
         (void)append(writer, &writer->graph.input, &writer->graph.n_input, info);
     }
@@ -145,7 +162,8 @@ void md_writer_input(md_writer *writer, const char *name, unsigned n_dims, const
 
 void md_writer_output(md_writer *writer, const char *name, unsigned n_dims, const int64_t *dims)
 {
-    Onnx__ValueInfoProto *info = port(writer, name, n_dims, dims);
+    Onnx__ValueInfoProto *info =
+        port(writer, name, ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT, n_dims, dims);
     if (info != NULL) {
         (void)append(writer, &writer->graph.output, &writer->graph.n_output, info);
     }
@@ -247,6 +265,18 @@ void md_writer_attribute_int(md_writer *writer, const char *name, int64_t value)
     if (a != NULL) {
         a->has_i = 1;
         a->i = value;
+    }
+}
+
+void md_writer_attribute_text(md_writer *writer, const char *name, const char *value)
+{
+    Onnx__AttributeProto *a =
+        attribute(writer, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRING);
+    char *copy = text(writer, value);
+    if (a != NULL && copy != NULL) {
+        a->has_s = 1;
+        a->s.len = strlen(copy);
+        a->s.data = (uint8_t *)copy;
     }
 }
 

@@ -18,7 +18,9 @@ typedef struct md_writer md_writer;
 enum {
     MD_WRITER_OPSET =
         14, /* of ai.onnx: the first with HardSwish and today's BatchNormalization */
-    MD_WRITER_IR_VERSION = 7, /* of the file format, ONNX 1.8 and later read it */
+    MD_WRITER_IR_VERSION = 7,  /* of the file format, ONNX 1.8 and later read it */
+    MD_WRITER_TEXT_OPSET = 17, /* the first with LayerNormalization */
+    MD_WRITER_TEXT_IR_VERSION = 8,
 };
 
 /* Caller destroys. */
@@ -27,11 +29,17 @@ md_status md_writer_create(const char *graph_name, md_writer **ret_writer, md_er
 void md_writer_destroy(md_writer *writer) MD_NOEXCEPT;
 MD_DEFINE_DESTROYP(md_writer, md_writer_destroy)
 
+/* The file is one of MD_WRITER_TEXT_OPSET. */
+void md_writer_text(md_writer *writer) MD_NOEXCEPT;
+
 /* A float32 input or output of the graph. A dim of -1 is symbolic, "N". */
 void md_writer_input(md_writer *writer, const char *name, unsigned n_dims, const int64_t *dims)
     MD_NOEXCEPT;
 void md_writer_output(md_writer *writer, const char *name, unsigned n_dims, const int64_t *dims)
     MD_NOEXCEPT;
+/* An int64 input. */
+void md_writer_integer_input(md_writer *writer, const char *name, unsigned n_dims,
+                             const int64_t *dims) MD_NOEXCEPT;
 
 /* A float32 initializer, zeroed, for the caller to fill before md_writer_finish; NULL after an
  * error. MD_LIMIT beyond MD_TENSOR_MAX_ELEMENTS; MD_INVALID_ARG for dims below 1. */
@@ -49,6 +57,8 @@ void md_writer_attribute_int(md_writer *writer, const char *name, int64_t value)
 void md_writer_attribute_float(md_writer *writer, const char *name, float value) MD_NOEXCEPT;
 void md_writer_attribute_ints(md_writer *writer, const char *name, const int64_t *values,
                               unsigned n) MD_NOEXCEPT;
+void md_writer_attribute_text(md_writer *writer, const char *name, const char *value)
+    MD_NOEXCEPT;
 
 /* Record an error of the caller's own as the first one, unless there is one. */
 void md_writer_fail(md_writer *writer, md_status status, const char *message) MD_NOEXCEPT;

@@ -149,6 +149,13 @@ md_status md_net_place(md_trainer *t, md_net *net, md_error *err)
     MD_TRY(collect(&p, err));
     net->arena_bytes = place_items(&p, order, placed);
     const size_t needed = net->arena_bytes + t->parameter_bytes;
+    if (t->max_bytes != 0 && needed > t->max_bytes && t->texts.n_tokens > 0) {
+        return md_fail(err, MD_LIMIT,
+                       "training with batches of %lld texts of %lld tokens needs %zu MiB, the "
+                       "limit is %zu: take smaller batches or shorter texts",
+                       (long long)net->batch, (long long)net->width, needed >> 20,
+                       t->max_bytes >> 20);
+    }
     if (t->max_bytes != 0 && needed > t->max_bytes) {
         return md_fail(err, MD_LIMIT,
                        "training with batches of %lld pictures of %lld x %lld needs %zu MiB, "

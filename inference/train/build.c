@@ -58,9 +58,10 @@ md_status md_build_feature(const md_build *b, const md_node *node, unsigned i, i
     return MD_OK;
 }
 
-md_status md_build_layer(md_build *b, const md_train_layer_kind *kind, const md_node *node,
-                         const int *inputs, unsigned n_inputs, int value,
-                         md_train_layer **ret_layer, md_error *err)
+/* A layer with a new feature of those dims (c, h, w) for `value`. */
+static md_status new_layer(md_build *b, const md_train_layer_kind *kind, const md_node *node,
+                           const int *inputs, unsigned n_inputs, int value, const int64_t *dims,
+                           md_train_layer **ret_layer, md_error *err)
 {
     md_net *net = b->net;
     if (net->n_layers == net->capacity || net->n_features > (int)net->capacity) {
@@ -79,18 +80,37 @@ md_status md_build_layer(md_build *b, const md_train_layer_kind *kind, const md_
         return md_fail(err, MD_NOMEM, "no memory for a layer");
     }
     layer->node.inputs = layer->node.outputs = NULL;
-    memcpy(layer->inputs, inputs, n_inputs * sizeof *inputs);
+    if (n_inputs > 0) {
+        memcpy(layer->inputs, inputs, n_inputs * sizeof *inputs);
+    }
     layer->n_inputs = n_inputs;
-    int64_t dims[3];
-    MD_TRY(dims_of(b, node, value, dims, err));
     const bool to_float = kind == &md_train_layer_global_mean ||
                           kind == &md_train_layer_flatten || kind == &md_train_layer_linear;
-    const bool bf16 = !to_float && net->features[inputs[0]].bf16;
+    const bool bf16 = n_inputs > 0 && !to_float && net->features[inputs[0]].bf16;
     MD_TRY(new_feature(b, b->graph.values[value].name, dims, bf16, (int)net->n_layers,
                        &layer->output, err));
     b->features[value] = layer->output;
     net->n_layers++;
     *ret_layer = layer;
+    return MD_OK;
+}
+
+md_status md_build_layer(md_build *b, const md_train_layer_kind *kind, const md_node *node,
+                         const int *inputs, unsigned n_inputs, int value,
+                         md_train_layer **ret_layer, md_error *err)
+{
+    int64_t dims[3];
+    MD_TRY(dims_of(b, node, value, dims, err));
+    return new_layer(b, kind, node, inputs, n_inputs, value, dims, ret_layer, err);
+}
+
+md_status md_build_token_layer(md_build *b, const md_train_layer_kind *kind,
+                               const md_node *node, const int *inputs, unsigned n_inputs,
+                               int value, int64_t c, md_train_layer **ret_layer, md_error *err)
+{
+    const int64_t dims[3] = {c, 1, b->net->width};
+    MD_TRY(new_layer(b, kind, node, inputs, n_inputs, value, dims, ret_layer, err));
+    b->net->features[(*ret_layer)->output].tokens = true;
     return MD_OK;
 }
 
@@ -227,9 +247,13 @@ static md_status check_input(md_build *b, md_error *err)
                        graph->n_inputs);
     }
     const md_tensor *x = md_graph_tensor(graph, graph->inputs[0].value);
+    if (x->dtype == MD_I64) {
+        return md_build_text_start(b, err);
+    }
     if (x->n_dims != 4 || x->dtype != MD_F32 || x->n_elements == 0) {
         return md_fail(err, MD_UNSUPPORTED,
-                       "the network's input is not [N,C,H,W] of float32: %u dimensions of %s",
+                       "the network's input is neither [N,C,H,W] of float32 nor [N,T] of "
+                       "int64: %u dimensions of %s",
                        x->n_dims, md_dtype_name(x->dtype));
     }
     b->net->height = x->dims[2];
@@ -246,8 +270,9 @@ static md_status check_output(md_build *b, md_error *err)
     const md_tensor *y = md_graph_tensor(&b->graph, b->logits);
     const int feature = b->features[b->logits];
     static const md_node no_node = {.name = "", .op_type = "output"};
-    if (feature == MD_NO_FEATURE || feature == b->net->input ||
-        b->net->features[feature].h * b->net->features[feature].w != 1) {
+    if (feature == MD_NO_FEATURE || b->net->features[feature].producer < 0 ||
+        b->net->features[feature].h * b->net->features[feature].w != 1 ||
+        b->net->features[feature].tokens) {
         return md_fail(err, MD_UNSUPPORTED,
                        "the network's first output is not [N,K]: it has %u dimensions",
                        y->n_dims);
@@ -260,7 +285,7 @@ static md_status check_output(md_build *b, md_error *err)
                        MD_TRAINER_MAX_CLASSES);
     }
     t->n_classes = k;
-    t->n_channels = b->net->features[b->net->input].c;
+    t->n_channels = b->views != NULL ? 1 : b->net->features[b->net->input].c;
     return MD_OK;
 }
 
@@ -414,10 +439,12 @@ static md_status build(md_build *b, int64_t height, int64_t width, md_error *err
     MD_TRY(check_input(b, err));
     for (unsigned i = 0; i < b->graph.n_nodes; i++) {
         if (b->needed[i]) {
-            MD_TRY(md_build_node(b, &b->graph.nodes[i], err));
+            MD_TRY(b->views != NULL ? md_build_text_node(b, i, err)
+                                    : md_build_node(b, &b->graph.nodes[i], err));
         }
     }
     MD_TRY(check_output(b, err));
+    MD_TRY(b->views != NULL ? md_build_text_finish(b, err) : MD_OK);
     MD_TRY(number_parameters(b, err));
     return find_trainable(b, err);
 }

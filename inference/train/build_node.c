@@ -18,8 +18,7 @@ static md_status unsupported(const md_node *node, md_error *err)
     return md_node_fail(err, node, MD_UNSUPPORTED, "the operator cannot be trained");
 }
 
-/* The layer that makes operand i, when nobody else reads it. */
-static md_train_layer *only_reader(const md_build *b, const md_node *node, unsigned i)
+md_train_layer *md_build_only_reader(const md_build *b, const md_node *node, unsigned i)
 {
     const int value = node->inputs[i], feature = b->features[value];
     if (feature == MD_NO_FEATURE || b->readers[value] != 1 ||
@@ -67,10 +66,9 @@ static md_status build_norm(md_build *b, const md_node *node, md_error *err)
     return layer->saved == NULL ? md_fail(err, MD_NOMEM, "no memory for a layer") : MD_OK;
 }
 
-/* Relu and Clip become part of the layer before them where it can do them. */
-static bool draw_in(md_build *b, const md_node *node, const md_clamp *clamp)
+bool md_build_draw_in(md_build *b, const md_node *node, const md_clamp *clamp)
 {
-    md_train_layer *layer = only_reader(b, node, 0);
+    md_train_layer *layer = md_build_only_reader(b, node, 0);
     if (layer == NULL || layer->clamped ||
         (layer->kind != &md_train_layer_norm && layer->kind != &md_train_layer_add &&
          layer->kind != &md_train_layer_conv_blas && layer->kind != &md_train_layer_linear
@@ -96,12 +94,12 @@ static md_status build_unary(md_build *b, const md_node *node, md_error *err)
     case MD_UNARY_IDENTITY:
         return alias(b, node, x);
     case MD_UNARY_RELU:
-        if (draw_in(b, node, &(md_clamp){0.0F, INFINITY})) {
+        if (md_build_draw_in(b, node, &(md_clamp){0.0F, INFINITY})) {
             return MD_OK;
         }
         break;
     case MD_UNARY_CLIP:
-        if (f->alpha < f->beta && draw_in(b, node, &(md_clamp){f->alpha, f->beta})) {
+        if (f->alpha < f->beta && md_build_draw_in(b, node, &(md_clamp){f->alpha, f->beta})) {
             return MD_OK;
         }
         break;
@@ -129,8 +127,7 @@ static md_status build_step(md_build *b, const md_node *node, int x, float thres
                           err);
 }
 
-/* One number; false when the value is none that the file fixes. */
-static bool scalar_of(const md_build *b, int value, float *ret)
+bool md_build_scalar(const md_build *b, int value, float *ret)
 {
     const md_value *v = &b->graph.values[value];
     if (!v->constant || v->tensor.n_elements != 1 || !md_is_real(v->tensor.dtype)) {
@@ -146,7 +143,7 @@ static md_status build_greater(md_build *b, const md_node *node, md_error *err)
     float threshold;
     int x;
     MD_TRY(md_build_feature(b, node, 0, &x, err));
-    if (!scalar_of(b, node->inputs[1], &threshold)) {
+    if (!md_build_scalar(b, node->inputs[1], &threshold)) {
         return unsupported(node, err);
     }
     b->steps[node->outputs[0]] = x;
@@ -167,8 +164,8 @@ static md_status build_where(md_build *b, const md_node *node, md_error *err)
 {
     const int from = node->inputs[0];
     float high, low;
-    if (b->steps[from] == MD_NO_FEATURE || !scalar_of(b, node->inputs[1], &high) ||
-        !scalar_of(b, node->inputs[2], &low) || high != 1.0F || low != 0.0F) {
+    if (b->steps[from] == MD_NO_FEATURE || !md_build_scalar(b, node->inputs[1], &high) ||
+        !md_build_scalar(b, node->inputs[2], &low) || high != 1.0F || low != 0.0F) {
         return md_node_fail(err, node, MD_UNSUPPORTED,
                             "only the step function Where(x > t, 1, 0) can be trained");
     }
@@ -207,7 +204,7 @@ static md_status build_with_constant(md_build *b, const md_node *node, unsigned 
     MD_TRY(md_build_feature(b, node, 1 - constant, &feature, err));
     const bool for_channels = is_for_channels(md_graph_tensor(&b->graph, value), x);
     const bool scalar =
-        !(for_channels && b->uses[value].initializer) && scalar_of(b, value, &s);
+        !(for_channels && b->uses[value].initializer) && md_build_scalar(b, value, &s);
     if (f != MD_BINARY_ADD && f != MD_BINARY_MUL &&
         !(scalar && constant == 1 && (f == MD_BINARY_SUB || f == MD_BINARY_DIV))) {
         return unsupported(node, err);
@@ -238,7 +235,7 @@ static md_status build_with_constant(md_build *b, const md_node *node, unsigned 
 static bool draw_residual(md_build *b, const md_node *node)
 {
     for (unsigned i = 0; i < 2; i++) {
-        md_train_layer *layer = only_reader(b, node, i);
+        md_train_layer *layer = md_build_only_reader(b, node, i);
         const int other = b->features[node->inputs[1 - i]];
         if (layer != NULL && layer->kind == &md_train_layer_norm && !layer->clamped &&
             !layer->residual && node->inputs[0] != node->inputs[1] &&

@@ -29,7 +29,7 @@ static call start(const md_trainer *t, const md_train_layer *layer)
 
 static size_t n_elements(const md_trainer *t, const md_feature *f)
 {
-    return (size_t)t->n * f->n_per_image;
+    return md_feature_rows(t, f) * (size_t)f->c;
 }
 
 /* Activation functions. */

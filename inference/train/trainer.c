@@ -86,25 +86,40 @@ static void sum_part(void *data, size_t begin, size_t end, unsigned part)
                          c->width, sums, c->floats + c->width * part);
 }
 
+static void sum_rows(md_trainer *t, sum_call *c, size_t rows, void *scratch, float *ret_sum)
+{
+    const unsigned n_parts = md_team_size(t->team);
+    c->sums = scratch;
+    c->floats = (float *)(c->sums + c->width * n_parts);
+    md_over_rows(t, rows, sum_part, c);
+    for (size_t i = 0; i < c->width; i++) {
+        double sum = 0.0;
+        for (unsigned part = 0; part < n_parts; part++) {
+            sum += c->sums[c->width * part + i];
+        }
+        ret_sum[i] = (float)sum;
+    }
+}
+
 void md_sum_over_rows(md_trainer *t, const md_feature *f, const void *x, const void *weights,
                       float *ret_sum)
 {
-    const unsigned n_parts = md_team_size(t->team);
     sum_call c = {.kernels = md_kernels_of(t, f),
                   .x = x,
                   .weights = weights,
                   .width = (size_t)f->c,
-                  .element_bytes = md_feature_element_bytes(f),
-                  .sums = t->scratch};
-    c.floats = (float *)(c.sums + c.width * n_parts);
-    md_over_rows(t, md_feature_rows(t, f), sum_part, &c);
-    for (size_t i = 0; i < c.width; i++) {
-        double sum = 0.0;
-        for (unsigned part = 0; part < n_parts; part++) {
-            sum += c.sums[c.width * part + i];
-        }
-        ret_sum[i] = (float)sum;
-    }
+                  .element_bytes = md_feature_element_bytes(f)};
+    sum_rows(t, &c, md_feature_rows(t, f), t->scratch, ret_sum);
+}
+
+void md_sum_floats(md_trainer *t, const float *x, size_t rows, size_t width, void *scratch,
+                   float *ret_sum)
+{
+    sum_call c = {.kernels = t->kernels[0],
+                  .x = (const uint8_t *)x,
+                  .width = width,
+                  .element_bytes = sizeof *x};
+    sum_rows(t, &c, rows, scratch, ret_sum);
 }
 
 static unsigned count_cores(void)
@@ -218,6 +233,7 @@ static md_status open_backend(md_trainer *t, const md_trainer_options *o, md_err
 #endif
     t->kernels[0] = md_train_kernels_for(false);
     t->kernels[1] = md_train_kernels_for(true);
+    t->text_kernels = md_text_kernels_get();
     return md_team_create(n_threads, onednn, &t->team, err);
 }
 
@@ -336,6 +352,16 @@ int64_t md_trainer_n_classes(const md_trainer *trainer)
     return trainer->n_classes;
 }
 
+bool md_trainer_is_text(const md_trainer *trainer)
+{
+    return trainer->texts.n_tokens > 0;
+}
+
+int64_t md_trainer_n_tokens(const md_trainer *trainer)
+{
+    return trainer->texts.n_tokens;
+}
+
 unsigned md_trainer_n_threads(const md_trainer *trainer)
 {
     return md_team_size(trainer->team);
@@ -417,12 +443,42 @@ static void load_images(void *data, size_t begin, size_t end, unsigned part)
     }
 }
 
-static md_status forward(md_trainer *t, const float *images, md_error *err)
+/* What a call reads: images, or tokens [n,length]. */
+typedef struct batch_input {
+    const float *images;
+    const int64_t *tokens;
+    int64_t length;
+} batch_input;
+
+static batch_input skip(const md_trainer *t, const batch_input *input, int64_t n)
+{
+    batch_input left = *input;
+    if (input->tokens != NULL) {
+        left.tokens += n * input->length;
+    } else {
+        left.images += (size_t)n * t->net->features[t->net->input].n_per_image;
+    }
+    return left;
+}
+
+static md_status check_kind(const md_trainer *t, bool text, md_error *err)
+{
+    return md_trainer_is_text(t) == text
+               ? MD_OK
+               : md_fail(err, MD_INVALID_ARG, "the network reads %s",
+                         text ? "images, not tokens" : "tokens, not images");
+}
+
+static md_status forward(md_trainer *t, const batch_input *input, md_error *err)
 {
     md_net *net = t->net;
     MD_TRY(prepare(t, err));
-    image_call call = {t, images};
-    md_over_rows(t, (size_t)t->n, load_images, &call);
+    if (input->tokens != NULL) {
+        md_texts_load(&t->texts, input->tokens, t->n, input->length, net->by_steps);
+    } else {
+        image_call call = {t, input->images};
+        md_over_rows(t, (size_t)t->n, load_images, &call);
+    }
     for (unsigned i = 0; i < net->n_layers; i++) {
         md_train_layer *layer = &net->layers[i];
         md_error inner = {0};
@@ -465,8 +521,8 @@ static md_status check_n(const md_trainer *t, int64_t n, md_error *err)
 {
     return n >= 1 && n <= t->batch
                ? MD_OK
-               : md_fail(err, MD_INVALID_ARG, "%lld images, the batch is %lld", (long long)n,
-                         (long long)t->batch);
+               : md_fail(err, MD_INVALID_ARG, "%lld %s, the batch is %lld", (long long)n,
+                         md_trainer_is_text(t) ? "texts" : "images", (long long)t->batch);
 }
 
 static const float *logits_of(const md_trainer *t)
@@ -474,12 +530,11 @@ static const float *logits_of(const md_trainer *t)
     return t->net->features[t->net->output].data;
 }
 
-md_status md_trainer_step(md_trainer *t, const float *images, int64_t n, const float *targets,
-                          const float *sample_weights, uint64_t seed, double *ret_loss,
-                          const float **ret_logits, md_error *err)
+static md_status step(md_trainer *t, const batch_input *input, int64_t n, const float *targets,
+                      const float *sample_weights, uint64_t seed, double *ret_loss,
+                      const float **ret_logits, md_error *err)
 {
     double loss;
-    MD_TRY(check_n(t, n, err));
     t->n = n;
     t->training = true;
     t->seed = seed;
@@ -487,7 +542,7 @@ md_status md_trainer_step(md_trainer *t, const float *images, int64_t n, const f
     /* what is wrong with the targets is said before the running statistics move */
     memset(t->logits, 0, (size_t)(n * t->n_classes) * sizeof *t->logits);
     MD_TRY(md_loss_compute(t, t->logits, n, targets, sample_weights, &loss, NULL, err));
-    MD_TRY(forward(t, images, err));
+    MD_TRY(forward(t, input, err));
     memcpy(t->logits, logits_of(t), (size_t)(n * t->n_classes) * sizeof *t->logits);
     MD_TRY(md_loss_compute(t, t->logits, n, targets, sample_weights, &loss, t->d_logits, err));
     MD_TRY(backward(t, t->d_logits, err));
@@ -496,22 +551,65 @@ md_status md_trainer_step(md_trainer *t, const float *images, int64_t n, const f
     return MD_OK;
 }
 
-md_status md_trainer_infer(md_trainer *t, const float *images, int64_t n,
-                           const float *const *values, float *ret_logits, md_error *err)
+md_status md_trainer_step(md_trainer *t, const float *images, int64_t n, const float *targets,
+                          const float *sample_weights, uint64_t seed, double *ret_loss,
+                          const float **ret_logits, md_error *err)
 {
-    const size_t image = t->net->features[t->net->input].n_per_image;
-    if (n < 1) {
-        return md_fail(err, MD_INVALID_ARG, "%lld images", (long long)n);
-    }
+    const batch_input input = {.images = images};
+    MD_TRY(check_kind(t, false, err));
+    MD_TRY(check_n(t, n, err));
+    return step(t, &input, n, targets, sample_weights, seed, ret_loss, ret_logits, err);
+}
+
+md_status md_trainer_step_tokens(md_trainer *t, const int64_t *tokens, int64_t n,
+                                 int64_t length, const float *targets,
+                                 const float *sample_weights, uint64_t seed, double *ret_loss,
+                                 const float **ret_logits, md_error *err)
+{
+    const batch_input input = {.tokens = tokens, .length = length};
+    MD_TRY(check_kind(t, true, err));
+    MD_TRY(check_n(t, n, err));
+    MD_TRY(md_texts_check(&t->texts, tokens, n, length, err));
+    return step(t, &input, n, targets, sample_weights, seed, ret_loss, ret_logits, err);
+}
+
+static md_status infer(md_trainer *t, const batch_input *input, int64_t n,
+                       const float *const *values, float *ret_logits, md_error *err)
+{
     t->training = false;
     use_values(t, values);
     for (int64_t done = 0; done < n; done += t->n) {
         t->n = n - done < t->batch ? n - done : t->batch;
-        MD_TRY(forward(t, images + (size_t)done * image, err));
+        const batch_input left = skip(t, input, done);
+        MD_TRY(forward(t, &left, err));
         memcpy(ret_logits + done * t->n_classes, logits_of(t),
                (size_t)(t->n * t->n_classes) * sizeof *ret_logits);
     }
     return MD_OK;
+}
+
+md_status md_trainer_infer(md_trainer *t, const float *images, int64_t n,
+                           const float *const *values, float *ret_logits, md_error *err)
+{
+    const batch_input input = {.images = images};
+    if (n < 1) {
+        return md_fail(err, MD_INVALID_ARG, "%lld images", (long long)n);
+    }
+    MD_TRY(check_kind(t, false, err));
+    return infer(t, &input, n, values, ret_logits, err);
+}
+
+md_status md_trainer_infer_tokens(md_trainer *t, const int64_t *tokens, int64_t n,
+                                  int64_t length, const float *const *values, float *ret_logits,
+                                  md_error *err)
+{
+    const batch_input input = {.tokens = tokens, .length = length};
+    if (n < 1) {
+        return md_fail(err, MD_INVALID_ARG, "%lld texts", (long long)n);
+    }
+    MD_TRY(check_kind(t, true, err));
+    MD_TRY(md_texts_check(&t->texts, tokens, n, length, err));
+    return infer(t, &input, n, values, ret_logits, err);
 }
 
 md_status md_trainer_loss(const md_trainer *t, const float *logits, int64_t n,
@@ -538,6 +636,9 @@ md_status md_trainer_input_gradient(md_trainer *t, const float *images, int64_t 
                                     const float *const *values, const float *d_logits,
                                     const float **ret_gradient, md_error *err)
 {
+    if (md_trainer_is_text(t)) {
+        return md_fail(err, MD_UNSUPPORTED, "tokens have no gradient");
+    }
     MD_TRY(check_n(t, n, err));
     const size_t bytes = (size_t)t->batch * t->net->features[t->net->input].n_per_image *
                          sizeof *t->input_gradient;
@@ -553,7 +654,8 @@ md_status md_trainer_input_gradient(md_trainer *t, const float *images, int64_t 
     t->n = n;
     t->training = false;
     use_values(t, values);
-    MD_TRY(forward(t, images, err));
+    const batch_input input = {.images = images};
+    MD_TRY(forward(t, &input, err));
     MD_TRY(backward(t, d_logits, err));
     image_call call = {t, NULL};
     md_over_rows(t, (size_t)n, store_images, &call);
@@ -564,6 +666,9 @@ md_status md_trainer_input_gradient(md_trainer *t, const float *images, int64_t 
 md_status md_trainer_resize(md_trainer *t, int64_t height, int64_t width, md_error *err)
 {
     const int64_t n_classes = t->n_classes, n_channels = t->n_channels;
+    if (md_trainer_is_text(t)) {
+        return md_fail(err, MD_UNSUPPORTED, "a text network has no picture size");
+    }
     if (height < 1 || width < 1 || height > MAX_PIXELS || width > MAX_PIXELS) {
         return md_fail(err, MD_INVALID_ARG, "pictures of %lld x %lld, 1 to %d",
                        (long long)height, (long long)width, MAX_PIXELS);

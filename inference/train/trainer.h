@@ -16,6 +16,17 @@
  * and W, Flatten, Reshape, Gemm, MatMul, Dropout, Identity.
  * Everything else is MD_UNSUPPORTED, with the node and its operator.
  *
+ * A text network has one int64 input [N,T] instead: tokens, 0 for the padding at the end of a
+ * text. Training goes over the tokens that are there: padding costs nothing and changes
+ * nothing. What has a backward (h [N,T,C] stands for a value of each token; docs/training.md
+ * has the forms that are recognised): Gather from a table [V,C] by the tokens, addition of a
+ * table [T,C] (positions), MatMul with a matrix and Add of a vector, Relu, LeakyRelu, Tanh,
+ * Sigmoid, GELU written with Erf, Dropout, Add and Mul of two of them, LayerNormalization over
+ * C; RNN, GRU (linear_before_reset) and LSTM in any direction, with sequence_lens counted from
+ * the tokens and the default activations; scaled dot-product attention of several heads, masked
+ * by the tokens; and pooling: softmax of one score of each token, masked, times h, to [N,C].
+ * From there on it is like any other network.
+ *
  * The result of each function is bitwise the same for the same calls on the same machine, back
  * end and number of threads. A trainer belongs to one thread at a time; it starts threads of
  * its own. */
@@ -46,8 +57,8 @@ typedef struct md_trainer_options {
     /* Activations and the weights' copies in bfloat16, everything that is summed up (weights,
      * their gradients, statistics) in float32. MD_UNSUPPORTED without avx512_bf16 and oneDNN */
     bool bf16;
-    int64_t batch;         /* the most images of one call, 1..MD_TRAINER_MAX_BATCH */
-    int64_t height, width; /* pixels; 0: as the graph says */
+    int64_t batch;         /* the most images or texts of a call, 1..MD_TRAINER_MAX_BATCH */
+    int64_t height, width; /* pixels; 0: as the graph says, as for texts */
     md_loss loss;
     float label_smoothing; /* 0 <= e < 1: targets become (1 - e) t + e / K, of the binary loss
                               (1 - e) t + e / 2 */
@@ -77,7 +88,8 @@ typedef struct md_parameter {
     int64_t dims[MD_TENSOR_MAX_DIMS];
     float *value;
     float *gradient; /* of the last step; NULL: a buffer (running mean, running variance) */
-    bool decays;     /* a weight of Conv, Gemm or MatMul, no bias or scale */
+    bool decays;     /* a weight of Conv, Gemm, MatMul or a recurrent layer: no bias, scale or
+                        table of tokens or positions */
     bool frozen;     /* the optimizer leaves it alone; its gradient is all 0 */
 } md_parameter;
 
@@ -92,7 +104,7 @@ MD_DEFINE_DESTROYP(md_trainer, md_trainer_destroy)
 
 /* "onednn" or "openblas". */
 const char *md_trainer_backend_name(const md_trainer *trainer) MD_NOEXCEPT;
-/* [batch, C, H, W] of the input, and K. */
+/* [batch, C, H, W] of the input, of a text network [batch, 1, 1, T]; and K. */
 void md_trainer_input_dims(const md_trainer *trainer, int64_t ret_dims[4]) MD_NOEXCEPT;
 int64_t md_trainer_n_classes(const md_trainer *trainer) MD_NOEXCEPT;
 unsigned md_trainer_n_threads(const md_trainer *trainer) MD_NOEXCEPT;
@@ -129,6 +141,27 @@ md_status md_trainer_step(md_trainer *trainer, const float *images, int64_t n,
 md_status md_trainer_infer(md_trainer *trainer, const float *images, int64_t n,
                            const float *const *values, float *ret_logits, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;
+
+/* Whether the network reads tokens: then the two functions below take the place of
+ * md_trainer_step and md_trainer_infer (the wrong ones are MD_INVALID_ARG), and
+ * md_trainer_input_gradient and md_trainer_resize are MD_UNSUPPORTED. */
+bool md_trainer_is_text(const md_trainer *trainer) MD_NOEXCEPT;
+/* Of a text network V: tokens are 0..V-1; 0 of another. */
+int64_t md_trainer_n_tokens(const md_trainer *trainer) MD_NOEXCEPT;
+/* As md_trainer_step, for tokens [n,length], 1 <= length <= T, every text at the beginning of
+ * its row and 0 behind it: rows shorter than T are as if they were padded. A text may be empty.
+ * MD_INVALID_ARG also: a token outside 0..V-1, or one behind a 0. The gradient of a table of
+ * tokens is 0 in the row of 0 and of every token that is not in the batch; who changes a
+ * gradient sets it back before the next call. */
+md_status md_trainer_step_tokens(md_trainer *trainer, const int64_t *tokens, int64_t n,
+                                 int64_t length, const float *targets,
+                                 const float *sample_weights, uint64_t seed, double *ret_loss,
+                                 const float **ret_logits, md_error *err)
+    MD_NOEXCEPT MD_NODISCARD;
+/* As md_trainer_infer, for such tokens. */
+md_status md_trainer_infer_tokens(md_trainer *trainer, const int64_t *tokens, int64_t n,
+                                  int64_t length, const float *const *values, float *ret_logits,
+                                  md_error *err) MD_NOEXCEPT MD_NODISCARD;
 
 /* The loss of logits [n,K] as in md_trainer_step, without gradients: for validation. */
 md_status md_trainer_loss(const md_trainer *trainer, const float *logits, int64_t n,

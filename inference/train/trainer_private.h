@@ -11,7 +11,9 @@
 
 #include "inference/backend/backend.h"
 #include "inference/train/kernels.h"
+#include "inference/train/kernels_text.h"
 #include "inference/train/team.h"
+#include "inference/train/texts.h"
 #include "inference/train/trainer.h"
 
 enum {
@@ -24,6 +26,8 @@ typedef struct md_feature {
     int64_t c, h, w;
     size_t n_per_image;
     bool bf16;      /* elements are bfloat16, else float */
+    bool tokens;    /* a row of c for each token of the batch, in the order of md_texts, and not
+                       h x w positions of each image; w is T */
     bool shared;    /* read under another name too: no layer may draw its reader in */
     bool trainable; /* its gradient moves a parameter */
     int producer;   /* layer; -1: the network's input */
@@ -43,10 +47,11 @@ typedef struct md_train_layer {
     int parameters[MD_LAYER_MAX_PARAMETERS]; /* of the trainer; MD_NO_PARAMETER: absent */
     md_clamp clamp;                          /* Relu or Clip that was drawn in */
     bool clamped;
-    bool residual;  /* normalisation: the last input is added before the clamp */
-    bool running;   /* normalisation: running statistics, they stay (frozen) */
-    unsigned index; /* in the list */
-    float scalar;   /* of scale and shift layers without a parameter */
+    bool residual;   /* normalisation: the last input is added before the clamp */
+    bool running;    /* normalisation: running statistics, they stay (frozen) */
+    int64_t n_heads; /* self-attention */
+    unsigned index;  /* in the list */
+    float scalar;    /* of scale and shift layers without a parameter */
     /* from forward to backward */
     float *saved;      /* normalisation: mean [c], 1 / deviation [c] */
     size_t kept_bytes; /* for each image; memory in the arena */
@@ -66,6 +71,7 @@ typedef struct md_net {
     uint8_t *arena;
     size_t arena_bytes;
     int64_t planned; /* images for which the layers are prepared; 0: none */
+    bool by_steps;   /* text: a recurrent layer wants the tokens in the order of steps */
 } md_net;
 
 struct md_trainer {
@@ -77,6 +83,8 @@ struct md_trainer {
     struct md_dnnl_train *dnnl; /* NULL: OpenBLAS */
     md_team *team;
     const md_train_kernels *kernels[2]; /* of float, of bfloat16 */
+    const md_text_kernels *text_kernels;
+    md_texts texts; /* of a text network */
     bool bf16;
     md_pool pool; /* names and arrays of the parameters */
     md_parameter *parameters;
@@ -138,10 +146,10 @@ static inline size_t md_feature_element_bytes(const md_feature *f)
     return f->bf16 ? sizeof(uint16_t) : sizeof(float);
 }
 
-/* Positions of all images of the call. */
+/* Positions of all images of the call, or its tokens. */
 static inline size_t md_feature_rows(const md_trainer *t, const md_feature *f)
 {
-    return (size_t)(t->n * f->h * f->w);
+    return f->tokens ? t->texts.n_rows : (size_t)(t->n * f->h * f->w);
 }
 
 /* Whether a gradient of the feature is wanted, and whether writing it adds; marks it written.
@@ -168,6 +176,22 @@ void md_mask_gradient(md_trainer *t, md_train_layer *layer);
 void md_sum_over_rows(md_trainer *t, const md_feature *f, const void *x, const void *weights,
                       float *ret_sum);
 
+/* The same of rows [rows,width] of float that are no feature. Scratch: from `scratch` on. */
+void md_sum_floats(md_trainer *t, const float *x, size_t rows, size_t width, void *scratch,
+                   float *ret_sum);
+/* c [m,n] = alpha op(a) op(b) + beta c as cblas_sgemm, on all threads; m, n or k may be 0. Not
+ * inside md_over_rows. (gemm.c) */
+void md_train_gemm(md_trainer *t, bool transpose_a, bool transpose_b, int64_t m, int64_t n,
+                   int64_t k, float alpha, const float *a, int64_t lda, const float *b,
+                   int64_t ldb, float beta, float *c, int64_t ldc);
+
+/* The same on the calling thread, inside md_over_rows; m, n, k >= 1. */
+void md_thread_gemm(md_trainer *t, bool transpose_a, bool transpose_b, int64_t m, int64_t n,
+                    int64_t k, float alpha, const float *a, int64_t lda, const float *b,
+                    int64_t ldb, float beta, float *c, int64_t ldc);
+/* What a recurrent layer keeps of each text of `length` tokens. (layer_recurrent.c) */
+size_t md_recurrent_kept_bytes(const md_rnn_params *p, int64_t length);
+
 /* Build the layers of the ONNX file for pictures of that size (0: the file's); the first call
  * makes the parameters too. Caller destroys. (build.c) */
 md_status md_net_create(md_trainer *t, int64_t height, int64_t width, md_net **ret_net,
@@ -184,6 +208,10 @@ extern const md_train_layer_kind md_train_layer_norm, md_train_layer_unary, md_t
     md_train_layer_max_pool, md_train_layer_mean_pool, md_train_layer_global_mean,
     md_train_layer_flatten, md_train_layer_convert, md_train_layer_dropout,
     md_train_layer_linear, md_train_layer_conv_blas;
+/* Of text networks: layer_embedding.c, layer_rows.c, layer_recurrent.c, layer_attention.c. */
+extern const md_train_layer_kind md_train_layer_embedding, md_train_layer_position,
+    md_train_layer_layer_norm, md_train_layer_curve, md_train_layer_recurrent,
+    md_train_layer_attention, md_train_layer_token_pool;
 #ifdef MEDAID_HAVE_ONEDNN
 extern const md_train_layer_kind md_train_layer_conv_dnnl;
 md_status md_dnnl_train_create(struct md_dnnl_train **ret, md_error *err);
