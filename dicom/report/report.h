@@ -9,6 +9,7 @@
 
 #include "base/raster.h"
 #include "dicom/dataset/dataset.h"
+#include "dicom/report/follow_up.h"
 #include "dicom/report/result.h"
 
 #ifdef __cplusplus
@@ -20,6 +21,8 @@ typedef struct md_report_options {
     const char *station_name;     /* NULL: not written */
     bool triage_only; /* no overlay, no localisation: REFERENCE.md section 0, item 6 */
     const char *content_qualification; /* PRODUCT, RESEARCH or SERVICE; NULL: RESEARCH */
+    /* For the SR: what to recommend, borrowed. NULL: nothing. Not written with triage_only. */
+    const md_follow_up *follow_up;
 } md_report_options;
 
 typedef enum md_object_kind {

@@ -120,6 +120,20 @@ static void write_document(md_writing &w, const md_dataset *source,
     }
 }
 
+/* Proposals depend on what was decided for others until now: with other ones it is another
+ * document. */
+static std::string kind_of(const md_writing &w)
+{
+    std::string kind = w.options->triage_only ? "triage sr" : "sr";
+    for (uint32_t i = 0; md_has_follow_up(w) && i < w.options->follow_up->n_proposals; i++) {
+        const md_follow_up_proposal &p = w.options->follow_up->proposals[i];
+        char text[1024];
+        md_follow_up_sentence(&p, text, sizeof text);
+        kind += std::string("; ") + p.action.scheme + " " + p.action.value + " " + text;
+    }
+    return kind;
+}
+
 static md_status write_sr(const md_result *result, const md_dataset *const *sources,
                           const md_report_options *options, md_object *ret_object,
                           md_error *err)
@@ -127,8 +141,7 @@ static md_status write_sr(const md_result *result, const md_dataset *const *sour
     md_writing w(result, options);
     std::vector<md_study_series> groups = md_group_objects(result, sources);
     md_write_study(w, sources[0]);
-    md_write_series(w, SOP_COMPREHENSIVE_3D_SR,
-                    md_object_uid(result, options->triage_only ? "triage sr" : "sr"),
+    md_write_series(w, SOP_COMPREHENSIVE_3D_SR, md_object_uid(result, kind_of(w).c_str()),
                     md_series_uid(result, SERIES_KIND), "SR", "9901",
                     "AI result - not for diagnosis");
     write_document(w, sources[0], groups);

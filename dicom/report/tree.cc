@@ -72,6 +72,8 @@ static const md_concept NOT_ATTEMPTED = {"114007", "DCM", "Measurement not attem
 static const md_concept COMMENT = {"121106", "DCM", "Comment"};
 static const md_concept QUALITATIVE = {"C0034375", "UMLS", "Qualitative Evaluations"};
 static const md_concept IMPRESSION = {"121073", "DCM", "Impression"};
+static const md_concept RECOMMENDATION = {"121075", "DCM", "Recommendation"};
+static const md_concept RECOMMENDED_FOLLOW_UP = {"111053", "DCM", "Recommended Follow-up"};
 static const char DICOM_MAPPING_UID[] = "1.2.840.10008.8.1.1";
 
 static DSRCodedEntryValue entry(const md_concept &c)
@@ -581,6 +583,22 @@ static std::string sentence(const md_result *result, const md_finding &f)
     return line + ".";
 }
 
+/* What the site proposes to do next: the coded action with its reason, and both in words. */
+static void add_follow_up(tree_writer &t, const md_follow_up &follow_up)
+{
+    for (uint32_t i = 0; i < follow_up.n_proposals; i++) {
+        const md_follow_up_proposal &p = follow_up.proposals[i];
+        char text[1024];
+        md_follow_up_sentence(&p, text, sizeof text);
+        t.open_code(DSRTypes::RT_contains, RECOMMENDED_FOLLOW_UP, p.action);
+        t.text(DSRTypes::RT_hasProperties, COMMENT,
+               "Proposed by the record of similar patients, not an order; accepted for " +
+                   std::to_string(p.n_accepted) + " of " + std::to_string(p.n_similar) + ".");
+        t.close();
+        t.text(DSRTypes::RT_contains, RECOMMENDATION, text);
+    }
+}
+
 /* Rows 12 to 14: the same in words, for viewers that show nothing else. */
 static void add_words(tree_writer &t, const md_writing &w)
 {
@@ -595,6 +613,9 @@ static void add_words(tree_writer &t, const md_writing &w)
                                ? "The analysis failed; nothing was found or excluded: "
                                : "Some images were not analysed: ") +
                    result->failure.meaning + ".");
+    }
+    if (md_has_follow_up(w)) {
+        add_follow_up(t, *w.options->follow_up);
     }
     const char *qualification = w.options->content_qualification;
     t.text(DSRTypes::RT_contains, COMMENT,

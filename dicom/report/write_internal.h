@@ -77,6 +77,13 @@ void md_write_source_image(md_writing &w, DcmItem *parent, const md_dataset *sou
 /* Finish the character set and give the file; its UIDs are those of the dataset. */
 md_status md_write_finish(md_writing &w, md_object *ret_object, md_error *err);
 
+/* Whether this report has proposals to show. */
+inline bool md_has_follow_up(const md_writing &w)
+{
+    return w.options->follow_up != nullptr && w.options->follow_up->n_proposals > 0 &&
+           !w.options->triage_only;
+}
+
 /* UIDs: see docs/sr.md, "Identity". `kind` says what the UID names. */
 std::string md_object_uid(const md_result *result, const char *kind);
 std::string md_series_uid(const md_result *result, const char *kind);

@@ -17,6 +17,7 @@ extern "C" {
 #endif
 
 typedef struct md_host md_host;
+typedef struct md_analysis md_analysis;
 
 typedef struct md_host_options {
     const char *const
@@ -112,6 +113,11 @@ typedef struct md_analyse_options {
     /* What has not come, for people and without patient data: "a view: LL/RL". Then the results
      * are PARTIAL with (110523, DCM, "Object Set incomplete"). NULL: nothing is missing. */
     const char *missing;
+    /* Asked once, when all findings are known and before the first report is written; what is
+     * answered goes into md_analysis and, but with report.triage_only, into the SR of the first
+     * result that is not FAILED. NULL: nothing is proposed. */
+    void (*propose)(void *context, const md_analysis *analysis, md_follow_up *ret_follow_up);
+    void *propose_context;
 } md_analyse_options;
 
 /* Let the result name the predecessor of its model, if options has one, and its revision. For
@@ -153,7 +159,7 @@ typedef struct md_analysis_times {
 
 /* Everything that one study gave: one result for each model that accepted at least one of its
  * images. */
-typedef struct md_analysis {
+struct md_analysis {
     md_result *results; /* owned */
     size_t n_results;
     md_study_header header;
@@ -163,7 +169,8 @@ typedef struct md_analysis {
     size_t n_unreadable;   /* files that are no DICOM object, or accepted but not decodable */
     size_t n_not_accepted; /* readable objects that no model accepts, or without an image */
     md_analysis_times times;
-} md_analysis;
+    md_follow_up follow_up; /* what options.propose answered */
+};
 void md_analysis_finish(md_analysis *analysis) MD_NOEXCEPT;
 
 /* Analyse the files of one study (all with the same Study Instance UID; MD_INVALID_ARG

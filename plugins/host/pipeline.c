@@ -518,8 +518,19 @@ static void finish_result(tally *t, size_t n_lost, const char *missing)
     memcpy(result->failure_text, text.msg, sizeof text.msg);
 }
 
+/* Whether this is the one report that shows what to do next. */
+static bool shows_follow_up(const md_analysis *analysis, const md_result *result)
+{
+    size_t first = 0;
+    while (first < analysis->n_results && analysis->results[first].status == MD_RESULT_FAILED) {
+        first++;
+    }
+    return first < analysis->n_results && result == &analysis->results[first];
+}
+
 static md_status write_sr(run *r, const md_result *result, md_error *err)
 {
+    md_report_options options = r->options->report;
     MD_AUTO(md_freep) const md_dataset **sources = md_calloc(r->n_units, sizeof *sources);
     if (sources == NULL) {
         return md_fail(err, MD_NOMEM, "no memory for a report");
@@ -528,7 +539,8 @@ static md_status write_sr(run *r, const md_result *result, md_error *err)
         sources[i] = r->units[i].file->dataset;
     }
     const int64_t start_us = md_clock_monotonic_us();
-    MD_TRY(md_report_write_sr(result, sources, &r->options->report,
+    options.follow_up = shows_follow_up(r->analysis, result) ? &r->analysis->follow_up : NULL;
+    MD_TRY(md_report_write_sr(result, sources, &options,
                               &r->analysis->objects[r->analysis->n_objects], err));
     r->analysis->times.report_us += md_clock_monotonic_us() - start_us;
     r->analysis->n_objects++;
@@ -582,6 +594,9 @@ static md_status write_objects(run *r, md_error *err)
 {
     md_analysis *analysis = r->analysis;
     size_t n_most = 0;
+    if (r->options->propose != NULL) {
+        r->options->propose(r->options->propose_context, analysis, &analysis->follow_up);
+    }
     if (!md_mul(analysis->n_results, r->n_units + 1 + MD_RESULT_MAX_FINDINGS, &n_most)) {
         return md_fail(err, MD_LIMIT, "too many results");
     }

@@ -10,7 +10,7 @@
 const char *const CASE_NAMES[] = {"positive",     "negative",  "mixed",     "failed",
                                   "quality",      "partial",   "partial0",  "triage",
                                   "uncalibrated", "successor", "injection", "long",
-                                  "foreign",      "edges",     NULL};
+                                  "foreign",      "edges",     "follow-up", NULL};
 
 static const md_code PNEUMONIA = {"233604007", "SCT", "Pneumonia"};
 static const md_code EFFUSION = {"60046008", "SCT", "Pleural effusion"};
@@ -107,6 +107,29 @@ static bool open_sources(test_case *c, const char *const *paths, size_t n_paths)
     return true;
 }
 
+/* One whose words need mending, too. */
+static void propose(test_case *c)
+{
+    md_follow_up *f = &c->follow_up;
+    md_follow_up_proposal *p = f->proposals;
+    f->there = true;
+    f->n_actions = 4;
+    f->n_proposals = 2;
+    copy(p[0].key, sizeof p[0].key, "chest-ct");
+    p[0].action = (md_code){"169069000", "SCT", "Computed tomography of chest"};
+    p[0].score = 0.81;
+    p[0].n_similar = 15;
+    p[0].n_accepted = 12;
+    p[0].basis = MD_FOLLOW_UP_BOTH;
+    copy(p[0].reasons[p[0].n_reasons++], MD_CODE_MEANING_BYTES, "Pneumonia");
+    copy(p[0].reasons[p[0].n_reasons++], MD_CODE_MEANING_BYTES, "Pleural effusion");
+    copy(p[1].key, sizeof p[1].key, "repeat-film");
+    p[1].action = (md_code){"RF6", "99MEDAID", "Film in 6\\weeks"};
+    p[1].score = 0.6;
+    p[1].n_similar = p[1].n_accepted = 5;
+    c->options.follow_up = f;
+}
+
 /* Changes to the plain positive result, case by case. */
 static bool vary(test_case *c, const char *name)
 {
@@ -170,6 +193,8 @@ static bool vary(test_case *c, const char *name)
         copy(r->model.manufacturer, sizeof r->model.manufacturer,
              "M\xc3\xa9"
              "daid");
+    } else if (strcmp(name, "follow-up") == 0) {
+        propose(c);
     } else if (strcmp(name, "edges") == 0) {
         f[0].score = 1;
         f[0].threshold = 1;

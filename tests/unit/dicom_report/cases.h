@@ -16,6 +16,7 @@ typedef struct test_case {
     md_dataset *datasets[CASE_MAX_SOURCES];
     const md_dataset *sources[CASE_MAX_SOURCES];
     md_raster display;
+    md_follow_up follow_up; /* options.follow_up points here in the cases that have one */
 } test_case;
 
 /* Names, NULL at the end. */

@@ -13,7 +13,8 @@ import pydicom
 PHANTOM, REPORT_CASE = sys.argv[1:3]
 os.environ["TZ"] = "UTC"
 CASES = ["positive", "negative", "mixed", "failed", "quality", "partial", "partial0", "triage",
-         "uncalibrated", "successor", "injection", "long", "foreign", "edges"]
+         "uncalibrated", "successor", "injection", "long", "foreign", "edges",
+         "follow-up"]
 CARRIED = ["StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName",
            "StudyDescription", "PatientName", "PatientID", "PatientBirthDate", "PatientSex",
            "PatientAge", "StudyInstanceUID", "StudyID", "ProcedureCodeSequence"]
@@ -165,6 +166,25 @@ def check_failure(group, case, sources, analysed):
     assert images == expected
 
 
+def check_follow_up(qualitative, case):
+    """Proposals as codes and in words, in the case that has some."""
+    proposed = qualitative.all("111053")
+    said = [t.text() for t in qualitative.all("121075")]
+    assert bool(proposed) == bool(said) == (case == "follow-up")
+    if not proposed:
+        return
+    assert [p.code()[:2] for p in proposed] == [("169069000", "SCT"), ("RF6", "99MEDAID")]
+    assert [p.relation for p in proposed] == ["CONTAINS"] * 2
+    reasons = [p.one("121106") for p in proposed]
+    assert [r.relation for r in reasons] == ["HAS PROPERTIES"] * 2
+    assert all("not an order" in r.text() for r in reasons)
+    assert "accepted for 12 of 15" in reasons[0].text()
+    assert said[0] == ("Proposed follow-up: Computed tomography of chest. Accepted for 12 of 15 "
+                       "similar patients, alike in Pneumonia, Pleural effusion. A proposal, not "
+                       "an order.")
+    assert "Accepted for 5 of 5 similar patients. A proposal" in said[1]
+
+
 def check_sr(path, case, sources, paths):
     verify(path)
     dumped = run("dsrdump", path)
@@ -230,7 +250,9 @@ def check_sr(path, case, sources, paths):
         check_group(group, finding, sources)
     if partial:
         check_failure(groups[-1], case, sources, analysed)
-    words = [t.text() for t in root.one("C0034375").children]
+    qualitative = root.one("C0034375")
+    words = [t.text() for t in qualitative.children if t.item.ValueType == "TEXT"]
+    check_follow_up(qualitative, case)
     assert any("not for diagnosis" in w for w in words)
     assert any(("PRODUCT" if case == "triage" else "RESEARCH") in w for w in words)
     for uid in every_uid(report):

@@ -419,6 +419,43 @@ static void test_another_revision_is_another_report(void **state)
 }
 
 /* As much as a result may hold: the longest texts in every finding, all instances. */
+/* Other proposals make another document, none leave it as it was; triage makes none. */
+static void test_follow_up(void **state)
+{
+    (void)state;
+    test_case plain, c;
+    md_object without = {0}, with = {0}, other = {0};
+    make(&plain, "positive");
+    make(&c, "follow-up");
+    write_sr(&plain, &without);
+    write_sr(&c, &with);
+    assert_string_not_equal(without.sop_instance_uid, with.sop_instance_uid);
+    assert_string_equal(without.series_instance_uid, with.series_instance_uid);
+    c.follow_up.proposals[1].n_similar++;
+    write_sr(&c, &other);
+    assert_string_not_equal(other.sop_instance_uid, with.sop_instance_uid);
+    md_object_finish(&other);
+    c.follow_up.n_proposals = 0;
+    write_sr(&c, &other);
+    assert_int_equal(other.size_bytes, without.size_bytes);
+    assert_memory_equal(other.bytes, without.bytes, other.size_bytes);
+    md_object_finish(&other);
+    md_object_finish(&without);
+    plain.options.triage_only = c.options.triage_only = true;
+    c.follow_up.n_proposals = 2;
+    write_sr(&plain, &without);
+    write_sr(&c, &other);
+    assert_int_equal(other.size_bytes, without.size_bytes);
+    assert_memory_equal(other.bytes, without.bytes, other.size_bytes);
+    assert_string_equal(md_follow_up_basis_name(MD_FOLLOW_UP_BOTH), "both");
+    assert_string_equal(md_follow_up_basis_name((md_follow_up_basis)7), "unknown");
+    md_object_finish(&other);
+    md_object_finish(&with);
+    md_object_finish(&without);
+    case_finish(&plain);
+    case_finish(&c);
+}
+
 static void test_the_largest_result(void **state)
 {
     (void)state;
@@ -675,6 +712,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_repetition_gives_the_same_bytes),
         cmocka_unit_test(test_a_report_does_not_replace_itself),
         cmocka_unit_test(test_another_revision_is_another_report),
+        cmocka_unit_test(test_follow_up),
         cmocka_unit_test(test_the_largest_result),
         cmocka_unit_test(test_threads_write_side_by_side),
         cmocka_unit_test(test_undecodable_names_stay_as_they_are),
