@@ -528,6 +528,12 @@ const md_schema_field *md_conf_fields(void)
          .help =
              "The reading worklist by DICOM's Unified Procedure Step service (docs/ups.md): "
              "medaid keeps a workitem for each analysed study."},
+        {.key = "follow_up",
+         .type = MD_SCHEMA_MAP,
+         .fields = md_conf_follow_up_fields,
+         .line_offset = offsetof(md_conf, follow_up.line),
+         .help = "What to do next, proposed from what readers decided for similar patients "
+                 "(docs/follow-up.md). It proposes and never acts."},
         {.key = "user",
          .type = MD_SCHEMA_TEXT,
          MD_SCHEMA_AT(md_conf, user),
@@ -629,6 +635,7 @@ static md_status check_whole(const char *path, md_conf *conf, md_error *err)
     MD_TRY(check_tls(path, conf, err));
     MD_TRY(md_conf_check_audit(path, conf, err));
     MD_TRY(md_conf_check_ups(path, conf, err));
+    MD_TRY(md_conf_check_follow_up(path, conf, err));
     MD_TRY(resolve_tls(path, "ups.manager.tls", &conf->ups.manager.tls, err));
     for (unsigned i = 0; i < conf->ups.n_subscribers; i++) {
         MD_TRY(resolve_tls(path, "ups.subscribers.tls", &conf->ups.subscribers[i].tls, err));
@@ -673,7 +680,9 @@ md_status md_conf_load(const char *path, md_conf *ret_conf, md_error *err)
         status = md_fail(err, MD_LIMIT, "%s: a path of more than %zu bytes", path,
                          sizeof conf->path - 1);
     }
-    bool has_lists = conf->ae.n_titles + conf->study.n_required + conf->n_rules > 0;
+    bool has_lists =
+        conf->ae.n_titles + conf->study.n_required + conf->n_rules + conf->follow_up.n_actions >
+        0;
     if (status != MD_OK || !has_lists) {
         md_conf_finish(conf); /* without lists nobody has to */
     }

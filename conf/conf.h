@@ -28,6 +28,8 @@ enum {
     MD_CONF_UID_BYTES = 65,
     MD_CONF_PATH_BYTES = 1024,
     MD_CONF_MAX_UPS_SUBSCRIBERS = 8,
+    MD_CONF_MAX_ACTIONS = 256,
+    MD_CONF_MAX_PROPOSALS = 8,
 };
 
 typedef enum md_results_kind {
@@ -213,6 +215,13 @@ typedef struct md_conf_title {
     md_conf_missing required_missing;
 } md_conf_title;
 
+/* One thing that may be proposed to do next. */
+typedef struct md_conf_action {
+    char key[65];
+    char code[65], scheme[17], meaning[65];
+    unsigned line;
+} md_conf_action;
+
 typedef struct md_conf {
     char path[MD_CONF_PATH_BYTES]; /* the file it was read from; "": the defaults */
     struct {
@@ -318,6 +327,17 @@ typedef struct md_conf {
         md_conf_ups_peer manager;
         unsigned line;
     } ups;
+    struct {
+        md_conf_action *actions; /* owned; none: nothing is proposed */
+        unsigned n_actions;
+        unsigned min_support, n_neighbours; /* as in inference/recommend */
+        double shrinkage;
+        double min_score; /* 0..1: below it an action is not proposed */
+        unsigned n_show;  /* proposals of a study */
+        bool in_report;   /* also in the SR */
+        unsigned keep_days, refresh_s;
+        unsigned line;
+    } follow_up;
     char user[33]; /* whom the daemon becomes when root starts it; "": stays */
     char group[33];
     unsigned user_line;

@@ -45,6 +45,11 @@ md_status md_conf_check_titles(const char *path, const md_conf *conf, md_error *
     MD_NODISCARD;
 bool md_conf_has_destination(const md_conf *conf, const char *name);
 
+/* The keys of `follow_up`, and what one of them alone cannot show. */
+extern const md_schema_field md_conf_follow_up_fields[];
+md_status md_conf_check_follow_up(const char *path, const md_conf *conf, md_error *err)
+    MD_NODISCARD;
+
 /* The keys of `ups`, and what one of them alone cannot show. */
 extern const md_schema_field md_conf_ups_fields[];
 md_status md_conf_check_ups(const char *path, const md_conf *conf, md_error *err) MD_NODISCARD;

@@ -44,6 +44,8 @@ static const struct {
     {"ups", MD_RELOAD_FIXED},       /* likewise */
     {"rules_mode", MD_RELOAD_LIVE},
     {"rules", MD_RELOAD_LIVE},
+    {"follow_up", MD_RELOAD_LIVE},
+    {"follow_up.in_report", MD_RELOAD_FIXED}, /* the workers were told */
     {"log", MD_RELOAD_LIVE},
     {"audit", MD_RELOAD_LIVE},
     {"user", MD_RELOAD_FIXED},

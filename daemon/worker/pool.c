@@ -374,6 +374,8 @@ static void copy_conf(md_worker_pool *pool, const md_conf *conf)
     pool->conf.study.n_required = 0;
     pool->conf.rules = NULL;
     pool->conf.n_rules = 0;
+    pool->conf.follow_up.actions = NULL;
+    pool->conf.follow_up.n_actions = 0;
     pool->conf.holders = NULL;
     if (pool->conf.engine.n_threads == 0) {
         /* all workers together have no more threads than there are cores */

@@ -393,9 +393,9 @@ static void test_tls_and_callers(void **state)
 static void test_example_switched_on(void **state)
 {
     static const char *const keys[] = {
-        "titles:\n",           "allowed_callers:\n", "tls:\n",    "user: ",
-        "required:\n",         "host: audit",        "group: ",   "notifiers:\n",
-        "retrieve_ae_title: ", "subscribers:\n",     "manager:\n"};
+        "titles:\n",           "allowed_callers:\n", "tls:\n",     "user: ",
+        "required:\n",         "host: audit",        "group: ",    "notifiers:\n",
+        "retrieve_ae_title: ", "subscribers:\n",     "manager:\n", "actions:\n"};
     (void)state;
     char path[4096], line[256];
     char *text = NULL;
@@ -444,7 +444,62 @@ static void test_example_switched_on(void **state)
     assert_string_equal(conf.ae.titles[0].models[0], "chest-pneumonia");
     assert_int_equal(conf.ae.titles[0].n_required, 1);
     assert_string_equal(conf.study.required[0].views[1], "LL/RL");
+    assert_int_equal(conf.follow_up.n_actions, 1);
+    assert_string_equal(conf.follow_up.actions[0].code, "169069000");
     md_conf_finish(&conf);
+}
+
+/* Actions of follow-up, and what one key of it alone cannot show. */
+static void test_follow_up(void **state)
+{
+#define ACTION(key_, code_)                                                                    \
+    "    - {key: " key_ ", code: \"" code_ "\", scheme: SCT, meaning: M}\n"
+    static const struct {
+        const char *text, *says;
+    } rows[] = {
+        {"follow_up: {min_support: 41}\n",
+         ":1: key 'follow_up.min_support': got 41, expected at most follow_up.neighbours"},
+        {"follow_up:\n  actions:\n" ACTION("a", "1") ACTION("a", "2"),
+         ":4: key 'follow_up.actions[1]': has the key or the code of the one at line 3"},
+        {"follow_up:\n  actions:\n" ACTION("a", "1") ACTION("b", "1"),
+         "has the key or the code"},
+        {"follow_up:\n  actions:\n" ACTION("A", "1"), "key"},
+        {"follow_up:\n  actions:\n" ACTION("a", "1 2"), "without blanks"},
+        {"follow_up:\n  actions:\n    - {key: a, code: '1\\2', scheme: SCT, meaning: M}\n",
+         "without blanks"},
+        {"follow_up:\n  actions:\n    - {key: a, code: '1', scheme: SCT, meaning: 'M\\N'}\n",
+         "without '\\'"},
+        {"follow_up:\n  actions:\n    - {key: a, code: '1', scheme: SCT}\n", "meaning"},
+        {"follow_up: {min_score: 1.1}\n", "min_score"},
+        {"follow_up: {shrinkage: .nan}\n", "shrinkage"},
+        {"follow_up: {show: 9}\n", "show"},
+        {"follow_up: {keep_days: 0}\n", "keep_days"},
+    };
+    (void)state;
+    md_conf conf;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        md_error err = {0};
+        if (load_bytes(rows[i].text, strlen(rows[i].text), &conf, &err) != MD_FORMAT ||
+            strstr(err.msg, rows[i].says) == NULL) {
+            fail_msg("row %zu: %s", i, err.msg);
+        }
+    }
+    static const char good[] = "follow_up:\n  min_support: 2\n  in_report: true\n"
+                               "  actions:\n" ACTION("a", "1") ACTION("b", "2");
+    md_error err = {0};
+    if (load_bytes(good, sizeof good - 1, &conf, &err) != MD_OK) {
+        fail_msg("%s", err.msg);
+    }
+    assert_int_equal(conf.follow_up.n_actions, 2);
+    assert_int_equal(conf.follow_up.actions[1].line, 6);
+    assert_string_equal(conf.follow_up.actions[1].key, "b");
+    assert_true(conf.follow_up.in_report);
+    assert_int_equal(conf.follow_up.min_support, 2);
+    assert_int_equal(conf.follow_up.n_neighbours, 40);
+    assert_true(conf.follow_up.shrinkage > 9.99 && conf.follow_up.shrinkage < 10.01);
+    assert_non_null(conf.holders); /* the list has an owner */
+    md_conf_finish(&conf);
+#undef ACTION
 }
 
 /* What one key of `ups` alone cannot show. */
@@ -572,6 +627,7 @@ static void test_example_is_the_table(void **state)
     conf.ae.port_line = 0;
     conf.storage.path_line = 0;
     conf.ups.line = 0;
+    conf.follow_up.line = 0;
     md_conf_finish(&conf);
     assert_memory_equal(&conf, &defaults, sizeof conf);
 
@@ -803,6 +859,7 @@ int main(void)
         cmocka_unit_test(test_tls_and_callers),
         cmocka_unit_test(test_titles),
         cmocka_unit_test(test_example_switched_on),
+        cmocka_unit_test(test_follow_up),
         cmocka_unit_test(test_example_is_the_table),
         cmocka_unit_test(test_every_type),
         cmocka_unit_test(test_every_type_refuses),
