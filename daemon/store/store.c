@@ -294,6 +294,7 @@ md_status md_store_finish(md_store *store, const md_claim *claim,
     }
     MD_TRY(check_notices(outcome->notices, outcome->n_notices, err));
     MD_TRY(md_store_vector_check(outcome->vectors, outcome->n_vectors, err));
+    MD_TRY(md_store_follow_up_check(outcome->follow_up, err));
     return store->backend->finish(store, claim, outcome, now_ms, ret_state, err);
 }
 

@@ -314,6 +314,7 @@ typedef struct md_study_outcome {
     const struct md_ups_write *workitem;   /* store_ups.h; NULL: none */
     const struct md_store_vector *vectors; /* store_vector.h; in place of those it had */
     size_t n_vectors;
+    const struct md_store_follow_up_new *follow_up; /* store_follow_up.h; NULL: none */
     const char *failed; /* NULL: the analysis came to a result; else the reason why it did not
                            and never will (no model accepts it): the study ends as failed */
 } md_study_outcome;

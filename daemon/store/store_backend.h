@@ -5,6 +5,7 @@
  * promises. store.c checks arguments and calls these; a second database is a second table. */
 
 #include "daemon/store/store.h"
+#include "daemon/store/store_follow_up.h"
 #include "daemon/store/store_ups.h"
 #include "daemon/store/store_vector.h"
 
@@ -124,6 +125,24 @@ typedef struct md_store_backend {
                                size_t *ret_n, md_error *err);
     md_status (*verdicts)(md_store *store, const char *study_key, size_t n_max,
                           md_store_verdict *ret_verdicts, size_t *ret_n, md_error *err);
+    md_status (*follow_up_of)(md_store *store, const char *study_key,
+                              md_store_follow_up *ret_follow_up, md_error *err);
+    md_status (*rate)(md_store *store, const char *study_key, const char *action,
+                      const char *reader, double value, int64_t now_ms, md_error *err);
+    md_status (*unrate)(md_store *store, const char *study_key, const char *action,
+                        const char *reader, md_error *err);
+    md_status (*ratings_of)(md_store *store, const char *study_key, size_t n_max,
+                            md_store_rating *ret_ratings, size_t *ret_n, md_error *err);
+    md_status (*rating_import)(md_store *store, const md_store_rating_new *rows, size_t n,
+                               md_error *err);
+    md_status (*each_rating)(md_store *store,
+                             md_status (*visit)(void *context, const md_store_rating_row *row,
+                                                md_error *err),
+                             void *context, md_error *err);
+    md_status (*ratings_retire)(md_store *store, int64_t given_before_ms, size_t *ret_n,
+                                md_error *err);
+    md_status (*ratings_forget)(md_store *store, const char *study_key, size_t *ret_n,
+                                md_error *err);
     md_status (*retry)(md_store *store, int64_t study, int64_t now_ms,
                        md_study_state *ret_state, md_error *err);
     md_status (*quarantine)(md_store *store, int64_t study, const char *reason, md_error *err);

@@ -150,7 +150,32 @@ md_status md_sqlite_put_vectors(md_sqlite *c, const md_study *study,
                                 const md_store_vector *vectors, size_t n, int64_t now_ms,
                                 md_error *err) MD_NODISCARD;
 
+/* What the present analysis leaves for follow-up, in place of what it may have had. NULL is
+ * fine. */
+md_status md_sqlite_put_follow_up(md_sqlite *c, const md_study *study,
+                                  const md_store_follow_up_new *follow_up, md_error *err)
+    MD_NODISCARD;
+
 /* The functions of the table, by file. */
+md_status md_sqlite_follow_up_of(md_store *store, const char *study_key,
+                                 md_store_follow_up *ret_follow_up, md_error *err);
+md_status md_sqlite_rate(md_store *store, const char *study_key, const char *action,
+                         const char *reader, double value, int64_t now_ms, md_error *err);
+md_status md_sqlite_unrate(md_store *store, const char *study_key, const char *action,
+                           const char *reader, md_error *err);
+md_status md_sqlite_ratings_of(md_store *store, const char *study_key, size_t n_max,
+                               md_store_rating *ret_ratings, size_t *ret_n, md_error *err);
+md_status md_sqlite_rating_import(md_store *store, const md_store_rating_new *rows, size_t n,
+                                  md_error *err);
+md_status md_sqlite_each_rating(md_store *store,
+                                md_status (*visit)(void *context,
+                                                   const md_store_rating_row *row,
+                                                   md_error *err),
+                                void *context, md_error *err);
+md_status md_sqlite_ratings_retire(md_store *store, int64_t given_before_ms, size_t *ret_n,
+                                   md_error *err);
+md_status md_sqlite_ratings_forget(md_store *store, const char *study_key, size_t *ret_n,
+                                   md_error *err);
 md_status md_sqlite_vector_ids(md_store *store, const char *space, int64_t after,
                                int64_t **ret_ids, size_t *ret_n, md_error *err);
 md_status md_sqlite_vector_get(md_store *store, int64_t id, md_store_vector *ret_vector,

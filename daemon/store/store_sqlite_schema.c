@@ -273,6 +273,28 @@ static const char *const steps[] = {
     " UNIQUE (study_key, space));"
     "CREATE INDEX vector_space ON vector (space);"
     "CREATE INDEX vector_found ON vector (found);",
+
+    /* 12: what to do next. Decisions are known by a keyed hash of the patient and outlive his
+     * studies; what an analysis found and proposed goes with its study. */
+    "CREATE TABLE follow_up ("
+    " study INTEGER PRIMARY KEY REFERENCES study (id) ON DELETE CASCADE,"
+    " generation INTEGER NOT NULL,"
+    " patient TEXT NOT NULL,"
+    " features TEXT NOT NULL,"
+    " proposals TEXT NOT NULL);"
+    "CREATE TABLE rating ("
+    " patient TEXT NOT NULL,"
+    " action TEXT NOT NULL,"
+    " reader TEXT NOT NULL,"
+    " study_key TEXT NOT NULL,"
+    " value REAL NOT NULL CHECK (value BETWEEN 0 AND 1),"
+    " given INTEGER NOT NULL,"
+    " PRIMARY KEY (patient, action, reader)) WITHOUT ROWID;"
+    "CREATE INDEX rating_given ON rating (given);"
+    "CREATE TABLE profile ("
+    " patient TEXT PRIMARY KEY,"
+    " study_key TEXT NOT NULL,"
+    " features TEXT NOT NULL) WITHOUT ROWID;",
 };
 
 const char *const *const md_sqlite_schema = steps;
