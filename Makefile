@@ -41,8 +41,7 @@ SOAK_TARGETS = $(PROGRAMS) tests/support/medaid-phantom tests/support/libmedaid-
 soak:
 	@sh .ci/packages build demo check
 	@TARGETS="$(SOAK_TARGETS)" sh .ci/setup $(BUILD)
-	@TARGETS="$(SOAK_TARGETS)" sh .ci/setup $(ASAN) --werror -Db_sanitize=address,undefined \
-		-Db_lundef=false
+	@TARGETS="$(SOAK_TARGETS)" sh .ci/setup-sanitized $(ASAN)
 	@MEDAID_BUILD_ROOT=$(BUILD) /usr/bin/python3 tests/soak/crash.py --kills $(SOAK_KILLS)
 	@MEDAID_BUILD_ROOT=$(ASAN) ASAN_OPTIONS=allow_user_segv_handler=0:detect_leaks=1:intercept_tls_get_addr=0 \
 		UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
