@@ -42,7 +42,7 @@ typedef struct md_view {
     /* of scores and shares */
     int query, key; /* features; of pooling the scores and MD_NO_FEATURE */
     float scale;
-    bool masked;
+    bool masked; /* scores: of padding lowest; shares: times the mask, 0 in an empty text too */
 } md_view;
 
 typedef struct md_build {

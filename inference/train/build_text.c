@@ -283,6 +283,7 @@ static md_status build_softmax(md_build *b, const md_node *node, md_error *err)
         return unsupported(node, "it goes over another axis than the masked tokens", err);
     }
     v.kind = MD_VIEW_SHARES;
+    v.masked = false;
     b->views[node->outputs[0]] = v;
     return MD_OK;
 }
@@ -326,6 +327,12 @@ static md_status build_token_pool(md_build *b, const md_node *node, md_error *er
     const md_view *v = view_of(b, node, 0);
     md_train_layer *layer;
     int in[2] = {v->query, MD_NO_FEATURE};
+    if (!v->masked) {
+        return unsupported(node,
+                           "the shares have to be multiplied by the mask: those of an "
+                           "empty text are of padding",
+                           err);
+    }
     MD_TRY(md_build_feature(b, node, 1, &in[1], err));
     const int64_t c = b->net->features[in[1]].c;
     MD_TRY(md_build_token_layer(b, &md_train_layer_token_pool, node, in, 2, node->outputs[0], c,
@@ -523,6 +530,7 @@ static md_status build_pair(md_build *b, const md_node *node, md_error *err)
         if (shares->kind == MD_VIEW_SHARES && mask->kind == MD_VIEW_MASK &&
             shares->key == MD_NO_FEATURE && masks(mask, shares, 'T')) {
             keep_view(b, node, i); /* they are 0 there already, but in an empty text */
+            b->views[node->outputs[0]].masked = true;
             return MD_OK;
         }
     }

@@ -13,6 +13,7 @@ typedef struct call {
     size_t element_bytes, width;
     md_write write;
     const float *s, *t;
+    const uint32_t *origins;
     uint64_t seed;
     uint32_t threshold;
     float scale;
@@ -382,14 +383,32 @@ static void drop(void *data, size_t begin, size_t end, unsigned part)
                      c->scale);
 }
 
+/* Rows of tokens: what is dropped does not depend on the order of the rows, which the number of
+ * threads decides. */
+static void drop_tokens(void *data, size_t begin, size_t end, unsigned part)
+{
+    (void)part;
+    const call *c = data;
+    for (size_t r = begin; r < end; r++) {
+        const size_t at = r * c->width * c->element_bytes;
+        c->kernels->drop(c->a + at, c->y + at, c->write, c->width, c->seed,
+                         c->origins[r] * c->width, c->threshold, c->scale);
+    }
+}
+
 static void drop_or_copy(md_trainer *t, md_train_layer *layer, call *c)
 {
+    const md_feature *y = md_train_layer_out(t, layer);
     const double ratio = (double)layer->node.p.dropout.ratio;
-    const size_t n = n_elements(t, md_train_layer_out(t, layer));
     c->seed = (t->seed ^ 0x5851F42D4C957F2DULL) * 0xD1342543DE82EF95ULL + layer->index;
     c->threshold = (uint32_t)(ratio * 4294967296.0);
     c->scale = (float)(1.0 / (1.0 - ratio));
-    md_over_rows(t, n, t->training ? drop : copy, c);
+    if (t->training && y->tokens) {
+        c->origins = t->texts.origins;
+        md_over_rows(t, t->texts.n_rows, drop_tokens, c);
+        return;
+    }
+    md_over_rows(t, n_elements(t, y), t->training ? drop : copy, c);
 }
 
 static md_status dropout_forward(md_trainer *t, md_train_layer *layer, md_error *err)

@@ -21,6 +21,7 @@ md_status md_texts_create(md_texts *texts, int64_t most_texts, int64_t length, i
     texts->n_groups = n_groups;
     texts->ids = md_pool_data(pool, rows * sizeof *texts->ids);
     texts->times = md_pool_data(pool, rows * sizeof *texts->times);
+    texts->origins = md_pool_data(pool, rows * sizeof *texts->origins);
     texts->rows = md_pool_data(pool, rows * sizeof *texts->rows);
     texts->lengths = md_pool_alloc(pool, n * sizeof *texts->lengths);
     texts->begin = md_pool_alloc(pool, (n + 1) * sizeof *texts->begin);
@@ -29,14 +30,13 @@ md_status md_texts_create(md_texts *texts, int64_t most_texts, int64_t length, i
     texts->first = md_pool_alloc(pool, (n_groups + 1) * sizeof *texts->first);
     texts->steps = md_pool_alloc(pool, n_steps * sizeof *texts->steps);
     texts->n_steps = md_pool_alloc(pool, n_groups * sizeof *texts->n_steps);
-    if (texts->ids == NULL || texts->times == NULL || texts->rows == NULL ||
-        texts->lengths == NULL || texts->begin == NULL || texts->order == NULL ||
-        texts->scratch == NULL || texts->first == NULL || texts->steps == NULL ||
-        texts->n_steps == NULL) {
+    if (texts->ids == NULL || texts->times == NULL || texts->origins == NULL ||
+        texts->rows == NULL || texts->lengths == NULL || texts->begin == NULL ||
+        texts->order == NULL || texts->scratch == NULL || texts->first == NULL ||
+        texts->steps == NULL || texts->n_steps == NULL) {
         return md_fail(err, MD_NOMEM, "no memory for %zu tokens", rows);
     }
-    *ret_bytes = rows * (sizeof *texts->ids + sizeof *texts->times + sizeof *texts->rows) +
-                 n_steps * sizeof *texts->steps;
+    *ret_bytes = rows * 4 * sizeof *texts->ids + n_steps * sizeof *texts->steps;
     return MD_OK;
 }
 
@@ -146,6 +146,7 @@ void md_texts_load(md_texts *texts, const int64_t *tokens, int64_t n, int64_t le
             const uint32_t row = texts->rows[texts->begin[i] + (size_t)t];
             texts->ids[row] = (int32_t)tokens[i * length + t];
             texts->times[row] = t;
+            texts->origins[row] = (uint32_t)texts->begin[i] + (uint32_t)t;
         }
     }
 }

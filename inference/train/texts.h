@@ -16,6 +16,7 @@ typedef struct md_texts {
     size_t n_rows;                        /* tokens of the batch */
     int32_t *ids;                         /* [n_rows] */
     int32_t *times;                       /* [n_rows]: the token's number in its text */
+    uint32_t *origins;                    /* [n_rows]: where the row is in the order of texts */
     int32_t *lengths;                     /* [n] */
     size_t *begin;                        /* [n + 1]: of text i in `rows` */
     uint32_t *rows;                       /* begin[i] + time -> row */
