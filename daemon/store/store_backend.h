@@ -6,6 +6,7 @@
 
 #include "daemon/store/store.h"
 #include "daemon/store/store_follow_up.h"
+#include "daemon/store/store_reading.h"
 #include "daemon/store/store_ups.h"
 #include "daemon/store/store_vector.h"
 
@@ -113,6 +114,14 @@ typedef struct md_store_backend {
                             md_error *err);
     md_status (*ups_retire)(md_store *store, int64_t ended_before_ms, size_t n_max,
                             size_t *ret_n, md_error *err);
+    md_status (*readings)(md_store *store, int64_t since_ms, size_t n_max,
+                          md_store_reading **ret_rows, size_t *ret_n, md_error *err);
+    md_status (*reading_of)(md_store *store, const char *study_key,
+                            md_store_reading *ret_reading, md_error *err);
+    md_status (*reading_retire)(md_store *store, int64_t arrived_before_ms, size_t *ret_n,
+                                md_error *err);
+    md_status (*put_estimate)(md_store *store, const char *text, size_t n_bytes, md_error *err);
+    md_status (*estimate)(md_store *store, char **ret_text, size_t *ret_n, md_error *err);
     md_status (*vector_ids)(md_store *store, const char *space, int64_t after,
                             int64_t **ret_ids, size_t *ret_n, md_error *err);
     md_status (*vector_get)(md_store *store, int64_t id, md_store_vector *ret_vector,

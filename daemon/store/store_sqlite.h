@@ -176,6 +176,23 @@ md_status md_sqlite_ratings_retire(md_store *store, int64_t given_before_ms, siz
                                    md_error *err);
 md_status md_sqlite_ratings_forget(md_store *store, const char *study_key, size_t *ret_n,
                                    md_error *err);
+/* The study waits for its reader from now on, or it is known better what waits. */
+md_status md_sqlite_put_reading(md_sqlite *c, const md_study *study, bool urgent,
+                                int64_t now_ms, md_error *err) MD_NODISCARD;
+/* It was read; -1: it goes unread. */
+md_status md_sqlite_reading_read(md_sqlite *c, const char *study_key, int64_t now_ms,
+                                 md_error *err) MD_NODISCARD;
+
+/* The functions of the table, by file. */
+md_status md_sqlite_readings(md_store *store, int64_t since_ms, size_t n_max,
+                             md_store_reading **ret_rows, size_t *ret_n, md_error *err);
+md_status md_sqlite_reading_of(md_store *store, const char *study_key,
+                               md_store_reading *ret_reading, md_error *err);
+md_status md_sqlite_reading_retire(md_store *store, int64_t arrived_before_ms, size_t *ret_n,
+                                   md_error *err);
+md_status md_sqlite_put_estimate(md_store *store, const char *text, size_t n_bytes,
+                                 md_error *err);
+md_status md_sqlite_estimate(md_store *store, char **ret_text, size_t *ret_n, md_error *err);
 md_status md_sqlite_vector_ids(md_store *store, const char *space, int64_t after,
                                int64_t **ret_ids, size_t *ret_n, md_error *err);
 md_status md_sqlite_vector_get(md_store *store, int64_t id, md_store_vector *ret_vector,

@@ -151,6 +151,10 @@ static md_status retire(md_store_sqlite *s, const md_retention *retention, size_
             total -= (int64_t)list->files[i].size_bytes;
         }
         MD_TRY(md_sqlite_keep_history(c, id, err));
+        MD_TRY(md_sqlite_run(c,
+                             "UPDATE reading SET read = -1 WHERE read = 0 AND study_key ="
+                             " (SELECT key FROM study WHERE id = ?)",
+                             err, "i", id));
         MD_TRY(md_sqlite_run(c, "DELETE FROM study WHERE id = ?", err, "i", id));
         *ret_n_studies = n + 1;
     }

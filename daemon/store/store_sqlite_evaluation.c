@@ -19,6 +19,7 @@ static md_status set_read(md_sqlite *c, const char *study_key, int64_t now_ms, m
 {
     int64_t id = 0;
     MD_TRY(md_sqlite_int(c, "SELECT id FROM study WHERE key = ?", &id, err, "t", study_key));
+    MD_TRY(md_sqlite_reading_read(c, study_key, now_ms, err));
     return md_sqlite_run(c, "UPDATE study SET read = ? WHERE id = ? AND read = 0", err, "ii",
                          now_ms, id);
 }

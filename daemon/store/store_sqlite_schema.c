@@ -295,6 +295,27 @@ static const char *const steps[] = {
     " patient TEXT PRIMARY KEY,"
     " study_key TEXT NOT NULL,"
     " features TEXT NOT NULL) WITHOUT ROWID;",
+
+    /* 13: how long studies waited for their reader, and what was known of them when they began
+     * to; no patient data, kept longer than the images. `known` is when the row was written;
+     * read -1: deleted unread. And what the estimate of that time is made by, one row. */
+    "CREATE TABLE reading ("
+    " study_key TEXT NOT NULL,"
+    " generation INTEGER NOT NULL,"
+    " arrived INTEGER NOT NULL,"
+    " known INTEGER NOT NULL,"
+    " read INTEGER NOT NULL DEFAULT 0,"
+    " modality TEXT NOT NULL,"
+    " priority INTEGER NOT NULL,"
+    " urgent INTEGER NOT NULL,"
+    " n_instances INTEGER NOT NULL,"
+    " n_ahead INTEGER NOT NULL,"
+    " n_lately INTEGER NOT NULL,"
+    " PRIMARY KEY (study_key, generation)) WITHOUT ROWID;"
+    "CREATE INDEX reading_arrived ON reading (arrived);"
+    "CREATE INDEX reading_waits ON reading (arrived, urgent, priority) WHERE read = 0;"
+    "CREATE INDEX reading_read ON reading (read) WHERE read > 0;"
+    "CREATE TABLE estimate (id INTEGER PRIMARY KEY CHECK (id = 1), model BLOB NOT NULL);",
 };
 
 const char *const *const md_sqlite_schema = steps;

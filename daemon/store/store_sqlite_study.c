@@ -202,6 +202,7 @@ md_status md_sqlite_reopen(md_store_sqlite *s, const md_study *study, md_study_s
     md_sqlite *c = &s->writer;
     MD_TRY(md_sqlite_set_state(c, study->id, study->state, to, err));
     MD_TRY(md_sqlite_keep_history(c, study->id, err));
+    MD_TRY(md_sqlite_reading_read(c, study->key, -1, err)); /* the next one is what waits */
     MD_TRY(md_sqlite_run(c,
                          "UPDATE study SET generation = generation + 1, late = 0, read = 0,"
                          " n_failures = 0, n_interruptions = 0, analysis_failed = 0,"
@@ -228,6 +229,7 @@ static md_status complete(md_store_sqlite *s, const md_study *seen, int64_t now_
         md_sqlite_set_state(&s->writer, study.id, MD_STUDY_RECEIVING, MD_STUDY_COMPLETE, err));
     MD_TRY(md_sqlite_run(&s->writer, "UPDATE study SET complete = ? WHERE id = ?", err, "ii",
                          now_ms, study.id));
+    MD_TRY(md_sqlite_put_reading(&s->writer, &study, false, now_ms, err));
     return set_rank(s, study.id, err);
 }
 
@@ -480,6 +482,11 @@ static md_status finish(md_store_sqlite *s, const md_claim *claimed,
     if (outcome->workitem != NULL) {
         MD_TRY(md_sqlite_put_ups(c, outcome->workitem, now_ms, err));
     }
+    bool urgent = false;
+    for (size_t i = 0; i < outcome->n_findings; i++) {
+        urgent = urgent || outcome->findings[i].urgent;
+    }
+    MD_TRY(md_sqlite_put_reading(c, &study, urgent, now_ms, err));
     MD_TRY(md_sqlite_set_state(c, study.id, study.state, MD_STUDY_SENDING, err));
     MD_TRY(md_sqlite_run(c,
                          "UPDATE study SET analysis_end = iif(analysis_end = 0, ?, "

@@ -151,6 +151,12 @@ static md_status update(md_sqlite *c, const md_ups_write *w, int64_t now_ms, md_
     }
     MD_TRY(status);
     bool has_ended = (1U << (unsigned)w->state & MD_UPS_FINAL_STATES) != 0;
+    if ((1U << (unsigned)w->state & MD_UPS_READ_STATES) != 0) {
+        MD_TRY(md_sqlite_run(c,
+                             "UPDATE reading SET read = ? WHERE read = 0 AND study_key ="
+                             " (SELECT study_key FROM ups WHERE id = ?)",
+                             err, "ii", now_ms, w->id));
+    }
     return md_sqlite_run(c,
                          "UPDATE ups SET revision = revision + 1, state = ?, priority = ?,"
                          " scheduled = ?, worklist = ?, patient = ?, study = ?,"

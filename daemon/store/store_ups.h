@@ -17,6 +17,7 @@ enum {
     MD_UPS_MAX_DATASET = 1 << 20, /* bytes */
     MD_UPS_FINAL_STATES = 4 | 8,  /* bits 1 << state */
     MD_UPS_OPEN_STATES = 1 | 2,
+    MD_UPS_READ_STATES = 4, /* completed: its study was read */
 };
 
 /* What goes to another AE. Each kind is a message of its own in the end. */
