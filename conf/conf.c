@@ -417,6 +417,39 @@ static const md_schema_field http_fields[] = {
     {.key = NULL},
 };
 
+static const md_schema_field eta_fields[] = {
+    {.key = "enabled",
+     .type = MD_SCHEMA_BOOL,
+     MD_SCHEMA_AT(md_conf, eta.enabled),
+     .fallback = "true",
+     .help = "Fit and show it. What it learns from is kept in the database either way, without "
+             "patient data."},
+    {.key = "least_studies",
+     .type = MD_SCHEMA_INT,
+     MD_SCHEMA_AT(md_conf, eta.least_studies),
+     .least = 100,
+     .most = 20000,
+     .fallback = "200",
+     .help = "So many studies must have been read before anything is said."},
+    {.key = "history_days",
+     .type = MD_SCHEMA_INT,
+     MD_SCHEMA_AT(md_conf, eta.history_days),
+     .least = 7,
+     .most = 730,
+     .unit = "d",
+     .fallback = "90",
+     .help = "So far back it looks; of more than 20000 read studies the newest count."},
+    {.key = "refit_h",
+     .type = MD_SCHEMA_INT,
+     MD_SCHEMA_AT(md_conf, eta.refit_h),
+     .least = 1,
+     .most = 168,
+     .unit = "h",
+     .fallback = "6",
+     .help = "So often it is fitted anew, in the background."},
+    {.key = NULL},
+};
+
 static const md_schema_field log_fields[] = {
     {.key = "level",
      .type = MD_SCHEMA_TEXT,
@@ -534,6 +567,11 @@ const md_schema_field *md_conf_fields(void)
          .line_offset = offsetof(md_conf, follow_up.line),
          .help = "What to do next, proposed from what readers decided for similar patients "
                  "(docs/follow-up.md). It proposes and never acts."},
+        {.key = "eta",
+         .type = MD_SCHEMA_MAP,
+         .fields = eta_fields,
+         .help = "When each open study will have been read (docs/eta.md), by a regression over "
+                 "the daemon's own history; shown on the worklist."},
         {.key = "user",
          .type = MD_SCHEMA_TEXT,
          MD_SCHEMA_AT(md_conf, user),

@@ -338,6 +338,10 @@ typedef struct md_conf {
         unsigned keep_days, refresh_s;
         unsigned line;
     } follow_up;
+    struct {
+        bool enabled;
+        unsigned least_studies, history_days, refit_h;
+    } eta;
     char user[33]; /* whom the daemon becomes when root starts it; "": stays */
     char group[33];
     unsigned user_line;

@@ -108,6 +108,56 @@ void md_ctl_print_studies(const json_t *page, FILE *out)
     }
 }
 
+/* "2026-11-24T16:00:00.000Z" without its milliseconds. */
+static cell show_time(const json_t *object, const char *key)
+{
+    cell shown = show(object, key);
+    if (strlen(shown.text) > 19) {
+        shown.text[16] = '\0';
+        shown.text[10] = ' ';
+    }
+    return shown;
+}
+
+static bool has_urgent(const json_t *study)
+{
+    const json_t *findings = json_object_get(study, "findings");
+    bool urgent = false;
+    for (size_t i = 0; i < json_array_size(findings); i++) {
+        urgent = urgent || json_is_true(json_object_get(json_array_get(findings, i), "urgent"));
+    }
+    return urgent;
+}
+
+void md_ctl_print_worklist(const json_t *list, FILE *out)
+{
+    const json_t *studies = json_object_get(list, "studies");
+    const json_t *eta = json_object_get(list, "eta");
+    fprintf(out, "%-16s  %-11s %-6s %4s  %-16s  %-16s  %-16s  %s\n", "study", "state", "urgent",
+            "prio", "arrived (UTC)", "read by", "80% from", "to");
+    for (size_t i = 0; i < json_array_size(studies); i++) {
+        const json_t *each = json_array_get(studies, i);
+        const json_t *when = json_object_get(each, "eta");
+        bool overdue = json_is_true(json_object_get(when, "overdue"));
+        fprintf(out, "%-16s  %-11s %-6s %4s  %-16s  %-16s  %-16s  %s\n",
+                show(each, "study").text, show(each, "state").text,
+                has_urgent(each) ? "yes" : "no", show(each, "priority").text,
+                show_time(json_object_get(each, "clock"), "last_received").text,
+                overdue ? "overdue" : show_time(when, "at").text,
+                overdue ? "-" : show_time(when, "low").text,
+                overdue ? "-" : show_time(when, "high").text);
+    }
+    if (json_object_get(eta, "none") != NULL) {
+        fprintf(out, "no expected time of reading: %s\n", show(eta, "none").text);
+    } else if (eta != NULL) {
+        fprintf(out,
+                "expected by a %s model of %s read studies; of %s later ones %s were read "
+                "within the interval\n",
+                show(eta, "model").text, show(eta, "studies").text, show(eta, "checked").text,
+                show(eta, "covered").text);
+    }
+}
+
 void md_ctl_print_study(const json_t *study, FILE *out)
 {
     static const char *const times[] = {"first_received", "last_received", "complete",

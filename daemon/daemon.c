@@ -5,6 +5,7 @@
 #include "daemon/assembly.h"
 #include "daemon/audit/audit.h"
 #include "daemon/commitment.h"
+#include "daemon/eta/eta.h"
 #include "daemon/http/server.h"
 #include "daemon/listener.h"
 #include "daemon/notify.h"
@@ -52,6 +53,7 @@ typedef struct daemon_state {
     md_ups ups;
     md_analyst *analyst;
     md_listener *listener;
+    md_eta *eta; /* NULL: no estimates */
     md_http *http;
     md_web *web;
     md_commitment_sink sink;
@@ -347,13 +349,26 @@ static md_status complete_workitem(void *context, const char *study_key, md_erro
     return status;
 }
 
+static md_status start_eta(daemon_state *now, md_error *err)
+{
+    const md_conf *conf = now->first_conf;
+    const md_eta_options options = {
+        .least_studies = conf->eta.least_studies,
+        .history_days = conf->eta.history_days,
+        .refit_ms = (int64_t)conf->eta.refit_h * 3600000,
+    };
+    return conf->eta.enabled ? md_eta_start(&options, now->store, &now->eta, err) : MD_OK;
+}
+
 static md_status start_http(daemon_state *now, md_error *err)
 {
+    MD_TRY(start_eta(now, err));
     const md_http_service service = {
         .conf = now->conf,
         .store = now->store,
         .spool = now->spool,
         .started_ms = md_steady_ms(),
+        .eta = now->eta,
         .heartbeat_ms = &now->heartbeat_ms,
         .on_change = look_again,
         .on_read = now->first_conf->ups.enabled ? complete_workitem : NULL,
@@ -449,6 +464,7 @@ static void stop(daemon_state *now)
 {
     md_web_stop(now->web);
     md_http_stop(now->http);
+    md_eta_stop(now->eta);
     md_listener_stop(now->listener, STOP_GRACE_MS);
     md_analyst_stop(now->analyst);
     md_outbox_stop(now->outbox);

@@ -11,6 +11,7 @@
 static const char usage[] =
     "usage: medaidctl status                how the daemon is\n"
     "       medaidctl studies               the studies that it keeps, newest first\n"
+    "       medaidctl worklist              unread studies in reading order, with their ETA\n"
     "       medaidctl show KEY              one study: its clock, objects and outbox\n"
     "       medaidctl retry KEY             a failed study or one in quarantine again\n"
     "       medaidctl quarantine KEY        do not analyse or send it any more\n"
@@ -57,6 +58,7 @@ typedef struct command {
 static const command commands[] = {
     {"status", "GET", "/api/v1/status", NULL, md_ctl_print_status},
     {"studies", "GET", "/api/v1/studies", NULL, md_ctl_print_studies},
+    {"worklist", "GET", "/api/v1/worklist", NULL, md_ctl_print_worklist},
     {"show", "GET", "/api/v1/study/", "", md_ctl_print_study},
     {"retry", "POST", "/api/v1/study/", "/retry", md_ctl_print_change},
     {"quarantine", "POST", "/api/v1/study/", "/quarantine", md_ctl_print_change},

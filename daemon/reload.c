@@ -42,6 +42,7 @@ static const struct {
     {"http", MD_RELOAD_FIXED},
     {"notifiers", MD_RELOAD_FIXED}, /* their threads borrow them */
     {"ups", MD_RELOAD_FIXED},       /* likewise */
+    {"eta", MD_RELOAD_FIXED},
     {"rules_mode", MD_RELOAD_LIVE},
     {"rules", MD_RELOAD_LIVE},
     {"follow_up", MD_RELOAD_LIVE},

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "daemon/http/report_json.h"
 #include "daemon/http/study_json.h"
+#include "daemon/http/worklist_json.h"
 #include "daemon/steady.h"
 
 #include <jansson.h>
@@ -307,6 +308,17 @@ static md_status answer_report(const exchange *now, md_error *err)
                            : answer_failure(now, status, &why, err);
 }
 
+/* As the page has it, without anything of a patient. */
+static md_status answer_worklist(const exchange *now, md_error *err)
+{
+    json_t *json = NULL;
+    md_error why = {0};
+    md_status status = md_worklist_json(now->service->store, now->service->eta, md_steady_ms(),
+                                        false, false, &json, &why);
+    return status == MD_OK ? answer_json(now, OK, json, err)
+                           : answer_failure(now, status, &why, err);
+}
+
 typedef enum study_action {
     ACTION_SHOW,
     ACTION_RETRY,
@@ -440,13 +452,10 @@ static const route open_routes[] = {
     {NULL, false, NULL},
 };
 static const route local_routes[] = {
-    {"/api/v1/status", false, answer_status},
-    {"/api/v1/studies", false, answer_studies},
-    {"/api/v1/report", false, answer_report},
-    {"/api/v1/pause", true, answer_pause},
-    {"/api/v1/drain", true, answer_drain},
-    {"/api/v1/resume", true, answer_resume},
-    {NULL, false, NULL},
+    {"/api/v1/status", false, answer_status}, {"/api/v1/studies", false, answer_studies},
+    {"/api/v1/report", false, answer_report}, {"/api/v1/worklist", false, answer_worklist},
+    {"/api/v1/pause", true, answer_pause},    {"/api/v1/drain", true, answer_drain},
+    {"/api/v1/resume", true, answer_resume},  {NULL, false, NULL},
 };
 
 static const route *find_route(const route *routes, const char *path)

@@ -9,6 +9,7 @@
  * and on the Unix socket alone:
  *   GET  /api/v1/status                counts, flags, destinations
  *   GET  /api/v1/studies               ?state=NAME&limit=1..1000&before=N, newest first
+ *   GET  /api/v1/worklist              unread studies in reading order, when they will be read
  *   GET  /api/v1/study/KEY             one study: clock, objects, outbox
  *   POST /api/v1/study/KEY/retry       failed or quarantined: again
  *   POST /api/v1/study/KEY/quarantine  not to be analysed or sent any more
@@ -34,6 +35,7 @@ typedef struct md_http_service {
     md_store *store;
     md_spool *spool;
     int64_t started_ms;            /* md_steady_ms of the start */
+    struct md_eta *eta;            /* daemon/eta/eta.h; NULL: no estimates */
     _Atomic int64_t *heartbeat_ms; /* md_steady_ms of the main loop's last round */
     /* The queue or the outbox has changed: look at once. */
     void (*on_change)(void *context);

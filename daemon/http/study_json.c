@@ -3,8 +3,7 @@
 #include <stdio.h>
 #include <time.h>
 
-/* RFC 3339 with milliseconds; null: not yet. */
-static json_t *time_json(int64_t ms)
+json_t *md_time_json(int64_t ms)
 {
     time_t seconds = (time_t)(ms / 1000);
     struct tm parts;
@@ -22,11 +21,11 @@ static json_t *clock_json(const md_study_clock *clock)
 {
     return json_pack(
         "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "first_received",
-        time_json(clock->first_received_ms), "last_received",
-        time_json(clock->last_received_ms), "complete", time_json(clock->complete_ms),
-        "analysis_start", time_json(clock->analysis_start_ms), "analysis_end",
-        time_json(clock->analysis_end_ms), "stored", time_json(clock->stored_ms), "notified",
-        time_json(clock->notified_ms), "read", time_json(clock->read_ms));
+        md_time_json(clock->first_received_ms), "last_received",
+        md_time_json(clock->last_received_ms), "complete", md_time_json(clock->complete_ms),
+        "analysis_start", md_time_json(clock->analysis_start_ms), "analysis_end",
+        md_time_json(clock->analysis_end_ms), "stored", md_time_json(clock->stored_ms),
+        "notified", md_time_json(clock->notified_ms), "read", md_time_json(clock->read_ms));
 }
 
 json_t *md_study_json(const md_study *study)
@@ -77,7 +76,7 @@ static md_status add_outbox(md_store *store, int64_t study, json_t *json, md_err
                                               "commitment", commitment_name(row->committed),
                                               "attempts", (json_int_t)row->n_attempts,
                                               "last_dimse_status", status, "next_attempt",
-                                              time_json(waits ? row->next_attempt_ms : 0)));
+                                              md_time_json(waits ? row->next_attempt_ms : 0)));
     }
     json_object_set_new(json, "outbox", list);
     return MD_OK;
@@ -94,7 +93,7 @@ static md_status add_objects(md_store *store, int64_t study, json_t *json, md_er
         json_array_append_new(list, json_pack("{s:s, s:i, s:I, s:o}", "kind", objects[i].kind,
                                               "generation", objects[i].generation, "bytes",
                                               (json_int_t)objects[i].size_bytes, "created",
-                                              time_json(objects[i].created_ms)));
+                                              md_time_json(objects[i].created_ms)));
     }
     json_object_set_new(json, "objects", list);
     return MD_OK;
@@ -145,7 +144,7 @@ static md_status add_notices(md_store *store, const char *study_key, json_t *jso
                                               "state", outbox_state_name(row->state),
                                               "attempts", (json_int_t)row->n_attempts, "reason",
                                               row->reason, "next_attempt",
-                                              time_json(waits ? row->next_attempt_ms : 0)));
+                                              md_time_json(waits ? row->next_attempt_ms : 0)));
     }
     json_object_set_new(json, "notices", list);
     return MD_OK;

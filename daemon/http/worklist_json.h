@@ -3,7 +3,7 @@
 
 /* The reading worklist as JSON. */
 
-#include "daemon/store/store.h"
+#include "daemon/eta/eta.h"
 
 #include <jansson.h>
 
@@ -12,12 +12,14 @@ enum {
 };
 
 /* The first MD_WORKLIST_ROWS studies in the order of md_store_worklist: each with its findings,
- * the state of each destination and, with `with_patient`, patient and study. Caller owns
- * *ret_json. MD_NOMEM, or what the store said. */
-md_status md_worklist_json(md_store *store, bool read, bool with_patient, json_t **ret_json,
-                           md_error *err) MD_NODISCARD;
+ * the state of each destination and, with `with_patient`, patient and study. Unread ones have
+ * an "eta" seen from now_ms, an object or null, and the list says what it comes from; `eta`
+ * NULL: neither is there. Caller owns *ret_json. MD_NOMEM, or what the store said. */
+md_status md_worklist_json(md_store *store, md_eta *eta, int64_t now_ms, bool read,
+                           bool with_patient, json_t **ret_json, md_error *err) MD_NODISCARD;
 /* One study like a row, and with all of md_study_json_whole. */
-md_status md_worklist_study_json(md_store *store, const md_study *study, bool with_patient,
-                                 json_t **ret_json, md_error *err) MD_NODISCARD;
+md_status md_worklist_study_json(md_store *store, md_eta *eta, int64_t now_ms,
+                                 const md_study *study, bool with_patient, json_t **ret_json,
+                                 md_error *err) MD_NODISCARD;
 
 #endif

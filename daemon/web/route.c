@@ -169,7 +169,8 @@ static md_status answer_worklist(exchange *now, md_error *err)
     md_error why = {0};
     json_t *json = NULL;
     bool read = now->request->read != NULL && strcmp(now->request->read, "1") == 0;
-    md_status status = md_worklist_json(now->site->service.store, read,
+    const md_http_service *service = &now->site->service;
+    md_status status = md_worklist_json(service->store, service->eta, md_steady_ms(), read,
                                         now->session.sees_patient, &json, &why);
     return status == MD_OK ? answer_json(now, OK, json, err)
                            : answer_failure(now, status, &why, err);
@@ -191,8 +192,9 @@ static md_status answer_study(exchange *now, const md_study *study, md_error *er
 {
     md_error why = {0};
     json_t *json = NULL;
-    md_status status = md_worklist_study_json(now->site->service.store, study,
-                                              now->session.sees_patient, &json, &why);
+    const md_http_service *service = &now->site->service;
+    md_status status = md_worklist_study_json(service->store, service->eta, md_steady_ms(),
+                                              study, now->session.sees_patient, &json, &why);
     return status == MD_OK ? answer_json(now, OK, json, err)
                            : answer_failure(now, status, &why, err);
 }

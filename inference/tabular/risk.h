@@ -171,6 +171,9 @@ typedef struct md_risk_draft {
  * MD_LIMIT, MD_NOMEM. Caller frees. */
 md_status md_risk_write(const md_risk_draft *draft, char **ret_text, size_t *ret_size,
                         md_error *err) MD_NOEXCEPT MD_NODISCARD;
+/* The same of an opened model. */
+md_status md_risk_text(const md_risk_model *model, char **ret_text, size_t *ret_size,
+                       md_error *err) MD_NOEXCEPT MD_NODISCARD;
 
 #ifdef __cplusplus
 }

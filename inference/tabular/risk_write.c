@@ -147,7 +147,9 @@ md_status md_risk_write(const md_risk_draft *draft, char **ret_text, size_t *ret
                         md_error *err)
 {
     json_t *root = model_json(draft);
-    char *text = json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
+    /* a linear one is also read by people */
+    size_t layout = draft->linear != NULL ? JSON_INDENT(1) : JSON_COMPACT;
+    char *text = json_dumps(root, layout | JSON_REAL_PRECISION(17));
     json_decref(root);
     if (text == NULL) {
         return md_fail(err, MD_NOMEM, "no memory to write a risk model");
@@ -167,4 +169,16 @@ md_status md_risk_write(const md_risk_draft *draft, char **ret_text, size_t *ret
     *ret_size = strlen(own);
     *ret_text = own;
     return MD_OK;
+}
+
+md_status md_risk_text(const md_risk_model *model, char **ret_text, size_t *ret_size,
+                       md_error *err)
+{
+    const md_risk_draft draft = {
+        .card = &model->card,
+        .linear = model->card.kind == MD_RISK_LINEAR ? &model->linear : NULL,
+        .svm = model->card.kind == MD_RISK_SVM ? &model->svm : NULL,
+        .forest = model->card.kind == MD_RISK_FOREST ? &model->forest : NULL,
+    };
+    return md_risk_write(&draft, ret_text, ret_size, err);
 }

@@ -46,6 +46,25 @@ function duration(seconds) {
 }
 const since = (time) => (time ? duration((Date.now() - Date.parse(time)) / 1000) : "-");
 const clockTime = (time) => (time ? new Date(time).toLocaleString() : "-");
+const until = (time) => duration((Date.parse(time) - Date.now()) / 1000);
+
+/* When it will have been read: half of its kind earlier, half later; four of five in between. */
+function expected(study) {
+  const eta = study.eta;
+  if (!eta) return make("span", { class: "faint" }, "-");
+  if (eta.overdue) return make("span", { class: "faint" }, "overdue");
+  return make("span", {}, "in " + until(eta.at), make("div", { class: "faint small" }, until(eta.low) + " to " + until(eta.high)));
+}
+const expectedTimes = (study) => (study.eta && !study.eta.overdue ? clockTime(study.eta.at) + ", 80% between " +
+  clockTime(study.eta.low) + " and " + clockTime(study.eta.high) : "");
+
+/* What the estimates come from, below the list. */
+function etaWords(eta) {
+  if (!eta) return "";
+  if (eta.none) return "No expected time of reading: " + eta.none + ".";
+  return "Expected: " + eta.model + " model of " + eta.studies + " read studies; of " + eta.checked + " later ones " +
+    Math.round(100 * eta.covered / Math.max(1, eta.checked)) + "% were read within their " + Math.round(100 * eta.confidence) + "% interval.";
+}
 const isUrgent = (study) => study.findings.some((f) => f.urgent);
 const score = (f) => (f.is_probability ? "probability " : "score ") + f.score.toFixed(2);
 
@@ -104,6 +123,7 @@ function showList() {
       onkeydown: (event) => { if (event.key === "Enter") choose(study.study); } },
       make("td", {}, badge(study)),
       make("td", { title: clockTime(study.clock.last_received) }, since(study.clock.last_received)),
+      make("td", { title: expectedTimes(study) }, expected(study)),
       make("td", {}, who(study)),
       make("td", {}, notes(study), strongest(study.findings).map(findingLine)),
       make("td", {}, study.state, Object.entries(study.destinations).map(([name, d]) =>
@@ -119,9 +139,10 @@ function showList() {
 
 async function loadList() {
   const mine = state.asked = (state.asked || 0) + 1;
-  const { studies } = await ask("/api/v1/worklist" + (state.tab === "read" ? "?read=1" : ""));
+  const { studies, eta } = await ask("/api/v1/worklist" + (state.tab === "read" ? "?read=1" : ""));
   if (mine !== state.asked) return; /* a later question, perhaps of the other tab, is under way */
   state.rows = studies;
+  $("eta").textContent = etaWords(eta);
   showList();
   if (state.chosen) await loadDetail();
 }
@@ -189,6 +210,7 @@ function showDetail() {
     make("h3", {}, "Clock"),
     detailList([["first image", clockTime(clock.first_received)], ["last image", clockTime(clock.last_received)],
       ["complete", clockTime(clock.complete)], ["analysed", clockTime(clock.analysis_end)],
+      ...(study.eta && !clock.read ? [["expected to be read", study.eta.overdue ? "overdue" : expectedTimes(study)]] : []),
       ["stored", clockTime(clock.stored)], ["told", clockTime(clock.notified)], ["read", clockTime(clock.read)]]),
     make("p", { class: "faint small mono" }, "study " + study.study + ", " + study.state + ", analysis " + study.generation));
 }
