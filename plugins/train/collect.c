@@ -2,6 +2,7 @@
 #include "dicom/dataset/dataset.h"
 #include "plugins/host/accept.h"
 #include "plugins/train/dataset_internal.h"
+#include "plugins/train/pattern.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -12,90 +13,15 @@
 #include <strings.h>
 #include <sys/stat.h>
 
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
-
 /* Which films there are and what is known of each, from folders and file names. */
 
 enum {
-    MAX_DEPTH = 32, /* of folders */
-    MAX_GROUPS = 16,
-    MATCH_LIMIT = 100000,
-    DEPTH_LIMIT = 1000,
-    HEAP_LIMIT_KIB = 1024
+    MAX_DEPTH = 32 /* of folders */
 };
-
-typedef struct pattern {
-    pcre2_code *code;
-    pcre2_match_data *match;
-    pcre2_match_context *limits;
-    uint32_t n_pairs; /* of the last match: what stands behind them was not set */
-} pattern;
-
-static void pattern_finish(pattern *p)
-{
-    pcre2_match_context_free(p->limits);
-    pcre2_match_data_free(p->match);
-    pcre2_code_free(p->code);
-}
-
-static md_status pattern_init(pattern *p, const char *text, md_error *err)
-{
-    int code = 0;
-    PCRE2_SIZE at = 0;
-    /* the recipe's check has compiled it before */
-    p->code = pcre2_compile((PCRE2_SPTR)text, PCRE2_ZERO_TERMINATED,
-                            PCRE2_UTF | PCRE2_NEVER_BACKSLASH_C, &code, &at, NULL);
-    p->match = p->code != NULL ? pcre2_match_data_create(MAX_GROUPS + 1, NULL) : NULL;
-    p->limits = pcre2_match_context_create(NULL);
-    if (p->match == NULL || p->limits == NULL) {
-        return md_fail(err, MD_NOMEM, "no memory for a pattern");
-    }
-    (void)pcre2_set_match_limit(p->limits, MATCH_LIMIT);
-    (void)pcre2_set_depth_limit(p->limits, DEPTH_LIMIT);
-    (void)pcre2_set_heap_limit(p->limits, HEAP_LIMIT_KIB);
-    return MD_OK;
-}
-
-/* MD_NOT_FOUND without a match; then err is untouched. */
-static md_status pattern_match(pattern *p, const char *text, md_error *err)
-{
-    const int n =
-        pcre2_match(p->code, (PCRE2_SPTR)text, strlen(text), 0, 0, p->match, p->limits);
-    if (n == PCRE2_ERROR_NOMATCH) {
-        return MD_NOT_FOUND;
-    }
-    if (n < 0) {
-        return md_fail(err, n < PCRE2_ERROR_UTF8_ERR1 ? MD_LIMIT : MD_FORMAT,
-                       "%.80s: a pattern cannot be tried on this name (%s)", text,
-                       n <= PCRE2_ERROR_UTF8_ERR1 && n >= PCRE2_ERROR_UTF8_ERR21
-                           ? "it is not UTF-8"
-                           : "too much backtracking");
-    }
-    p->n_pairs = n > 0 ? (uint32_t)n : MAX_GROUPS + 1; /* 0: more groups than there is room */
-    return MD_OK;
-}
-
-/* The groups that took part, joined by '-'; the whole match when there are none. */
-static void pattern_groups(const pattern *p, const char *text, char *ret_text, size_t room)
-{
-    const PCRE2_SIZE *ends = pcre2_get_ovector_pointer(p->match);
-    ret_text[0] = '\0';
-    for (uint32_t i = 1; i < p->n_pairs; i++) {
-        if (ends[2 * i] != PCRE2_UNSET && ends[2 * i + 1] > ends[2 * i]) {
-            const size_t used = strlen(ret_text);
-            snprintf(ret_text + used, room - used, "%s%.*s", used > 0 ? "-" : "",
-                     (int)(ends[2 * i + 1] - ends[2 * i]), text + ends[2 * i]);
-        }
-    }
-    if (ret_text[0] == '\0') {
-        snprintf(ret_text, room, "%.*s", (int)(ends[1] - ends[0]), text + ends[0]);
-    }
-}
 
 typedef struct collector {
     md_training_set *set;
-    pattern labels[MD_RECIPE_MAX_PATTERNS];
+    md_pattern labels[MD_RECIPE_MAX_PATTERNS];
     unsigned n_labels;
     char path[MD_RECIPE_PATH_BYTES]; /* of the folder that is walked, or of a file in it */
     size_t root_length;              /* of the path up to the folder of the recipe */
@@ -105,7 +31,7 @@ typedef struct collector {
 static void collector_finish(collector *c)
 {
     for (unsigned i = 0; i < c->n_labels; i++) {
-        pattern_finish(&c->labels[i]);
+        md_pattern_finish(&c->labels[i]);
     }
     md_free(c);
 }
@@ -116,7 +42,7 @@ static md_status label_of(collector *c, const char *below, int *ret_class, md_er
     const md_recipe_data *data = &c->set->recipe->data;
     *ret_class = -1;
     for (unsigned i = 0; i < c->n_labels; i++) {
-        const md_status status = pattern_match(&c->labels[i], below, err);
+        const md_status status = md_pattern_match(&c->labels[i], below, err);
         if (status == MD_OK) {
             *ret_class = md_set_class_index(c->set, data->label_patterns[i].class_name);
             return MD_OK;
@@ -249,7 +175,7 @@ static md_status collect_folders(md_training_set *set, md_error *err)
     md_status status = MD_OK;
     for (unsigned i = 0; i < data->n_label_patterns && status == MD_OK; i++) {
         c->n_labels++;
-        status = pattern_init(&c->labels[i], data->label_patterns[i].file, err);
+        status = md_pattern_init(&c->labels[i], data->label_patterns[i].file, err);
     }
     for (unsigned i = 0; i < data->n_folders && status == MD_OK; i++) {
         status = md_recipe_path(set->recipe, data->folders[i], c->path, err);
@@ -388,7 +314,7 @@ static md_status number_patients(md_training_set *set, md_error *err)
 }
 
 /* What the name and the attributes of a film say, where a table has not. */
-static md_status describe(const md_training_set *set, pattern *patients, md_film *film,
+static md_status describe(const md_training_set *set, md_pattern *patients, md_film *film,
                           md_error *err)
 {
     char found[512] = "";
@@ -396,13 +322,13 @@ static md_status describe(const md_training_set *set, pattern *patients, md_film
         const bool numbered =
             set->recipe->data.n_folders > 1 && set->recipe->data.table[0] == 0;
         const char *below = numbered ? strchr(film->name, '/') + 1 : film->name;
-        const md_status status = pattern_match(patients, below, err);
+        const md_status status = md_pattern_match(patients, below, err);
         if (status == MD_NOT_FOUND) {
             return md_fail(err, MD_FORMAT, "%.120s: data.patient_pattern does not match it",
                            film->name);
         }
         MD_TRY(status);
-        pattern_groups(patients, below, found, sizeof found);
+        md_pattern_groups(patients, below, found, sizeof found);
     }
     if (film->kind == MD_PICTURE_DICOM) {
         describe_dicom(set, film, found, film->patient_name == NULL && found[0] == '\0');
@@ -416,15 +342,15 @@ static md_status describe(const md_training_set *set, pattern *patients, md_film
 
 static md_status describe_all(md_training_set *set, md_error *err)
 {
-    pattern patients = {0};
+    md_pattern patients = {0};
     md_status status = MD_OK;
     if (set->recipe->data.patient_pattern[0] != '\0') {
-        status = pattern_init(&patients, set->recipe->data.patient_pattern, err);
+        status = md_pattern_init(&patients, set->recipe->data.patient_pattern, err);
     }
     for (size_t i = 0; i < set->n_films && status == MD_OK; i++) {
         status = describe(set, &patients, &set->films[i], err);
     }
-    pattern_finish(&patients);
+    md_pattern_finish(&patients);
     return status;
 }
 

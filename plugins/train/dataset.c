@@ -1,5 +1,6 @@
 #include "plugins/train/dataset.h"
 
+#include "inference/text/vocabulary.h"
 #include "plugins/train/dataset_internal.h"
 #include "plugins/train/split.h"
 
@@ -20,6 +21,7 @@ void md_set_film_finish(md_film *film)
 {
     md_free(film->name);
     md_free(film->path);
+    md_free(film->text);
     *film = (md_film){0};
 }
 
@@ -90,6 +92,10 @@ static md_status read_set(md_training_set *set, unsigned n_threads, md_set_progr
                           void *context, md_error *err)
 {
     MD_TRY(md_set_collect(set, err));
+    if (set->n_films == 0 && set->recipe->text.there) {
+        return md_fail(err, MD_INVALID_ARG, "no text: data.table has no line%s",
+                       set->n_unlabelled > 0 ? " with a label" : "");
+    }
     if (set->n_films == 0) {
         return md_fail(err, MD_INVALID_ARG,
                        "no film: the folders of data.folders hold no DICOM, PNG or JPEG%s",
@@ -97,6 +103,10 @@ static md_status read_set(md_training_set *set, unsigned n_threads, md_set_progr
     }
     MD_TRY(find_split(set, err));
     MD_TRY(md_split_check_patients(set, err));
+    if (set->recipe->text.there) { /* many patients may come with the same few words */
+        MD_TRY(md_text_set_fill(set, err));
+        return md_split_check_classes(set, err);
+    }
     MD_TRY(md_store_fill(set, n_threads, progress, context, err));
     MD_TRY(md_split_check_pictures(set, err));
     MD_TRY(md_split_check_classes(set, err));
@@ -150,6 +160,8 @@ void md_training_set_destroy(md_training_set *set)
     md_free(set->patients);
     md_free(set->unreadable);
     md_free(set->styles);
+    md_free(set->tokens);
+    md_vocabulary_destroy(set->vocabulary);
     md_free(set);
 }
 

@@ -41,7 +41,8 @@ const char *md_part_name(md_part part) MD_NOEXCEPT;
 
 typedef struct md_film {
     char *name;         /* path below its folder; with several folders, "1/" and so on first */
-    char *path;         /* as it is opened */
+    char *path;         /* as it is opened; NULL: a text */
+    char *text;         /* of texts, UTF-8, until they are tokens; then NULL */
     uint32_t patient;   /* number; films of one patient have the same */
     char *patient_name; /* set->patients[patient] */
     md_part part;
@@ -75,6 +76,10 @@ typedef struct md_training_set {
     size_t n_near_duplicates; /* pairs in two parts, when looked for */
     char near_duplicate[2 * 128 + 32]; /* the first pair, for people; "" */
     struct md_film_store *store;       /* the pictures, see md_training_set_picture */
+    /* Of texts (recipe.text.there), which are films in all else: [n_films, text.tokens], 0
+     * behind the last token of each. NULL: films */
+    int32_t *tokens;
+    struct md_vocabulary *vocabulary; /* owned; learned from the training part alone */
     md_style *styles; /* [n_films] of training films; NULL: the recipe swaps nothing */
 } md_training_set;
 
@@ -104,6 +109,12 @@ MD_DEFINE_DESTROYP(md_training_set, md_training_set_destroy)
 md_status md_training_set_picture(const md_training_set *set, size_t index, float *ret_planes,
                                   uint32_t *ret_n_planes, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;
+
+/* text.vectors in the order of the set's vocabulary [size, *ret_width]; tokens that the file
+ * has not get 0. MD_INVALID_ARG when it has fewer than half of them; and what md_vectors_parse
+ * says. Caller frees with md_free. */
+md_status md_text_set_vectors(const md_training_set *set, float **ret_values,
+                              unsigned *ret_width, md_error *err) MD_NOEXCEPT MD_NODISCARD;
 
 /* Class of a film, 0..n_classes-1, for multi-class sets; UINT_MAX when not known. */
 unsigned md_training_set_class(const md_training_set *set, size_t index) MD_NOEXCEPT;

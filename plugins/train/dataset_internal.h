@@ -31,6 +31,10 @@ void md_set_word(char *to, size_t room, const char *from) MD_NOEXCEPT;
 /* Index of a class, -1 when there is none. */
 int md_set_class_index(const md_training_set *set, const char *name) MD_NOEXCEPT;
 
+/* Turn texts into tokens, by the recipe's vocabulary or one learned from the training part.
+ * Those without a word, or that are no UTF-8, are listed as unreadable and taken out. */
+md_status md_text_set_fill(md_training_set *set, md_error *err) MD_NOEXCEPT MD_NODISCARD;
+
 /* Read all pictures by threads: hash, kept picture, style, thumbnail. Unreadable films are
  * listed in the set and taken out of it. */
 md_status md_store_fill(md_training_set *set, unsigned n_threads, md_set_progress progress,

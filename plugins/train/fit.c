@@ -1,7 +1,9 @@
 #include "plugins/train/fit_internal.h"
 
 #include "base/clock.h"
+#include "inference/text/vocabulary.h"
 #include "inference/train/architecture.h"
+#include "inference/train/text_architecture.h"
 #include "plugins/train/split.h"
 
 #include <dirent.h>
@@ -112,8 +114,9 @@ static md_status read_films(md_fitting *fit, md_error *err)
         md_training_set_read(fit->recipe, fit->n_threads, show_reading, out, &fit->set, err));
     const md_training_set *set = fit->set;
     if (out != NULL) {
-        fprintf(out, "%s%zu films of %zu patients, %zu unreadable\n",
-                isatty(fileno(out)) == 1 ? "\r\033[K" : "", set->n_films, set->n_patients,
+        fprintf(out, "%s%zu %s of %zu patients, %zu unreadable\n",
+                isatty(fileno(out)) == 1 ? "\r\033[K" : "", set->n_films,
+                fit->recipe->text.there ? "texts" : "films", set->n_patients,
                 set->n_unreadable);
         for (size_t i = 0; i < set->n_unreadable && i < 10; i++) {
             fprintf(out, "  left out: %s: %s\n", set->unreadable[i].path,
@@ -128,6 +131,16 @@ static md_status read_films(md_fitting *fit, md_error *err)
     char path[MD_FIT_PATH_BYTES];
     MD_TRY(md_fit_path(fit, "split.csv", path, err));
     return md_split_write(set, path, err);
+}
+
+static md_status write_vocabulary(const md_fitting *fit, md_error *err)
+{
+    char path[MD_FIT_PATH_BYTES];
+    MD_AUTO(md_freep) char *text = NULL;
+    size_t n_bytes = 0;
+    MD_TRY(md_fit_path(fit, "vocabulary.txt", path, err));
+    MD_TRY(md_vocabulary_write(fit->set->vocabulary, &text, &n_bytes, err));
+    return md_file_write(path, MD_FILE_REPLACE, text, n_bytes, err);
 }
 
 /* What stands for the films, their labels and parts in a checkpoint. */
@@ -176,9 +189,45 @@ static md_status make_loaders(md_fitting *fit, md_error *err)
                          "training.early_stopping_epochs needs a validation part");
 }
 
+/* A network that reads texts; its embedding may begin with word vectors. */
+static md_status make_text_network(md_fitting *fit, md_error *err)
+{
+    const md_recipe_network *n = &fit->recipe->network;
+    MD_AUTO(md_freep) float *embeddings = NULL;
+    unsigned width = 0;
+    if (fit->recipe->text.vectors[0] != '\0') {
+        MD_TRY(md_text_set_vectors(fit->set, &embeddings, &width, err));
+        if (n->embedding != 0 && n->embedding != width) {
+            return md_fail(err, MD_INVALID_ARG,
+                           "line %u: network.embedding is %u, text.vectors have the width %u",
+                           n->line, n->embedding, width);
+        }
+    }
+    const md_text_architecture a = {
+        .name = n->name,
+        .vocabulary = (int64_t)md_vocabulary_size(fit->set->vocabulary),
+        .length = fit->recipe->text.tokens,
+        .n_classes = fit->recipe->data.n_classes,
+        .embedding = width != 0 ? width : n->embedding,
+        .hidden = n->hidden,
+        .layers = n->depth,
+        .heads = n->heads,
+        .attention = n->pooling,
+        .bidirectional = n->bidirectional,
+        .dropout = n->dropout < 0 ? 0.0 : n->dropout,
+        .embeddings = embeddings,
+        .seed = fit->recipe->seed,
+    };
+    const md_status status = md_text_architecture_write(&a, &fit->onnx, &fit->onnx_bytes, err);
+    return status == MD_OK ? MD_OK : md_error_prefix(err, status, "line %u: network", n->line);
+}
+
 static md_status make_network(md_fitting *fit, md_error *err)
 {
     const md_recipe *r = fit->recipe;
+    if (r->network.file[0] == '\0' && r->text.there) {
+        return make_text_network(fit, err);
+    }
     if (r->network.file[0] != '\0') {
         char path[MD_RECIPE_PATH_BYTES];
         MD_TRY(md_recipe_path(r, r->network.file, path, err));
@@ -202,6 +251,29 @@ static md_status make_network(md_fitting *fit, md_error *err)
                            : md_error_prefix(err, status, "line %u: network", r->network.line);
 }
 
+/* Texts for what reads texts, films for what sees films. */
+static md_status check_reading(const md_fitting *fit, int64_t length, md_error *err)
+{
+    const md_recipe *r = fit->recipe;
+    if (md_trainer_is_text(fit->trainer) != r->text.there) {
+        return md_fail(err, MD_INVALID_ARG, "line %u: the network takes %s, the recipe has %s",
+                       r->network.line, r->text.there ? "pictures" : "tokens",
+                       r->text.there ? "texts" : "films");
+    }
+    if (!r->text.there) {
+        return MD_OK;
+    }
+    const int64_t n_tokens = md_trainer_n_tokens(fit->trainer);
+    const size_t n_vocabulary = md_vocabulary_size(fit->set->vocabulary);
+    if (length != r->text.tokens || n_tokens < (int64_t)n_vocabulary) {
+        return md_fail(err, MD_INVALID_ARG,
+                       "the network takes %lld tokens of a text and knows %lld, the recipe has "
+                       "text.tokens %u and a vocabulary of %zu",
+                       (long long)length, (long long)n_tokens, r->text.tokens, n_vocabulary);
+    }
+    return MD_OK;
+}
+
 static md_status make_trainer(md_fitting *fit, md_error *err)
 {
     const md_recipe *r = fit->recipe;
@@ -218,8 +290,8 @@ static md_status make_trainer(md_fitting *fit, md_error *err)
         .n_threads = fit->n_threads,
         .bf16 = r->training.precision == MD_PRECISION_BF16,
         .batch = r->training.batch,
-        .height = r->preprocess.height,
-        .width = r->preprocess.width,
+        .height = r->text.there ? 0 : r->preprocess.height,
+        .width = r->text.there ? 0 : r->preprocess.width,
         .loss = r->data.task == MD_TASK_MULTI_LABEL ? MD_LOSS_BINARY_CROSS_ENTROPY
                                                     : MD_LOSS_CROSS_ENTROPY,
         .label_smoothing = (float)r->training.label_smoothing,
@@ -241,6 +313,7 @@ static md_status make_trainer(md_fitting *fit, md_error *err)
     fit->n_threads = md_trainer_n_threads(fit->trainer);
     int64_t dims[4];
     md_trainer_input_dims(fit->trainer, dims);
+    MD_TRY(check_reading(fit, dims[3], err));
     const int64_t n_classes = md_trainer_n_classes(fit->trainer);
     if (dims[1] != r->preprocess.n_channels || n_classes != r->data.n_classes) {
         return md_fail(err, MD_INVALID_ARG,
@@ -326,9 +399,15 @@ static md_status set_up(md_fitting *fit, const char *recipe_path, md_error *err)
         fit->options->n_threads != 0 ? fit->options->n_threads : fit->recipe->threads;
     MD_TRY(md_recipe_write(fit->recipe, &fit->recipe_text, err));
     /* before the films are read, which takes long: what is wrong here is told at once */
-    MD_TRY(make_network(fit, err));
+    if (!fit->recipe->text.there) {
+        MD_TRY(make_network(fit, err));
+    }
     MD_TRY(open_folder(fit, err));
     MD_TRY(read_films(fit, err));
+    if (fit->recipe->text.there) { /* the vocabulary is known now */
+        MD_TRY(write_vocabulary(fit, err));
+        MD_TRY(make_network(fit, err));
+    }
     MD_TRY(make_loaders(fit, err));
     MD_TRY(make_trainer(fit, err));
     MD_TRY(make_optimizer(fit, err));
@@ -455,9 +534,12 @@ static md_status one_step(md_fitting *fit, double *ret_rate, md_error *err)
     if (batch.n == 0) {
         return md_fail(err, MD_INTERNAL, "the epoch has fewer steps than the loader said");
     }
-    MD_TRY(md_trainer_step(fit->trainer, batch.images, batch.n, batch.targets, NULL,
-                           fit->recipe->seed ^ (fit->state.n_steps * 0x9e3779b97f4a7c15U),
-                           &loss, &logits, err));
+    const uint64_t seed = fit->recipe->seed ^ (fit->state.n_steps * 0x9e3779b97f4a7c15U);
+    MD_TRY(batch.tokens != NULL
+               ? md_trainer_step_tokens(fit->trainer, batch.tokens, batch.n, batch.width,
+                                        batch.targets, NULL, seed, &loss, &logits, err)
+               : md_trainer_step(fit->trainer, batch.images, batch.n, batch.targets, NULL, seed,
+                                 &loss, &logits, err));
     if (!isfinite(loss)) {
         return not_finite(fit, "the loss", loss, err);
     }

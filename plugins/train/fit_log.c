@@ -143,6 +143,11 @@ static void left_text(const md_fitting *fit, char *ret_text, size_t n_bytes)
     }
 }
 
+static const char *units_of(const md_fitting *fit)
+{
+    return fit->recipe->text.there ? "texts" : "images";
+}
+
 void md_fit_show_step(md_fitting *fit, double loss, double rate, unsigned n)
 {
     FILE *out = fit->options->progress;
@@ -159,10 +164,10 @@ void md_fit_show_step(md_fitting *fit, double loss, double rate, unsigned n)
                                                     : 0.0;
     fprintf(out,
             "\r\033[Kepoch %llu/%u  %ux%u  step %llu/%llu  loss %.4f  rate %.3g  "
-            "%.0f images/s%s",
+            "%.0f %s/s%s",
             (unsigned long long)fit->state.epoch + 1, fit->recipe->training.epochs, fit->width,
             fit->height, (unsigned long long)fit->state.step,
-            (unsigned long long)fit->steps_per_epoch, loss, rate, speed, left);
+            (unsigned long long)fit->steps_per_epoch, loss, rate, speed, units_of(fit), left);
     (void)fflush(out);
 }
 
@@ -182,6 +187,6 @@ void md_fit_show_epoch(md_fitting *fit, const md_epoch_record *r)
         fprintf(out, "  validation: loss %.4f accuracy %.4f AUC %.4f%s", r->validation_loss,
                 r->accuracy, r->auc, fit->state.best_epoch == (int64_t)r->epoch ? " *" : "");
     }
-    fprintf(out, "  %.0f images/s%s\n", r->images_per_second, left);
+    fprintf(out, "  %.0f %s/s%s\n", r->images_per_second, units_of(fit), left);
     (void)fflush(out);
 }

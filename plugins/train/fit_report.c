@@ -35,8 +35,8 @@ static md_status score_model(md_fitting *fit, const uint8_t *onnx, size_t size_b
         .backend = r->training.backend,
         .n_threads = fit->n_threads,
         .batch = r->training.batch,
-        .height = r->preprocess.height,
-        .width = r->preprocess.width,
+        .height = r->text.there ? 0 : r->preprocess.height,
+        .width = r->text.there ? 0 : r->preprocess.width,
         .loss = r->data.task == MD_TASK_MULTI_LABEL ? MD_LOSS_BINARY_CROSS_ENTROPY
                                                     : MD_LOSS_CROSS_ENTROPY,
     };
@@ -223,7 +223,7 @@ static md_status write_page(const md_fitting *fit, const uint8_t *onnx, size_t s
             fit->recipe->package.there && fit->recipe->package.manifest.intended_use[0]
                 ? fit->recipe->package.manifest.intended_use
                 : NULL,
-        .units = "films",
+        .units = fit->recipe->text.there ? "texts" : "films",
         .measured_on = "the validation part",
         .facts = f.list,
         .n_facts = sizeof f.list / sizeof *f.list,

@@ -135,7 +135,10 @@ static md_status take_batches(md_trainer *trainer, md_loader *loader,
             return md_fail(err, MD_INTERNAL, "more films than the loader said");
         }
         float *logits = s->logits + n * s->n_classes;
-        MD_TRY(md_trainer_infer(trainer, batch.images, batch.n, values, logits, err));
+        MD_TRY(batch.tokens != NULL
+                   ? md_trainer_infer_tokens(trainer, batch.tokens, batch.n, batch.width,
+                                             values, logits, err)
+                   : md_trainer_infer(trainer, batch.images, batch.n, values, logits, err));
         MD_TRY(md_trainer_loss(trainer, logits, batch.n, batch.targets, NULL, &loss, err));
         memcpy(s->targets + n * s->n_classes, batch.targets,
                batch.n * s->n_classes * sizeof(float));

@@ -1,5 +1,6 @@
 #include "plugins/train/loader.h"
 
+#include "inference/text/vocabulary.h"
 #include "plugins/train/sampler.h"
 
 #include <math.h>
@@ -14,10 +15,12 @@ enum {
     MAX_THREADS = 256,
     STREAM_OTHER = 200, /* of random numbers: the film whose style is taken */
     STREAM_MIXUP,
+    STREAM_WORDS,
 };
 
 typedef struct slot {
     float *images, *mixed;          /* [batch, C, H, W]; mixed: NULL without mixup */
+    int64_t *tokens;                /* [batch, T] of texts, whose images are NULL */
     float *targets, *mixed_targets; /* [batch, K] */
     uint32_t *indices;              /* [batch] */
     unsigned n, n_done;
@@ -84,6 +87,32 @@ static md_status ensure_room(worker *w, size_t n, md_error *err)
     return MD_OK;
 }
 
+/* A text, in training with some of its words made unknown. */
+static void make_text(const md_loader *l, uint64_t position, uint32_t text, int64_t *to)
+{
+    const md_training_set *set = l->set;
+    const unsigned length = set->recipe->text.tokens;
+    const float dropped = l->options.training ? (float)set->recipe->text.drop_words : 0.0F;
+    const md_random_key key = {
+        .seed = set->recipe->seed, .epoch = l->epoch, .position = (uint32_t)position};
+    md_random random;
+    md_random_init(&random, &key, STREAM_WORDS);
+    for (unsigned i = 0; i < length; i++) {
+        const int32_t token = set->tokens[(size_t)text * length + i];
+        const bool drops =
+            token != MD_VOCABULARY_PAD && dropped > 0 && md_random_uniform(&random) < dropped;
+        to[i] = drops ? MD_VOCABULARY_UNKNOWN : token;
+    }
+}
+
+static void make_labels(const md_loader *l, uint32_t film, unsigned i, slot *s)
+{
+    const md_training_set *set = l->set;
+    memcpy(s->targets + (size_t)i * set->n_classes, set->labels + film * set->n_classes,
+           set->n_classes * sizeof *s->targets);
+    s->indices[i] = film;
+}
+
 static md_status make_picture(worker *w, uint64_t step, unsigned i, slot *s, md_error *err)
 {
     md_loader *l = w->loader;
@@ -92,6 +121,11 @@ static md_status make_picture(worker *w, uint64_t step, unsigned i, slot *s, md_
     const uint32_t film = l->order[position];
     const size_t n = (size_t)l->width * l->height;
     uint32_t n_planes = 0;
+    if (set->tokens != NULL) {
+        make_text(l, position, film, s->tokens + (size_t)i * n);
+        make_labels(l, film, i, s);
+        return MD_OK;
+    }
     MD_TRY(ensure_room(w, set->options.n_channels * n, err));
     MD_TRY(md_training_set_picture(set, film, w->film, &n_planes, err));
     if (l->options.training) {
@@ -117,9 +151,7 @@ static md_status make_picture(worker *w, uint64_t step, unsigned i, slot *s, md_
         md_test_time_view(&set->recipe->evaluation.test_time, l->view, w->changed,
                           set->options.n_channels, l->width, l->height, image);
     }
-    memcpy(s->targets + (size_t)i * set->n_classes, set->labels + film * set->n_classes,
-           set->n_classes * sizeof *s->targets);
-    s->indices[i] = film;
+    make_labels(l, film, i, s);
     return MD_OK;
 }
 
@@ -212,6 +244,8 @@ static void free_slots(md_loader *l)
     for (unsigned i = 0; i < N_SLOTS; i++) {
         md_free(l->slots[i].images);
         md_free(l->slots[i].mixed);
+        md_free(l->slots[i].tokens);
+        l->slots[i].tokens = NULL;
         l->slots[i].images = NULL;
         l->slots[i].mixed = NULL;
     }
@@ -223,7 +257,7 @@ static md_status allocate_slots(md_loader *l, md_error *err)
     size_t n = 0, size_bytes = 0;
     const bool mixes = l->options.training && l->set->recipe->augment.mixup > 0;
     if (!md_mul(image_values(l), l->options.batch, &n) ||
-        !md_mul(n, sizeof(float), &size_bytes)) {
+        !md_mul(n, l->set->tokens != NULL ? sizeof(int64_t) : sizeof(float), &size_bytes)) {
         return md_fail(err, MD_LIMIT, "batches of %u films of %u x %u", l->options.batch,
                        l->width, l->height);
     }
@@ -233,9 +267,11 @@ static md_status allocate_slots(md_loader *l, md_error *err)
     free_slots(l);
     for (unsigned i = 0; i < N_SLOTS; i++) {
         slot *s = &l->slots[i];
-        s->images = md_malloc_aligned(size_bytes);
+        const bool is_text = l->set->tokens != NULL;
+        s->tokens = is_text ? md_malloc_aligned(size_bytes) : NULL;
+        s->images = is_text ? NULL : md_malloc_aligned(size_bytes);
         s->mixed = mixes ? md_malloc_aligned(size_bytes) : NULL;
-        if (s->images == NULL || (mixes && s->mixed == NULL)) {
+        if ((is_text ? s->tokens == NULL : s->images == NULL) || (mixes && s->mixed == NULL)) {
             free_slots(l);
             return md_fail(err, MD_NOMEM, "no memory for batches of %u films of %u x %u",
                            l->options.batch, l->width, l->height);
@@ -296,8 +332,11 @@ static md_status start_workers(md_loader *l, md_error *err)
         w->film = md_malloc_aligned((size_t)set->options.n_channels * set->options.width *
                                     set->options.height * sizeof *w->film);
         md_status status =
-            md_augmenter_create(l->options.training ? &set->recipe->augment : &none,
-                                set->options.width, set->options.height, &w->augmenter, err);
+            set->tokens != NULL
+                ? MD_OK
+                : md_augmenter_create(l->options.training ? &set->recipe->augment : &none,
+                                      set->options.width, set->options.height, &w->augmenter,
+                                      err);
         if (status == MD_OK && w->film == NULL) {
             status = md_fail(err, MD_NOMEM, "no memory for a film");
         }
@@ -480,6 +519,7 @@ md_status md_loader_next(md_loader *l, md_batch *ret_batch, md_error *err)
         .width = l->width,
         .n_classes = l->set->n_classes,
         .images = s->is_mixed ? s->mixed : s->images,
+        .tokens = s->tokens,
         .targets = s->is_mixed ? s->mixed_targets : s->targets,
         .indices = s->indices,
     };

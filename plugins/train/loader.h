@@ -34,7 +34,8 @@ typedef struct md_batch {
     uint64_t step; /* in the epoch */
     unsigned n;    /* films; 0: the epoch is over */
     unsigned n_channels, height, width, n_classes;
-    const float *images;     /* [n, C, H, W] as they enter the network */
+    const float *images;     /* [n, C, H, W] as they enter the network; NULL: texts */
+    const int64_t *tokens;   /* [n, T] of texts, T being width; NULL: films */
     const float *targets;    /* [n, K] 0..1, NaN: not known */
     const uint32_t *indices; /* [n] of set->films; of a mixed one the first */
 } md_batch;

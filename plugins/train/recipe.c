@@ -68,15 +68,11 @@ static md_status check_data(const md_recipe_data *data, const char *name, md_err
                            name, p->line, i, p->class_name);
         }
         MD_TRY(check_pattern(p->file, name, p->line, "data.label_patterns.file", err));
+        MD_TRY(check_pattern(p->matches, name, p->line, "data.label_patterns.matches", err));
     }
     if (data->patient_pattern[0] != '\0') {
         MD_TRY(check_pattern(data->patient_pattern, name, data->line, "data.patient_pattern",
                              err));
-    }
-    if (data->n_label_patterns > 0 && data->table[0] != '\0') {
-        return md_fail(err, MD_FORMAT,
-                       "%s:%u: key 'data': label_patterns beside a table, expected one of them",
-                       name, data->line);
     }
     const double sum = data->split.train + data->split.validation + data->split.test;
     if (fabs(sum - 1.0) > 1e-6 || data->split.train <= 0) {
@@ -85,6 +81,84 @@ static md_status check_data(const md_recipe_data *data, const char *name, md_err
                        "train above 0",
                        name, data->split.line > 0 ? data->split.line : data->line, sum);
     }
+    return MD_OK;
+}
+
+/* What films alone have, and what texts alone have. */
+static md_status check_films(const md_recipe *r, const char *name, md_error *err)
+{
+    const md_recipe_data *data = &r->data;
+    if (!r->has_preprocess) {
+        return md_fail(err, MD_FORMAT,
+                       "%s: key 'preprocess' is missing, expected it or, for texts, 'text'",
+                       name);
+    }
+    if (data->n_folders == 0) {
+        return md_fail(err, MD_FORMAT, "%s:%u: key 'data.folders' is missing", name,
+                       data->line);
+    }
+    if (data->n_label_patterns > 0 && data->table[0] != '\0') {
+        return md_fail(err, MD_FORMAT,
+                       "%s:%u: key 'data': label_patterns beside a table, expected one of them",
+                       name, data->line);
+    }
+    for (unsigned i = 0; i < data->n_label_patterns; i++) {
+        const md_recipe_pattern *p = &data->label_patterns[i];
+        if (p->file[0] == '\0' || p->column[0] != '\0' || p->matches[0] != '\0') {
+            return md_fail(err, MD_FORMAT,
+                           "%s:%u: key 'data.label_patterns[%u]': expected class and file",
+                           name, p->line, i);
+        }
+    }
+    if (data->patient_column[0] != '\0' || data->unknown_pattern[0] != '\0') {
+        return md_fail(err, MD_FORMAT,
+                       "%s:%u: key 'data.%s': it is for texts, expected none without 'text'",
+                       name, data->line,
+                       data->patient_column[0] != '\0' ? "patient_column" : "unknown_pattern");
+    }
+    return MD_OK;
+}
+
+static md_status check_text(md_recipe *r, const char *name, md_error *err)
+{
+    const md_recipe_data *data = &r->data;
+    const bool test_time = r->evaluation.test_time.flip || r->evaluation.test_time.shift > 0;
+    const struct {
+        bool wrong;
+        const char *key, *expected;
+    } checks[] = {
+        {r->has_preprocess, "preprocess", "none beside 'text'"},
+        {r->augment_line > 0, "augment", "none with 'text', which has drop_words"},
+        {data->n_folders > 0, "data.folders", "none with 'text'"},
+        {data->table[0] == '\0', "data.table", "the table that has the texts"},
+        {data->patient_pattern[0] != '\0', "data.patient_pattern", "patient_column for texts"},
+        {data->near_duplicates > 0, "data.near_duplicates", "0 for texts"},
+        {r->training.n_sizes > 0, "training.sizes", "none for texts"},
+        {r->training.precision != MD_PRECISION_F32, "training.precision", "f32 for texts"},
+        {test_time, "evaluation.test_time", "none for texts"},
+        {r->network.n_layers > 0, "network.layers", "name or file for texts"},
+        {r->network.file[0] != '\0' && r->text.vocabulary[0] == '\0', "text.vocabulary",
+         "that of network.file"},
+    };
+    for (size_t i = 0; i < sizeof checks / sizeof *checks; i++) {
+        if (checks[i].wrong) {
+            return md_fail(err, MD_FORMAT, "%s:%u: key '%s': expected %s", name, r->text.line,
+                           checks[i].key, checks[i].expected);
+        }
+    }
+    for (unsigned i = 0; i < data->n_label_patterns; i++) {
+        const md_recipe_pattern *p = &data->label_patterns[i];
+        if (p->file[0] != '\0' || p->column[0] == '\0' || p->matches[0] == '\0') {
+            return md_fail(err, MD_FORMAT,
+                           "%s:%u: key 'data.label_patterns[%u]': expected class, column and "
+                           "matches for texts",
+                           name, p->line, i);
+        }
+    }
+    MD_TRY(check_pattern(data->unknown_pattern, name, data->line, "data.unknown_pattern", err));
+    r->preprocess.width = r->text.tokens;
+    r->preprocess.height = 1;
+    r->preprocess.n_channels = 1;
     return MD_OK;
 }
 
@@ -250,7 +324,9 @@ static md_status check_training(const md_recipe *r, const char *name, md_error *
 static md_status check_package(md_recipe *r, const char *name, md_error *err)
 {
     md_manifest *m = &r->package.manifest;
-    MD_TRY(md_manifest_check_saliency(m, &r->preprocess, name, "export.saliency", err));
+    if (!r->text.there) {
+        MD_TRY(md_manifest_check_saliency(m, &r->preprocess, name, "export.saliency", err));
+    }
     for (unsigned i = 0; i < m->n_findings; i++) {
         const md_manifest_finding *f = &m->findings[i];
         for (unsigned k = 0; k < f->n_classes; k++) {
@@ -290,8 +366,13 @@ static md_status check_evaluation(const md_recipe *r, const char *name, md_error
 static md_status check(md_recipe *r, const char *name, md_error *err)
 {
     MD_TRY(check_data(&r->data, name, err));
-    MD_TRY(md_preprocess_spec_check(&r->preprocess, name, err));
-    MD_TRY(check_augment(r, name, err));
+    if (r->text.there) {
+        MD_TRY(check_text(r, name, err));
+    } else {
+        MD_TRY(check_films(r, name, err));
+        MD_TRY(md_preprocess_spec_check(&r->preprocess, name, err));
+        MD_TRY(check_augment(r, name, err));
+    }
     MD_TRY(check_network(r, name, err));
     MD_TRY(md_recipe_make_layers(&r->network, name, err));
     MD_TRY(check_training(r, name, err));
@@ -380,6 +461,7 @@ md_status md_recipe_write(const md_recipe *recipe, char **ret_text, md_error *er
         return md_fail(err, MD_NOMEM, "no memory to write a recipe");
     }
     *copy = *recipe;
+    copy->has_augment_section = !recipe->text.there; /* also when all of it is default */
     for (unsigned i = 0; i < copy->data.n_folders; i++) {
         MD_TRY(make_absolute(recipe, copy->data.folders[i], err));
     }
@@ -387,6 +469,8 @@ md_status md_recipe_write(const md_recipe *recipe, char **ret_text, md_error *er
     MD_TRY(make_absolute(recipe, copy->data.split.file, err));
     MD_TRY(make_absolute(recipe, copy->run_folder, err));
     MD_TRY(make_absolute(recipe, copy->network.file, err));
+    MD_TRY(make_absolute(recipe, copy->text.vocabulary, err));
+    MD_TRY(make_absolute(recipe, copy->text.vectors, err));
     char *text = NULL;
     size_t size_bytes = 0;
     FILE *out = open_memstream(&text, &size_bytes);

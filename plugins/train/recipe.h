@@ -25,6 +25,8 @@ enum {
     MD_RECIPE_MAX_SIZES = 16,
     MD_RECIPE_MAX_BANDS = 16,
     MD_RECIPE_MAX_RANGES = 24,
+    MD_RECIPE_MAX_COLUMNS = 8,
+    MD_RECIPE_COLUMN_BYTES = 65,
 };
 
 struct md_layer; /* inference/train/architecture.h */
@@ -37,6 +39,8 @@ typedef enum md_recipe_task {
 typedef struct md_recipe_pattern {
     char class_name[MD_RECIPE_CLASS_BYTES];
     char file[MD_RECIPE_PATTERN_BYTES]; /* PCRE2, anywhere in the path below its folder */
+    /* of texts instead: a column of the table, and PCRE2 anywhere in it */
+    char column[MD_RECIPE_COLUMN_BYTES], matches[MD_RECIPE_PATTERN_BYTES];
     unsigned line;
 } md_recipe_pattern;
 
@@ -53,6 +57,9 @@ typedef struct md_recipe_data {
     int unlabelled;                   /* of a file without a label: 0 error, 1 skip */
     char patient_pattern[MD_RECIPE_PATTERN_BYTES]; /* "": each file is a patient */
     char patient_key[129];                         /* hashed along with a Patient ID */
+    char patient_column[MD_RECIPE_COLUMN_BYTES];   /* of texts; "": `patient`, if it is there */
+    char unknown_pattern[MD_RECIPE_PATTERN_BYTES]; /* of texts: labels in a column that it
+                                                      matches are not known. "": none */
     double max_unreadable;                         /* share of the files */
     double near_duplicates; /* correlation of thumbnails above which two films in two parts are
                                warned of; 0: not looked for */
@@ -63,6 +70,20 @@ typedef struct md_recipe_data {
         char file[MD_RECIPE_PATH_BYTES]; /* "": run_folder/split.csv; read when it exists */
     } split;
 } md_recipe_data;
+
+/* How texts become tokens: in a recipe for texts it stands in place of `preprocess`. */
+typedef struct md_recipe_text {
+    bool there;
+    unsigned line;
+    char columns[MD_RECIPE_MAX_COLUMNS][MD_RECIPE_COLUMN_BYTES]; /* joined by line breaks */
+    unsigned n_columns;
+    unsigned tokens;                       /* of a text that are read: T */
+    unsigned min_count, max_words, pieces; /* of the vocabulary, inference/text/vocabulary.h */
+    char vocabulary[MD_RECIPE_PATH_BYTES]; /* a file in place of a learned one; "": none */
+    char vectors[MD_RECIPE_PATH_BYTES]; /* of `medaid-train words`, to begin with; "": none */
+    double drop_words; /* share of the tokens of the training part that become unknown ones,
+                          others in each epoch */
+} md_recipe_text;
 
 typedef enum md_recipe_sampler {
     MD_SAMPLER_SHUFFLE,  /* each film once an epoch */
@@ -177,10 +198,13 @@ struct md_recipe_layer {
 
 typedef struct md_recipe_network {
     unsigned line;
-    char name[65];                   /* of inference/train/architecture.h, "" */
-    double width, dropout;           /* of a named network; dropout below 0: its own */
-    int activation;                  /* md_layer_function, of classic-cnn and lenet */
-    char file[MD_RECIPE_PATH_BYTES]; /* ONNX to start from, "" */
+    char name[65];         /* of inference/train/architecture.h, "" */
+    double width, dropout; /* of a named network; dropout below 0: its own */
+    int activation;        /* md_layer_function, of classic-cnn and lenet */
+    /* of networks for texts, inference/train/text_architecture.h; 0: its own default */
+    unsigned embedding, hidden, depth, heads, pooling;
+    bool bidirectional;
+    char file[MD_RECIPE_PATH_BYTES];                           /* ONNX to start from, "" */
     char freeze[MD_RECIPE_MAX_FROZEN][MD_RECIPE_FROZEN_BYTES]; /* initialiser prefixes */
     unsigned n_freeze;
     md_recipe_layer *yaml_layers; /* as they stand in the recipe; NULL: none */
@@ -195,7 +219,10 @@ typedef struct md_recipe {
     char run_folder[MD_RECIPE_PATH_BYTES];
     unsigned threads; /* 0: all cores of the affinity mask */
     md_recipe_data data;
-    md_preprocess_spec preprocess;
+    bool has_preprocess;
+    md_preprocess_spec preprocess; /* of texts: 1 channel, T x 1 */
+    md_recipe_text text;
+    bool has_augment_section; /* texts have none */
     unsigned augment_line;
     md_augment_options augment;
     bool has_augment[MD_RECIPE_MAX_RANGES]; /* which ranges the recipe names */

@@ -1,3 +1,4 @@
+#include "inference/text/text_model.h"
 #include "plugins/train/recipe_internal.h"
 
 #include <string.h>
@@ -57,6 +58,8 @@ static const md_schema_field class_item = {.key = "class",
                                            .check = check_class};
 static const md_schema_field path_item = {
     .key = "path", .type = MD_SCHEMA_TEXT, .size_bytes = MD_RECIPE_PATH_BYTES, .least = 1};
+static const md_schema_field column_item = {
+    .key = "column", .type = MD_SCHEMA_TEXT, .size_bytes = MD_RECIPE_COLUMN_BYTES, .least = 1};
 static const md_schema_field prefix_item = {
     .key = "prefix", .type = MD_SCHEMA_TEXT, .size_bytes = MD_RECIPE_FROZEN_BYTES, .least = 1};
 static const md_schema_field weight_item = {.key = "weight",
@@ -74,7 +77,9 @@ static const md_schema_field age_item = {
 static const md_schema_field pattern_fields[] = {
     {.key = "class", .type = MD_SCHEMA_TEXT, PATTERN_AT(class_name), .required = true,
      .least = 1},
-    {.key = "file", .type = MD_SCHEMA_TEXT, PATTERN_AT(file), .required = true, .least = 1},
+    {.key = "file", .type = MD_SCHEMA_TEXT, PATTERN_AT(file)},
+    {.key = "column", .type = MD_SCHEMA_TEXT, PATTERN_AT(column)},
+    {.key = "matches", .type = MD_SCHEMA_TEXT, PATTERN_AT(matches)},
     {.key = NULL},
 };
 static const md_schema_field pattern_item = {
@@ -97,7 +102,7 @@ static const md_schema_field data_fields[] = {
      .item = &class_item, .max_items = MD_RECIPE_MAX_CLASSES, COUNT(data.n_classes)},
     {.key = "task", .type = MD_SCHEMA_ENUM, AT(data.task), .fallback = "multi-class",
      .choices = tasks},
-    {.key = "folders", .type = MD_SCHEMA_LIST, AT(data.folders), .required = true, .least = 1,
+    {.key = "folders", .type = MD_SCHEMA_LIST, AT(data.folders), .least = 1,
      .item = &path_item, .max_items = MD_RECIPE_MAX_FOLDERS, COUNT(data.n_folders)},
     {.key = "label_patterns", .type = MD_SCHEMA_LIST, AT(data.label_patterns),
      .item = &pattern_item, .max_items = MD_RECIPE_MAX_PATTERNS, COUNT(data.n_label_patterns)},
@@ -106,6 +111,8 @@ static const md_schema_field data_fields[] = {
      .choices = unlabelled},
     {.key = "patient_pattern", .type = MD_SCHEMA_TEXT, AT(data.patient_pattern)},
     {.key = "patient_key", .type = MD_SCHEMA_TEXT, AT(data.patient_key)},
+    {.key = "patient_column", .type = MD_SCHEMA_TEXT, AT(data.patient_column)},
+    {.key = "unknown_pattern", .type = MD_SCHEMA_TEXT, AT(data.unknown_pattern)},
     {.key = "split", .type = MD_SCHEMA_MAP, .fields = split_fields, LINE(data.split.line)},
     {.key = "max_unreadable", .type = MD_SCHEMA_REAL, AT(data.max_unreadable), .least = 0,
      .most = 1, .fallback = "0.01"},
@@ -246,6 +253,24 @@ void md_recipe_drop_absent(md_recipe *recipe)
     recipe->augment.mixup = recipe->has_augment[HAS_MIXUP] ? recipe->augment.mixup : 0.0F;
 }
 
+static const md_schema_field text_fields[] = {
+    {.key = "columns", .type = MD_SCHEMA_LIST, AT(text.columns), .required = true, .least = 1,
+     .item = &column_item, .max_items = MD_RECIPE_MAX_COLUMNS, COUNT(text.n_columns)},
+    {.key = "tokens", .type = MD_SCHEMA_INT, AT(text.tokens), .least = 2,
+     .most = MD_TEXT_MODEL_MAX_TOKENS, .fallback = "128"},
+    {.key = "min_count", .type = MD_SCHEMA_INT, AT(text.min_count), .least = 1, .most = 1000000,
+     .fallback = "3"},
+    {.key = "max_words", .type = MD_SCHEMA_INT, AT(text.max_words), .least = 1, .most = 60000,
+     .fallback = "20000"},
+    {.key = "pieces", .type = MD_SCHEMA_INT, AT(text.pieces), .least = 0, .most = 30000,
+     .fallback = "500"},
+    {.key = "vocabulary", .type = MD_SCHEMA_TEXT, AT(text.vocabulary)},
+    {.key = "vectors", .type = MD_SCHEMA_TEXT, AT(text.vectors)},
+    {.key = "drop_words", .type = MD_SCHEMA_REAL, AT(text.drop_words), .least = 0, .most = 0.9,
+     .fallback = "0"},
+    {.key = NULL},
+};
+
 static const md_schema_field network_fields[] = {
     {.key = "name", .type = MD_SCHEMA_TEXT, AT(network.name)},
     {.key = "width", .type = MD_SCHEMA_REAL, AT(network.width), .least = 0.05, .most = 16,
@@ -254,6 +279,18 @@ static const md_schema_field network_fields[] = {
      .fallback = "-1"},
     {.key = "activation", .type = MD_SCHEMA_ENUM, AT(network.activation), .fallback = "default",
      .choices = md_recipe_functions},
+    {.key = "embedding", .type = MD_SCHEMA_INT, AT(network.embedding), .least = 0,
+     .most = 4096, .fallback = "0"},
+    {.key = "hidden", .type = MD_SCHEMA_INT, AT(network.hidden), .least = 0, .most = 4096,
+     .fallback = "0"},
+    {.key = "depth", .type = MD_SCHEMA_INT, AT(network.depth), .least = 0, .most = 24,
+     .fallback = "0"},
+    {.key = "heads", .type = MD_SCHEMA_INT, AT(network.heads), .least = 0, .most = 256,
+     .fallback = "0"},
+    {.key = "pooling", .type = MD_SCHEMA_INT, AT(network.pooling), .least = 0, .most = 4096,
+     .fallback = "0"},
+    {.key = "bidirectional", .type = MD_SCHEMA_BOOL, AT(network.bidirectional),
+     .fallback = "true"},
     {.key = "file", .type = MD_SCHEMA_TEXT, AT(network.file)},
     {.key = "freeze", .type = MD_SCHEMA_LIST, AT(network.freeze), .item = &prefix_item,
      .max_items = MD_RECIPE_MAX_FROZEN, COUNT(network.n_freeze)},
@@ -367,8 +404,12 @@ const md_schema_field md_recipe_fields[] = {
     {.key = "data", .type = MD_SCHEMA_MAP, .fields = data_fields, .required = true,
      LINE(data.line)},
     {.key = "preprocess", .type = MD_SCHEMA_MAP, .offset = offsetof(md_recipe, preprocess),
-     .fields = md_preprocess_spec_fields, .required = true, LINE(preprocess.line)},
-    {.key = "augment", .type = MD_SCHEMA_MAP, .fields = augment_fields, LINE(augment_line)},
+     .fields = md_preprocess_spec_fields, LINE(preprocess.line),
+     .has_offset = offsetof(md_recipe, has_preprocess)},
+    {.key = "text", .type = MD_SCHEMA_MAP, .fields = text_fields, LINE(text.line),
+     .has_offset = offsetof(md_recipe, text.there)},
+    {.key = "augment", .type = MD_SCHEMA_MAP, .fields = augment_fields, LINE(augment_line),
+     .has_offset = offsetof(md_recipe, has_augment_section)},
     {.key = "network", .type = MD_SCHEMA_MAP, .fields = network_fields, .required = true,
      LINE(network.line)},
     {.key = "training", .type = MD_SCHEMA_MAP, .fields = training_fields, .required = true,
