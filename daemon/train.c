@@ -13,6 +13,7 @@ static const char usage[] =
     "       medaid-train export RUN_FOLDER OUT_DIR [--threads N] [--keep-inputs FILE]\n"
     "       medaid-train explain DIR --data FOLDER|TABLE.csv [--out DIR]\n"
     "       medaid-train preview RECIPE SHEET.png [--epoch E] [--films N]\n"
+    "       medaid-train risk RECIPE\n"
     "       medaid-train quantize DIR INPUTS\n"
     "       medaid-train --version | --help\n"
     "\n"
@@ -33,6 +34,8 @@ static const char usage[] =
     "explain   test whether the maps of a model package can be believed\n"
     "preview   draw the first N films of epoch E (24, 0) as they are and as the network gets "
     "them\n"
+    "risk      fit a risk model to a table, as RECIPE says (docs/risk-model.md): risk.json,\n"
+    "          report and charts in its run folder\n"
     "quantize  allow the precision of DIR/model.yaml here\n"
     "  DIR     a model package with `precision: bf16` or `int8`\n"
     "  INPUTS  the network inputs of its validation set, float32 [N,C,H,W], at least 100\n"
@@ -89,6 +92,7 @@ static const struct {
 } subcommands[] = {
     {"evaluate", md_train_evaluate}, {"explain", md_train_explain}, {"export", md_train_export},
     {"fit", md_train_fit},           {"preview", md_train_preview}, {"quantize", run_quantize},
+    {"risk", md_train_risk},
 };
 
 int main(int argc, char **argv)

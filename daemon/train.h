@@ -15,5 +15,6 @@ md_exit_code md_train_explain(int argc, char **argv);
 md_exit_code md_train_export(int argc, char **argv);
 md_exit_code md_train_fit(int argc, char **argv);
 md_exit_code md_train_preview(int argc, char **argv);
+md_exit_code md_train_risk(int argc, char **argv);
 
 #endif

@@ -82,6 +82,17 @@ md_status md_chart_histogram(const char *title, const char *const names[2],
                              const uint64_t *const counts[2], unsigned n_bins, double threshold,
                              md_drawing **ret_drawing, md_error *err) MD_NOEXCEPT MD_NODISCARD;
 
+/* Points of two values each. */
+typedef struct md_chart_points {
+    const char *title, *description, *x_name, *y_name;
+    const double *x, *y; /* borrowed */
+    size_t n;
+    bool diagonal, zero; /* reference lines: x = y, y = 0 */
+} md_chart_points;
+/* Of more than some thousand points every k-th is drawn. */
+md_status md_chart_scatter(const md_chart_points *points, md_drawing **ret_drawing,
+                           md_error *err) MD_NOEXCEPT MD_NODISCARD;
+
 /* One value with its interval. */
 typedef struct md_chart_interval {
     const char *name;

@@ -388,6 +388,25 @@ static void write_tables(md_page_writer *w)
     }
 }
 
+static void write_figures_of(md_page_writer *w)
+{
+    for (unsigned i = 0; i < w->page->n_figures && w->status == MD_OK; i++) {
+        const md_page_figure_of *figure = &w->page->figures[i];
+        MD_AUTO(md_freep) char *svg = NULL;
+        size_t n = 0;
+        w->status = md_drawing_svg(figure->drawing, false, &svg, &n, w->err);
+        if (w->status == MD_OK) {
+            md_markup_format(&w->html, "<h2 id=\"figure-%u\">", i + 1);
+            md_markup_escape(&w->html, figure->title);
+            md_markup_add(&w->html, "</h2>\n");
+            write_paragraphs(w, figure->note);
+            md_markup_add(&w->html, "<figure>");
+            md_markup_add(&w->html, svg);
+            md_markup_add(&w->html, "</figure>\n");
+        }
+    }
+}
+
 static void write_curves(md_page_writer *w)
 {
     if (w->page->curves == NULL || w->status != MD_OK) {
@@ -418,6 +437,7 @@ md_status md_page_make(const md_page *page, char **ret_html, size_t *ret_size, m
     }
     write_curves(&w);
     write_tables(&w);
+    write_figures_of(&w);
     md_page_limits(&w);
     md_page_glossary(&w);
     md_markup_add(&w.html, "</body>\n</html>\n");

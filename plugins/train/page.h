@@ -28,6 +28,12 @@ typedef struct md_page_table {
     unsigned n_rows, n_columns;
 } md_page_table;
 
+/* A drawing with a heading and a note. */
+typedef struct md_page_figure_of {
+    const char *title, *note;
+    const md_drawing *drawing;
+} md_page_figure_of;
+
 /* A part of the data: "training", "validation", "test". */
 typedef struct md_page_part {
     const char *name;
@@ -55,6 +61,8 @@ typedef struct md_page {
     /* More tables with a heading and a note: ablations, counts of failed results, ... */
     const md_page_table *tables;
     unsigned n_tables;
+    const md_page_figure_of *figures;
+    unsigned n_figures;
 } md_page;
 
 /* MD_NOMEM, MD_LIMIT. Caller frees; the text ends with a zero. */
