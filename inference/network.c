@@ -40,6 +40,7 @@ struct md_network {
     port *inputs, *outputs;
     network_head *heads;
     unsigned n_inputs, n_outputs, n_heads;
+    int head_input;
     bool observe;
     observed *observed; /* with `observe` */
     md_range *ranges;
@@ -107,6 +108,38 @@ static md_status make_ports(md_network *network, const md_graph *graph, const md
     return MD_OK;
 }
 
+/* What the last linear layer of an output reads, which may be an output already. */
+static md_status add_head_input(md_network *network, md_graph *graph,
+                                const md_network_options *options, md_error *err)
+{
+    network->head_input = -1;
+    if (options->head_of == NULL) {
+        return MD_OK;
+    }
+    int output = MD_GRAPH_NO_VALUE;
+    for (unsigned i = 0; i < graph->n_outputs; i++) {
+        if (strcmp(graph->outputs[i].name, options->head_of) == 0) {
+            output = graph->outputs[i].value;
+        }
+    }
+    if (output == MD_GRAPH_NO_VALUE) {
+        return md_fail(err, MD_NOT_FOUND, "no output '%.64s' in the network", options->head_of);
+    }
+    const int value = md_head_input(graph, output);
+    if (value == MD_GRAPH_NO_VALUE) {
+        return MD_OK;
+    }
+    const char *const *names = NULL;
+    MD_TRY(md_graph_names_of(graph, value, &network->pool, &names, err));
+    if (names[0] == NULL) {
+        return MD_OK;
+    }
+    network->head_input = (int)graph->n_outputs;
+    graph->values[value].kept = true;
+    graph->outputs[graph->n_outputs++] = (md_port){names[0], value};
+    return MD_OK;
+}
+
 /* Append the caller's extra outputs to the graph's. */
 static md_status add_extra_outputs(md_network *network, md_graph *graph,
                                    const md_network_options *options, md_error *err)
@@ -116,7 +149,7 @@ static md_status add_extra_outputs(md_network *network, md_graph *graph,
         return md_fail(err, MD_INVALID_ARG, "%u extra outputs, at most %d", n,
                        MD_NETWORK_MAX_EXTRA_OUTPUTS);
     }
-    md_port *ports = md_pool_alloc(&network->pool, (graph->n_outputs + n) * sizeof *ports);
+    md_port *ports = md_pool_alloc(&network->pool, (graph->n_outputs + n + 1) * sizeof *ports);
     if (ports == NULL) {
         return md_fail(err, MD_NOMEM, "no memory for the outputs");
     }
@@ -132,7 +165,7 @@ static md_status add_extra_outputs(md_network *network, md_graph *graph,
         graph->values[value].kept = true;
         graph->outputs[graph->n_outputs++] = (md_port){name, value};
     }
-    return MD_OK;
+    return add_head_input(network, graph, options, err);
 }
 
 static md_status find_heads(md_network *network, const md_graph *graph, md_error *err)
@@ -636,6 +669,11 @@ md_status md_network_run(md_network *network, const md_tensor *inputs, unsigned 
         }
     }
     return MD_OK;
+}
+
+int md_network_head_input(const md_network *network)
+{
+    return network->head_input;
 }
 
 md_status md_network_linear_head(const md_network *network, const char *features,

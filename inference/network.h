@@ -61,6 +61,9 @@ typedef struct md_network_options {
     /* Inner tensors that are to be readable after a run, besides the graph's outputs. */
     const char *extra_outputs[MD_NETWORK_MAX_EXTRA_OUTPUTS];
     unsigned n_extra_outputs;
+    /* The name of an output: what its last linear layer reads is one more output, see
+     * md_network_head_input. NULL: not wanted. */
+    const char *head_of;
     int64_t batch;              /* replaces a symbolic first dimension; 0: 1 */
     const md_binding *bindings; /* those inputs are no inputs of the network any more */
     unsigned n_bindings;
@@ -149,6 +152,12 @@ int md_network_find_output(const md_network *network, const char *name) MD_NOEXC
 md_status md_network_run(md_network *network, const md_tensor *inputs, unsigned n_inputs,
                          md_tensor *outputs, unsigned n_outputs, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;
+
+/* The index of the output [N,C] that options.head_of asked for: what the last linear layer
+ * (Gemm or MatMul with constant weights) before that output reads, in other words what the
+ * network makes of its input before it decides. -1: not asked for, or that output is made in
+ * another way. */
+int md_network_head_input(const md_network *network) MD_NOEXCEPT;
 
 /* The classifier head behind `features` [N,C,h,w]: features -> GlobalAveragePool -> Flatten (or
  * an equal Reshape/Squeeze/ReduceMean) -> Gemm/MatMul+Add -> `output` [N,K]. Gives its weights

@@ -4,6 +4,7 @@
 
 #include "onnx.pb-c.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* A set of names: open addressing, never more than half full. */
@@ -279,6 +280,153 @@ md_status md_onnx_logits(const uint8_t *onnx, size_t size_bytes,
     if (status == MD_OK) {
         const Onnx__ModelProto *model = graph.proto;
         status = logits_of(model->graph, ret_name, err);
+    }
+    md_decode_finish(&graph);
+    return status;
+}
+
+/* ---- a layer behind it ---- */
+
+/* A name that no node, initializer or input of the graph has. */
+static bool free_name(const Onnx__GraphProto *graph, const char *stem,
+                      char ret_name[MD_ONNX_NAME_BYTES])
+{
+    for (unsigned k = 0; k < 100; k++) {
+        bool taken = false;
+        (void)snprintf(ret_name, MD_ONNX_NAME_BYTES, k == 0 ? "%s" : "%s_%u", stem, k);
+        for (size_t i = 0; i < graph->n_initializer && !taken; i++) {
+            const char *name = graph->initializer[i]->name;
+            taken = name != NULL && strcmp(name, ret_name) == 0;
+        }
+        for (size_t i = 0; i < graph->n_node && !taken; i++) {
+            const Onnx__NodeProto *node = graph->node[i];
+            taken = node->name != NULL && strcmp(node->name, ret_name) == 0;
+            for (size_t j = 0; j < node->n_output && !taken; j++) {
+                taken = strcmp(node->output[j], ret_name) == 0;
+            }
+            for (size_t j = 0; j < node->n_input && !taken; j++) {
+                taken = strcmp(node->input[j], ret_name) == 0;
+            }
+        }
+        if (!taken) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A float32 initializer over the caller's numbers. */
+static void describe_weights(Onnx__TensorProto *tensor, char *name, int64_t *dims,
+                             size_t n_dims, const float *values, size_t n)
+{
+    onnx__tensor_proto__init(tensor);
+    tensor->name = name;
+    tensor->n_dims = n_dims;
+    tensor->dims = dims;
+    tensor->has_data_type = true;
+    tensor->data_type = ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT;
+    tensor->has_raw_data = true;
+    tensor->raw_data.data = (uint8_t *)(uintptr_t)values;
+    tensor->raw_data.len = n * sizeof *values;
+}
+
+static int64_t opset_of(const Onnx__ModelProto *model)
+{
+    for (size_t i = 0; i < model->n_opset_import; i++) {
+        const Onnx__OperatorSetIdProto *opset = model->opset_import[i];
+        if (opset->domain == NULL || opset->domain[0] == '\0' ||
+            strcmp(opset->domain, "ai.onnx") == 0) {
+            return opset->version;
+        }
+    }
+    return 0;
+}
+
+static md_status add_linear(const Onnx__ModelProto *whole, const char *features,
+                            const float *weights, uint32_t n, float bias, char *ret_name,
+                            uint8_t **ret_bytes, size_t *ret_size, md_error *err)
+{
+    char weight_name[MD_ONNX_NAME_BYTES], bias_name[MD_ONNX_NAME_BYTES], trans[] = "transB";
+    char op[] = "Gemm", features_name[MD_ONNX_NAME_BYTES];
+    if (opset_of(whole) < 7) {
+        return md_fail(err, MD_UNSUPPORTED, "opset %lld has no Gemm that adds a single number",
+                       (long long)opset_of(whole));
+    }
+    if (!free_name(whole->graph, "logits", ret_name) ||
+        !free_name(whole->graph, "head_weight", weight_name) ||
+        !free_name(whole->graph, "head_bias", bias_name) ||
+        strlen(features) >= sizeof features_name) {
+        return md_fail(err, MD_LIMIT, "no name is free for the head");
+    }
+    memcpy(features_name, features, strlen(features) + 1);
+    Onnx__GraphProto graph = *whole->graph;
+    Onnx__ModelProto model = *whole;
+    MD_AUTO(md_freep)
+    Onnx__NodeProto **nodes = md_calloc(graph.n_node + 1, sizeof(Onnx__NodeProto *));
+    MD_AUTO(md_freep)
+    Onnx__TensorProto **initializers =
+        md_calloc(graph.n_initializer + 2, sizeof(Onnx__TensorProto *));
+    if (nodes == NULL || initializers == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for a head");
+    }
+    memcpy(nodes, graph.node, graph.n_node * sizeof(Onnx__NodeProto *));
+    memcpy(initializers, graph.initializer, graph.n_initializer * sizeof(Onnx__TensorProto *));
+    Onnx__AttributeProto transposed;
+    Onnx__NodeProto gemm;
+    Onnx__TensorProto weight, offset;
+    char batch[] = "N";
+    const int64_t out_dims[2] = {1, 1};
+    int64_t weight_dims[2] = {1, n}, bias_dims[1] = {1};
+    char *inputs[] = {features_name, weight_name, bias_name}, *outputs[] = {ret_name};
+    Onnx__AttributeProto *attributes[] = {&transposed};
+    value_info out;
+    Onnx__ValueInfoProto *outs[1] = {&out.info};
+    onnx__attribute_proto__init(&transposed);
+    transposed.name = trans;
+    transposed.has_type = transposed.has_i = true;
+    transposed.type = ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INT;
+    transposed.i = 1;
+    onnx__node_proto__init(&gemm);
+    gemm.name = ret_name;
+    gemm.op_type = op;
+    gemm.n_input = 3;
+    gemm.input = inputs;
+    gemm.n_output = 1;
+    gemm.output = outputs;
+    gemm.n_attribute = 1;
+    gemm.attribute = attributes;
+    describe_weights(&weight, weight_name, weight_dims, 2, weights, n);
+    describe_weights(&offset, bias_name, bias_dims, 1, &bias, 1);
+    describe(&out, ret_name, 2, out_dims);
+    out.dims[0].value_case = ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM;
+    out.dims[0].dim_param = batch;
+    nodes[graph.n_node++] = &gemm;
+    initializers[graph.n_initializer++] = &weight;
+    initializers[graph.n_initializer++] = &offset;
+    graph.node = nodes;
+    graph.initializer = initializers;
+    graph.n_output = 1;
+    graph.output = outs;
+    model.graph = &graph;
+    return pack(&model, ret_bytes, ret_size, err);
+}
+
+md_status md_onnx_add_linear(const uint8_t *onnx, size_t size_bytes, const char *features,
+                             const float *weights, uint32_t n, float bias,
+                             char ret_name[MD_ONNX_NAME_BYTES], uint8_t **ret_bytes,
+                             size_t *ret_size, md_error *err)
+{
+    md_graph graph = {0};
+    md_status status = md_decode_whole(&graph, onnx, size_bytes, err);
+    const Onnx__ModelProto *model = graph.proto;
+    if (status == MD_OK && (model->graph == NULL || model->graph->n_output != 1 ||
+                            model->graph->output[0]->name == NULL ||
+                            strcmp(model->graph->output[0]->name, features) != 0)) {
+        status = md_fail(err, MD_FORMAT, "'%.64s' is not the network's one output", features);
+    }
+    if (status == MD_OK) {
+        status =
+            add_linear(model, features, weights, n, bias, ret_name, ret_bytes, ret_size, err);
     }
     md_decode_finish(&graph);
     return status;

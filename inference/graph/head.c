@@ -67,22 +67,45 @@ static int pooled_from(const md_graph *graph, int value)
                                                                       : MD_GRAPH_NO_VALUE;
 }
 
-md_status md_head_find(const md_graph *graph, int output, md_pool *pool, md_head *ret_head,
-                       md_error *err)
+/* The Gemm or MatMul with constant weights that makes `output`, or NULL. */
+static const md_node *linear_before(const md_graph *graph, int output)
 {
-    ret_head->features = MD_GRAPH_NO_VALUE;
     const md_node *node = producer(graph, skip_bias(graph, output));
     if (node == NULL || (node->op != MD_OP_GEMM && node->op != MD_OP_MATMUL)) {
-        return MD_OK;
+        return NULL;
     }
     const bool gemm = node->op == MD_OP_GEMM;
     const md_value *weights = &graph->values[node->inputs[1]];
     const md_tensor *x = md_node_operand(graph, node, 0), *c = md_node_in(graph, node, 2);
-    if (!weights->constant || weights->tensor.n_dims != 2 || x->n_dims != 2 ||
-        (gemm && (node->p.gemm.transpose_a ||
-                  (c != NULL && !graph->values[node->inputs[2]].constant)))) {
+    return !weights->constant || weights->tensor.n_dims != 2 || x->n_dims != 2 ||
+                   (gemm && (node->p.gemm.transpose_a ||
+                             (c != NULL && !graph->values[node->inputs[2]].constant)))
+               ? NULL
+               : node;
+}
+
+int md_head_input(const md_graph *graph, int output)
+{
+    const md_node *last = producer(graph, output);
+    if (last != NULL &&
+        (last->op == MD_OP_SOFTMAX ||
+         (last->op == MD_OP_UNARY && last->p.unary.function == MD_UNARY_SIGMOID))) {
+        output = last->inputs[0];
+    }
+    const md_node *node = linear_before(graph, output);
+    return node == NULL ? MD_GRAPH_NO_VALUE : node->inputs[0];
+}
+
+md_status md_head_find(const md_graph *graph, int output, md_pool *pool, md_head *ret_head,
+                       md_error *err)
+{
+    ret_head->features = MD_GRAPH_NO_VALUE;
+    const md_node *node = linear_before(graph, output);
+    if (node == NULL) {
         return MD_OK;
     }
+    const bool gemm = node->op == MD_OP_GEMM;
+    const md_value *weights = &graph->values[node->inputs[1]];
     const int features = pooled_from(graph, node->inputs[0]);
     if (features == MD_GRAPH_NO_VALUE || !graph->values[features].kept) {
         return MD_OK; /* nobody can read the features, and the weights may be many */

@@ -16,4 +16,9 @@ typedef struct md_head {
 md_status md_head_find(const md_graph *graph, int output, md_pool *pool, md_head *ret_head,
                        md_error *err) MD_NOEXCEPT MD_NODISCARD;
 
+/* The value [N,C] that the last linear layer before `output` reads: behind it stand a Gemm or
+ * MatMul with constant weights, perhaps Add of a constant, and a Softmax or Sigmoid.
+ * MD_GRAPH_NO_VALUE: it is made in another way. */
+int md_head_input(const md_graph *graph, int output) MD_NOEXCEPT;
+
 #endif

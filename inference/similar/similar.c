@@ -9,6 +9,7 @@
 #include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -364,7 +365,8 @@ static md_status open_all(md_similar *s, md_error *err)
                                 &s->opening.dropped_bytes, &damaged, err));
     s->is_open = true;
     s->opening.n_damaged += damaged;
-    if (s->n_slots - s->n_alive > s->n_slots / 2) {
+    const uint32_t n_gone = s->n_slots - s->n_alive;
+    if (n_gone > s->n_slots / 2 || (s->options.tidy && n_gone > 0)) {
         MD_TRY(compact(s, err));
     }
     return open_graph(s, err);
@@ -577,6 +579,35 @@ uint32_t md_similar_n(md_similar *s)
     uint32_t n = s->n_alive;
     (void)pthread_rwlock_unlock(&s->lock);
     return n;
+}
+
+static int ascending(const void *a, const void *b)
+{
+    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+md_status md_similar_keys(md_similar *s, uint64_t **ret_keys, size_t *ret_n, md_error *err)
+{
+    (void)pthread_rwlock_rdlock(&s->lock);
+    uint64_t *keys = s->n_alive == 0 ? NULL : md_calloc(s->n_alive, sizeof *keys);
+    md_status status = keys == NULL && s->n_alive > 0
+                           ? md_fail(err, MD_NOMEM, "no memory for %u keys", s->n_alive)
+                           : MD_OK;
+    size_t n = 0;
+    for (uint32_t slot = 0; keys != NULL && slot < s->n_slots; slot++) {
+        if (s->alive[slot]) {
+            keys[n++] = s->keys[slot];
+        }
+    }
+    (void)pthread_rwlock_unlock(&s->lock);
+    MD_TRY(status);
+    if (n > 0) {
+        qsort(keys, n, sizeof *keys, ascending);
+    }
+    *ret_keys = keys;
+    *ret_n = n;
+    return MD_OK;
 }
 
 size_t md_similar_bytes(md_similar *s)

@@ -36,6 +36,9 @@ typedef struct md_similar_options {
     uint32_t max_vectors;
     uint32_t exact_below; /* 0: MD_SIMILAR_EXACT_BELOW */
     unsigned n_threads;   /* that build a lost graph, >= 1 */
+    /* An opening that finds anything replaced or removed writes the file anew: what was removed
+     * is then gone from the disk, and a graph is built again. */
+    bool tidy;
 } md_similar_options;
 
 /* Open or make. MD_FORMAT when the file is no such store or of other dimensions, MD_BUSY,
@@ -82,6 +85,10 @@ md_status md_similar_search_key(md_similar *similar, uint64_t key, uint32_t k,
     MD_NODISCARD;
 
 uint32_t md_similar_n(md_similar *similar);
+/* The keys of all cases, ascending. Caller frees *ret_keys with md_free; NULL when there are
+ * none. MD_NOMEM. */
+md_status md_similar_keys(md_similar *similar, uint64_t **ret_keys, size_t *ret_n,
+                          md_error *err) MD_NODISCARD;
 /* Memory of vectors and graph. */
 size_t md_similar_bytes(md_similar *similar);
 /* Write the graph, so that the next opening need not build it; nothing below exact_below.

@@ -258,6 +258,66 @@ static void test_linear_head(void **state)
     }
 }
 
+/* What the last layer reads is the mean of the features, in every precision of the back ends,
+ * and asking for it changes no score. */
+static void test_head_input(void **state)
+{
+    (void)state;
+    static const md_backend backends[] = {MD_BACKEND_AUTO, MD_BACKEND_OPENBLAS};
+    for (int i = 0; i < 2 * N_MODELS; i++) {
+        const char *model = models[i / 2];
+        md_network_options options = {.backend = backends[i % 2], .n_threads = 1};
+        options.extra_outputs[0] = "features";
+        options.extra_outputs[1] = "logits";
+        options.n_extra_outputs = 2;
+        md_network *plain = load(model, &options);
+        assert_int_equal(md_network_head_input(plain), -1);
+        options.head_of = "logits";
+        md_network *network = load(model, &options);
+        const int head = md_network_head_input(network);
+        const unsigned n = md_network_n_outputs(network);
+        assert_int_equal(head, n - 1);
+        md_tensor in, out[5], alone[4], weights;
+        assert_int_equal(md_network_linear_head(network, "features", "logits", &weights, NULL),
+                         MD_OK);
+        make_input(network, 7, &in);
+        assert_int_equal(md_network_run(network, &in, 1, out, n, NULL), MD_OK);
+        assert_int_equal(md_network_run(plain, &in, 1, alone, n - 1, NULL), MD_OK);
+        const int at = md_network_find_output(network, "logits");
+        const float *z = out[at].data, *wanted = alone[at].data;
+        for (size_t k = 0; k < out[at].n_elements; k++) {
+            assert_near(z[k], wanted[k], 1e-5);
+        }
+        const md_tensor *features = &out[md_network_find_output(network, "features")];
+        const int64_t n_c = features->dims[1];
+        const size_t n_p = features->n_elements / (size_t)n_c;
+        assert_int_equal(out[head].n_dims, 2);
+        assert_int_equal(out[head].dims[1], n_c);
+        for (int64_t c = 0; c < n_c; c++) {
+            double mean = 0.0;
+            for (size_t p = 0; p < n_p; p++) {
+                mean += (double)((const float *)features->data)[(size_t)c * n_p + p];
+            }
+            assert_near(((const float *)out[head].data)[c], mean / (double)n_p, 2e-5);
+        }
+        md_tensor_finish(&in);
+        md_network_destroy(plain);
+        md_network_destroy(network);
+    }
+    size_t n_bytes;
+    uint8_t *bytes = read_model(models[0], &n_bytes);
+    md_network *network = NULL;
+    md_network_options options = {.head_of = "features"}; /* no linear layer makes that */
+    options.extra_outputs[0] = "features";
+    options.n_extra_outputs = 1;
+    assert_int_equal(md_network_load(bytes, n_bytes, &options, &network, NULL), MD_OK);
+    assert_int_equal(md_network_head_input(network), -1);
+    md_network_destroy(network);
+    options.head_of = "no such output";
+    assert_int_equal(md_network_load(bytes, n_bytes, &options, &network, NULL), MD_NOT_FOUND);
+    md_free(bytes);
+}
+
 /* Let every single allocation fail. */
 static void test_no_memory(void **state)
 {
@@ -382,8 +442,9 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rewriting),     cmocka_unit_test(test_onednn),
         cmocka_unit_test(test_extra_outputs), cmocka_unit_test(test_all_inner),
-        cmocka_unit_test(test_linear_head),   cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_step_counts),   cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_linear_head),   cmocka_unit_test(test_head_input),
+        cmocka_unit_test(test_no_memory),     cmocka_unit_test(test_step_counts),
+        cmocka_unit_test(test_threads),
     };
     if (argc != 2) {
         return 2;
