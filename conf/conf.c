@@ -572,6 +572,11 @@ const md_schema_field *md_conf_fields(void)
          .fields = eta_fields,
          .help = "When each open study will have been read (docs/eta.md), by a regression over "
                  "the daemon's own history; shown on the worklist."},
+        {.key = "similar",
+         .type = MD_SCHEMA_MAP,
+         .fields = md_conf_similar_fields,
+         .help = "Similar cases: what each analysed study looks like is kept, so that those "
+                 "which resemble it can be shown, docs/similar.md."},
         {.key = "user",
          .type = MD_SCHEMA_TEXT,
          MD_SCHEMA_AT(md_conf, user),

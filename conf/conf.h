@@ -196,6 +196,13 @@ typedef enum md_conf_missing {
 
 typedef char md_conf_name[65];
 
+/* How similar cases are searched. */
+typedef enum md_conf_index {
+    MD_CONF_INDEX_AUTO,  /* all are compared while there are fewer than 100,000 */
+    MD_CONF_INDEX_EXACT, /* all are compared */
+    MD_CONF_INDEX_GRAPH  /* by a graph of near neighbours */
+} md_conf_index;
+
 /* What is done with a study that is sent to one of medaid's AE titles. Without its has_ flag a
  * member does not count, and what holds for all titles does. */
 typedef struct md_conf_title {
@@ -342,6 +349,13 @@ typedef struct md_conf {
         bool enabled;
         unsigned least_studies, history_days, refit_h;
     } eta;
+    struct {
+        bool enabled;       /* similar cases */
+        unsigned n_nearest; /* shown of each study */
+        md_conf_index index;
+        unsigned max_cases; /* of one space */
+        unsigned keep_d;    /* 0: as long as the study */
+    } similar;
     char user[33]; /* whom the daemon becomes when root starts it; "": stays */
     char group[33];
     unsigned user_line;

@@ -53,6 +53,8 @@ md_status md_conf_check_follow_up(const char *path, const md_conf *conf, md_erro
 /* The keys of `ups`, and what one of them alone cannot show. */
 extern const md_schema_field md_conf_ups_fields[];
 md_status md_conf_check_ups(const char *path, const md_conf *conf, md_error *err) MD_NODISCARD;
+/* The keys of `similar`. */
+extern const md_schema_field md_conf_similar_fields[];
 /* The keys of `web`, and what one of them alone cannot show. */
 extern const md_schema_field md_conf_web_fields[];
 md_status md_conf_check_web(const char *path, const md_conf *conf, md_error *err) MD_NODISCARD;

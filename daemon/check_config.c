@@ -384,7 +384,7 @@ md_exit_code md_check_config(const md_conf *conf, const char *model, bool echo)
     MD_AUTO(md_host_destroyp) md_host *host = NULL;
     md_status status = md_dicom_init(&err);
     if (status == MD_OK) {
-        status = md_host_setup(conf, model, tell_refused, &now, &host, &err);
+        status = md_host_setup(conf, model, false, tell_refused, &now, &host, &err);
     }
     unsigned n_refused = now.n_problems;
     if (status != MD_OK) {

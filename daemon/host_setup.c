@@ -25,8 +25,9 @@ const char *md_host_default_folder(void)
     return MEDAID_PLUGIN_DIR;
 }
 
-md_status md_host_setup(const md_conf *conf, const char *only_model, md_on_refused *on_refused,
-                        void *context, md_host **ret_host, md_error *err)
+md_status md_host_setup(const md_conf *conf, const char *only_model, bool embeds,
+                        md_on_refused *on_refused, void *context, md_host **ret_host,
+                        md_error *err)
 {
     const char *folders[MD_CONF_MAX_PATHS] = {md_host_default_folder()};
     for (unsigned i = 0; i < conf->plugins.n_paths; i++) {
@@ -38,6 +39,7 @@ md_status md_host_setup(const md_conf *conf, const char *only_model, md_on_refus
         .backend = conf->engine.backend,
         .n_threads = conf->engine.n_threads,
         .only_model = only_model,
+        .embeds = embeds,
         .on_refused = on_refused == NULL ? log_refused : on_refused,
         .on_float32 = log_float32,
         .context = context,

@@ -12,10 +12,11 @@ typedef void md_on_refused(void *context, const char *package, const md_error *r
 
 /* Create the host that the configuration describes, and let the decoder of JPEG 2000 have as
  * many threads as the engine (md_image_set_threads); without plugins.paths it takes the folder
- * that was installed with the program. `only_model` NULL: all. `on_refused` NULL: they are
- * logged as "model_refused". Errors as md_host_create. */
-md_status md_host_setup(const md_conf *conf, const char *only_model, md_on_refused *on_refused,
-                        void *context, md_host **ret_host, md_error *err) MD_NODISCARD;
+ * that was installed with the program. `only_model` NULL: all. `embeds`: as md_host_options.
+ * `on_refused` NULL: they are logged as "model_refused". Errors as md_host_create. */
+md_status md_host_setup(const md_conf *conf, const char *only_model, bool embeds,
+                        md_on_refused *on_refused, void *context, md_host **ret_host,
+                        md_error *err) MD_NODISCARD;
 
 /* The folder of models that was installed with the program. */
 const char *md_host_default_folder(void);

@@ -370,7 +370,8 @@ static md_exit_code list_models(const arguments *args, const md_conf *conf)
     MD_AUTO(md_host_destroyp) md_host *host = NULL;
     md_status status = md_dicom_init(&err);
     if (status == MD_OK) {
-        status = md_host_setup(conf, args->model, count_refused, &n_refused, &host, &err);
+        status =
+            md_host_setup(conf, args->model, false, count_refused, &n_refused, &host, &err);
     }
     if (status != MD_OK) {
         return fail(&err, status == MD_NOT_FOUND ? MD_EXIT_NO_MODEL : MD_EXIT_INTERNAL);

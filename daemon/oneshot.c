@@ -312,7 +312,8 @@ static md_exit_code run_all(oneshot *run, md_input *input)
         return MD_EXIT_UNREADABLE;
     }
     const int64_t collected_us = md_clock_monotonic_us();
-    status = md_host_setup(options->conf, options->model, tell_refused, run, &run->host, &err);
+    status = md_host_setup(options->conf, options->model, false, tell_refused, run, &run->host,
+                           &err);
     us[MD_STAGE_LIBRARY] = ready_us - start_us;
     us[MD_STAGE_FIND] = collected_us - ready_us;
     us[MD_STAGE_MODELS] = md_clock_monotonic_us() - collected_us;

@@ -22,7 +22,7 @@ static md_status load(void *context, const md_conf *conf, md_analyse_options *re
     *ret_options = md_analyse_options_from(conf);
     ret_options->want_view = true; /* for the worklist */
     MD_TRY(md_dicom_init(err));
-    MD_TRY(md_host_setup(conf, NULL, NULL, NULL, &now->host, err));
+    MD_TRY(md_host_setup(conf, NULL, conf->similar.enabled, NULL, NULL, &now->host, err));
     size_t n_bytes = 0;
     /* without it the worker serves as well, with weights of its own */
     md_status shared = md_host_share_weights(now->host, &now->share, &n_bytes, NULL);
@@ -45,6 +45,11 @@ static const md_model_identity *model(void *context, size_t index)
 static const md_required *required(void *context, size_t index)
 {
     return md_host_model_required(((const host_engine *)context)->host, index);
+}
+
+static md_embeds embeds(void *context, size_t index)
+{
+    return md_host_model_embeds(((const host_engine *)context)->host, index);
 }
 
 static md_status analyse(void *context, const char *const *paths, size_t n_paths,
@@ -142,7 +147,7 @@ static void unload(void *context)
 _Noreturn void md_worker_main(const char *work_folder)
 {
     host_engine now = {0};
-    const md_worker_engine engine = {load,    n_models, model,  required,
+    const md_worker_engine engine = {load,    n_models, model,  required, embeds,
                                      analyse, fail,     unload, &now};
     if (fcntl(MD_WORKER_SOCKET_FD, F_GETFD) < 0 || fcntl(MD_WORKER_SHARED_FD, F_GETFD) < 0) {
         fputs("medaid: --worker is for the daemon alone\n", stderr);

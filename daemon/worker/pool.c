@@ -83,6 +83,7 @@ void md_worker_pool_report_start(md_worker_pool *pool, md_worker_slot *slot,
     if (err == NULL && pool->n_models == 0) {
         memcpy(pool->models, slot->models, slot->n_models * sizeof *slot->models);
         memcpy(pool->required, slot->required, slot->n_models * sizeof *slot->required);
+        memcpy(pool->embeds, slot->embeds, sizeof pool->embeds);
         pool->n_models = slot->n_models;
     }
     if (!slot->reported) {
@@ -271,6 +272,11 @@ const md_model_identity *md_worker_pool_model(const md_worker_pool *pool, size_t
 const md_required *md_worker_pool_required(const md_worker_pool *pool, size_t index)
 {
     return index < pool->n_models ? &pool->required[index] : NULL;
+}
+
+md_embeds md_worker_pool_embeds(const md_worker_pool *pool, size_t index)
+{
+    return index < pool->n_models ? pool->embeds[index] : (md_embeds){0};
 }
 
 /* ---- start and stop ---- */

@@ -55,6 +55,9 @@ const md_model_identity *md_worker_pool_model(const md_worker_pool *pool, size_t
 /* What a study must hold before that model looks at it, as in md_host_model_required. */
 const md_required *md_worker_pool_required(const md_worker_pool *pool, size_t index);
 
+/* What that model leaves of a study, as in md_host_model_embeds. */
+md_embeds md_worker_pool_embeds(const md_worker_pool *pool, size_t index);
+
 typedef struct md_worker_job {
     const char *const *paths; /* the files of one study */
     size_t n_paths;

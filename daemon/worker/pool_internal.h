@@ -37,6 +37,7 @@ typedef struct md_worker_slot {
     md_worker_process process;
     md_model_identity *models; /* as this worker announced them */
     md_required *required;     /* of each */
+    md_embeds embeds[MD_WORKER_MAX_MODELS];
     size_t n_models;
     unsigned n_served;     /* studies of this process */
     unsigned n_failures;   /* deaths and failed starts in a row */
@@ -70,6 +71,7 @@ struct md_worker_pool {
     md_error start_error;
     md_model_identity *models; /* of the first worker that came up */
     md_required *required;
+    md_embeds embeds[MD_WORKER_MAX_MODELS];
     size_t n_models;
     bool stopping;
     md_worker_slot *slots;

@@ -1,6 +1,6 @@
 #include "daemon/worker/protocol.h"
 
-#include "daemon/worker/wire.h"
+#include "daemon/worker/protocol_embedding.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -152,6 +152,7 @@ md_status md_worker_encode(const md_worker_packet *packet, md_worker_buffer *buf
     case MD_WORKER_MODEL:
         put_model(&out, &packet->model);
         put_required(&out, &packet->required);
+        md_worker_put_embeds(&out, &packet->embeds);
         break;
     case MD_WORKER_READY:
     case MD_WORKER_REFUSED:
@@ -244,6 +245,7 @@ static void get_body(md_wire_reader *in, md_worker_packet *packet)
     case MD_WORKER_MODEL:
         get_model(in, &packet->model);
         get_required(in, &packet->required);
+        md_worker_get_embeds(in, &packet->embeds);
         break;
     case MD_WORKER_READY:
         packet->n = md_wire_get_below(in, MD_WORKER_MAX_MODELS + 1);
@@ -539,6 +541,7 @@ md_status md_worker_encode_analysis(const md_analysis *analysis, uint8_t *block,
         md_wire_put_bytes(&out, object->bytes, object->size_bytes);
     }
     put_header(&out, &analysis->header);
+    md_worker_put_embeddings(&out, analysis);
     put_png(&out, analysis->view.image, analysis->view.image_bytes);
     put_png(&out, analysis->view.overlay, analysis->view.overlay_bytes);
     if (out.overflow) {
@@ -794,6 +797,9 @@ static md_status get_analysis(md_wire_reader *in, const md_worker_expectation *e
         status = get_object(in, analysis, &analysis->objects[i]);
     }
     get_header(in, &analysis->header);
+    if (in->bad == NULL) {
+        status = md_worker_get_embeddings(in, expected, analysis);
+    }
     if (in->bad == NULL) {
         status = get_png(in, &analysis->view.image, &analysis->view.image_bytes);
     }

@@ -33,7 +33,7 @@ enum {
     MD_WORKER_SOCKET_FD = 3, /* in the worker */
     MD_WORKER_SHARED_FD = 4,
     MD_WORKER_WEIGHTS_FD = 5, /* inference/share.h; may be missing */
-    MD_WORKER_PROTOCOL = 3,
+    MD_WORKER_PROTOCOL = 4,
     MD_WORKER_PACKET_BYTES = 128 * 1024,
     MD_WORKER_MAX_MODELS = 64,
     MD_WORKER_MISSING_BYTES = 161, /* what of a study has not come, in words */
@@ -76,6 +76,7 @@ typedef struct md_worker_packet {
     uint64_t revision;       /* ANALYSE, FAIL */
     md_model_identity model; /* MODEL */
     md_required required;    /* MODEL: of a study */
+    md_embeds embeds;        /* MODEL */
     bool some_models;        /* ANALYSE: as in md_analyse_options, like what follows */
     char models[MD_WORKER_MAX_MODELS][MD_KEY_BYTES];
     uint32_t n_models;
@@ -113,6 +114,7 @@ md_status md_worker_encode_analysis(const md_analysis *analysis, uint8_t *block,
 /* What main knows and the worker's word must agree with. */
 typedef struct md_worker_expectation {
     const md_model_identity *models; /* as announced with MODEL */
+    const md_embeds *embeds;         /* likewise, of each; NULL: none leaves anything */
     size_t n_models;
     const char *study_instance_uid; /* "" or NULL: not known */
     size_t n_files;
@@ -122,6 +124,7 @@ typedef struct md_worker_expectation {
 /* Read and check every byte. MD_OK: `ret_analysis` is whole and the caller finishes it, and
  * every string is clean UTF-8 that ends, every number finite and in its range, every UID one,
  * every index inside, every result one of an announced model and of the expected study, every
+ * embedding one that its model announced, of a model of the results and of length 1, every
  * object a Part 10 file by its first bytes, of a class that medaid writes and of the model of
  * one of the results. MD_FORMAT says which rule is broken, MD_NOMEM; then there is nothing to
  * finish. */

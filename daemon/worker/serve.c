@@ -75,6 +75,9 @@ static bool tell_models(server *s)
         if (s->engine->required != NULL) {
             packet.required = *s->engine->required(s->engine->context, i);
         }
+        if (s->engine->embeds != NULL) {
+            packet.embeds = s->engine->embeds(s->engine->context, i);
+        }
         fine = tell(s, &packet);
     }
     return fine && tell(s, &(md_worker_packet){.kind = MD_WORKER_READY, .n = (uint32_t)n});

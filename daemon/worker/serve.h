@@ -16,6 +16,8 @@ typedef struct md_worker_engine {
     const md_model_identity *(*model)(void *context, size_t index);
     /* As md_host_model_required; NULL: no model requires anything. */
     const md_required *(*required)(void *context, size_t index);
+    /* As md_host_model_embeds; NULL: no model leaves an embedding. */
+    md_embeds (*embeds)(void *context, size_t index);
     /* As md_host_analyse. */
     md_status (*analyse)(void *context, const char *const *paths, size_t n_paths,
                          const md_analyse_options *options, md_analysis *ret_analysis,

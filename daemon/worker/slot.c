@@ -332,6 +332,7 @@ static md_status greet(md_worker_slot *slot, event *ret_event, md_error *err)
         }
         if (packet.kind == MD_WORKER_MODEL && slot->n_models < MD_WORKER_MAX_MODELS) {
             slot->required[slot->n_models] = packet.required;
+            slot->embeds[slot->n_models] = packet.embeds;
             slot->models[slot->n_models++] = packet.model;
         } else if (packet.kind == MD_WORKER_READY && packet.n == slot->n_models &&
                    packet.n > 0) {
@@ -407,6 +408,7 @@ static md_status receive_analysis(md_worker_slot *slot, const md_worker_entry *e
     }
     const md_worker_expectation expected = {
         .models = slot->models,
+        .embeds = slot->embeds,
         .n_models = slot->n_models,
         .study_instance_uid = entry->job->study_instance_uid,
         .n_files = entry->job->n_paths,

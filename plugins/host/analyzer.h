@@ -77,6 +77,9 @@ typedef struct md_analyzer_ops {
      * image cannot be judged; the message says why. */
     md_status (*analyse_image)(md_analyzer *self, const md_image_input *input,
                                md_finding *findings, md_steps *steps, md_error *err);
+    /* What the last call of the above left: embeds.n numbers, borrowed until the next call.
+     * NULL when embeds.n is 0. */
+    const float *(*embedding)(const md_analyzer *self);
     void (*destroy)(md_analyzer *self);
 } md_analyzer_ops;
 
@@ -93,6 +96,7 @@ struct md_analyzer {
     md_required required;   /* of a study; nothing: no views and count 0 */
     md_finding_spec *specs; /* owned by the analyzer */
     unsigned n_findings;
+    md_embeds embeds;
     md_analyzer_times spent;
     union {
         md_image_needs image; /* MD_ANALYZER_IMAGE */

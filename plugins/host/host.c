@@ -88,6 +88,11 @@ const md_required *md_host_model_required(const md_host *host, size_t index)
     return index < host->registry.n ? &host->registry.models[index]->required : NULL;
 }
 
+md_embeds md_host_model_embeds(const md_host *host, size_t index)
+{
+    return index < host->registry.n ? host->registry.models[index]->embeds : (md_embeds){0};
+}
+
 const md_model_card *md_host_model_card(const md_host *host, size_t index)
 {
     return index < host->registry.n ? &host->registry.models[index]->card : NULL;
@@ -101,8 +106,12 @@ void md_analysis_finish(md_analysis *analysis)
     for (size_t i = 0; i < analysis->n_objects; i++) {
         md_object_finish(&analysis->objects[i]);
     }
+    for (size_t i = 0; i < analysis->n_embeddings; i++) {
+        md_free(analysis->embeddings[i].values);
+    }
     md_free(analysis->results);
     md_free(analysis->objects);
+    md_free(analysis->embeddings);
     md_view_finish(&analysis->view);
     memset(analysis, 0, sizeof *analysis);
 }

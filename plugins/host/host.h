@@ -26,6 +26,7 @@ typedef struct md_host_options {
     const char *backend;    /* "auto", "onednn", "openblas"; NULL: auto */
     unsigned n_threads;     /* 0: all cores */
     const char *only_model; /* NULL: all; else load just this id */
+    bool embeds;            /* md_analysis.embeddings are wanted */
     /* Called for each package or plugin that is refused, with the reason ("chest/model.yaml:12:
      * ..."). May be NULL. The others serve. */
     void (*on_refused)(void *context, const char *package, const md_error *reason);
@@ -54,6 +55,23 @@ const md_model_identity *md_host_model(const md_host *host, size_t index) MD_NOE
 /* What a study must hold before model `index` looks at it; valid until destroy. Not all models
  * require something: then there is no view, and the count is 0. */
 const md_required *md_host_model_required(const md_host *host, size_t index) MD_NOEXCEPT;
+
+/* What a model leaves of a study beside its answer: the numbers that its last linear layer
+ * reads, for finding similar cases. */
+typedef enum md_embeds_kind {
+    MD_EMBEDS_NOTHING,
+    MD_EMBEDS_IMAGE, /* of images */
+    MD_EMBEDS_TEXT   /* of texts */
+} md_embeds_kind;
+typedef struct md_embeds {
+    md_embeds_kind kind;
+    uint32_t n; /* numbers, 1..MD_EMBEDDING_MAX; 0: MD_EMBEDS_NOTHING */
+} md_embeds;
+enum {
+    MD_EMBEDDING_MAX = 2048 /* a network whose last layer reads more leaves nothing */
+};
+/* Of model `index`; always nothing without md_host_options.embeds. */
+md_embeds md_host_model_embeds(const md_host *host, size_t index) MD_NOEXCEPT;
 
 /* Value and 95% interval; `there` false: not stated. */
 typedef struct md_measure {
@@ -157,6 +175,14 @@ typedef struct md_analysis_times {
     int64_t report_us, picture_us, maps_us;
 } md_analysis_times;
 
+/* What a model left of a study: over all its images that the model looked at the mean of the
+ * vectors scaled to length 1, scaled to length 1 itself. */
+typedef struct md_embedding {
+    char model_id[MD_KEY_BYTES];
+    uint32_t n;
+    float *values; /* owned, [n], finite */
+} md_embedding;
+
 /* Everything that one study gave: one result for each model that accepted at least one of its
  * images. */
 struct md_analysis {
@@ -168,6 +194,8 @@ struct md_analysis {
     size_t n_objects;
     size_t n_unreadable;   /* files that are no DICOM object, or accepted but not decodable */
     size_t n_not_accepted; /* readable objects that no model accepts, or without an image */
+    md_embedding *embeddings; /* owned; of those results whose model leaves one */
+    size_t n_embeddings;
     md_analysis_times times;
     md_follow_up follow_up; /* what options.propose answered */
 };

@@ -23,6 +23,7 @@ typedef struct package {
     md_preprocess_options preprocess;
     md_finding_spec specs[MD_RESULT_MAX_FINDINGS];
     unsigned output, features; /* indices of md_network_output; features: with saliency */
+    unsigned embedding;        /* likewise, with base.embeds */
     md_tensor head;            /* [K,C], borrowed from the network; data NULL: no closed form */
     md_explainer *explainer;   /* with saliency that has no closed form */
     md_tensor *outputs;        /* n_outputs, filled by each run */
@@ -205,6 +206,21 @@ static md_status load_explainer(package *self, int folder, const md_package_opti
                                  md_saliency_method_name(m->saliency.method));
 }
 
+/* What the last layer reads, when the network has it in a form that can be kept. */
+static void find_embedding(package *self)
+{
+    const int index = md_network_head_input(self->network);
+    const md_network_port *port =
+        index < 0 ? NULL : md_network_output(self->network, (unsigned)index);
+    self->base.embeds = (md_embeds){0};
+    self->embedding = 0;
+    if (port != NULL && port->dtype == MD_F32 && port->n_dims == 2 && port->dims[0] == 1 &&
+        port->dims[1] >= 1 && port->dims[1] <= MD_EMBEDDING_MAX) {
+        self->base.embeds = (md_embeds){MD_EMBEDS_IMAGE, (uint32_t)port->dims[1]};
+        self->embedding = (unsigned)index;
+    }
+}
+
 static md_status load_network(package *self, int folder, const md_package_options *options,
                               const md_package_trial *numbers, md_error *err)
 {
@@ -223,6 +239,7 @@ static md_status load_network(package *self, int folder, const md_package_option
     if (uses_features(m)) {
         network_options.extra_outputs[network_options.n_extra_outputs++] = m->saliency.features;
     }
+    network_options.head_of = options->embeds ? m->network.output : NULL;
     md_status status =
         md_network_load_taking(&bytes, size_bytes, &network_options, &self->network, err);
     if (status == MD_OK) {
@@ -237,6 +254,7 @@ static md_status load_network(package *self, int folder, const md_package_option
     if (status != MD_OK) {
         return md_error_prefix(err, status, "%s", m->network.file);
     }
+    find_embedding(self);
     self->n_outputs = md_network_n_outputs(self->network);
     self->outputs = md_calloc(self->n_outputs, sizeof *self->outputs);
     if (self->outputs == NULL) {
@@ -557,7 +575,23 @@ static md_status analyse_image(md_analyzer *analyzer, const md_image_input *inpu
     return MD_OK;
 }
 
-static const md_analyzer_ops ops = {.analyse_image = analyse_image, .destroy = destroy};
+static const float *embedding(const md_analyzer *analyzer)
+{
+    const package *self = (const package *)(const void *)analyzer;
+    const md_tensor *tensor = &self->outputs[self->embedding];
+    return self->base.embeds.n > 0 && tensor->n_elements == self->base.embeds.n ? tensor->data
+                                                                                : NULL;
+}
+
+const char *md_package_embedding_name(const md_analyzer *analyzer)
+{
+    const package *self = (const package *)(const void *)analyzer;
+    return self->base.embeds.n > 0 ? md_network_output(self->network, self->embedding)->name
+                                   : NULL;
+}
+
+static const md_analyzer_ops ops = {
+    .analyse_image = analyse_image, .embedding = embedding, .destroy = destroy};
 
 static md_measure measure_of(const md_manifest_measure *from)
 {

@@ -33,6 +33,7 @@ typedef struct md_package_options {
     md_backend backend;
     unsigned n_threads;            /* 0: all cores */
     const char *only_id;           /* NULL: any */
+    bool embeds;                   /* md_analyzer.embeds is wanted, where the network has it */
     const md_package_trial *trial; /* NULL: the manifest's precision, if it is granted */
     /* Told why the precision that the manifest asks for is not used, but float32 is. NULL is
      * fine. */
@@ -58,6 +59,8 @@ md_status md_package_scores(md_analyzer *analyzer, const md_tensor *input, doubl
 /* The network's output of the last analyse_image or md_package_scores, ret_n values, before the
  * activation; borrowed until the next. */
 const float *md_package_outputs(const md_analyzer *analyzer, size_t *ret_n) MD_NOEXCEPT;
+/* The name of the tensor that the embedding comes from; NULL: embeds.n is 0. Borrowed. */
+const char *md_package_embedding_name(const md_analyzer *analyzer) MD_NOEXCEPT;
 /* The manifest; borrowed. */
 const struct md_manifest *md_package_manifest(const md_analyzer *analyzer) MD_NOEXCEPT;
 /* The precision that the manifest asks for. */

@@ -5,6 +5,7 @@
 #include "dicom/report/picture.h"
 #include "plugins/host/study.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -25,6 +26,7 @@ typedef struct tally {
     size_t n_accepted, n_failed;
     md_code code;
     char text[MD_ERROR_MSG_BYTES]; /* of the first failure */
+    float *sum;                    /* owned; of the embeddings, each of length 1; or NULL */
 } tally;
 
 typedef struct run {
@@ -43,6 +45,9 @@ static void run_finish(run *r)
 {
     for (size_t i = 0; i < r->n_units; i++) {
         md_raster_finish(&r->units[i].display);
+    }
+    for (size_t m = 0; m < MD_REGISTRY_MAX_MODELS; m++) {
+        md_free(r->tallies[m].sum);
     }
     md_free(r->units);
     md_study_finish(&r->study);
@@ -335,6 +340,59 @@ static void add_call(md_analysis_times *times, int64_t call_us, const md_analyze
     times->network_us += call_us - resize_us - saliency_us;
 }
 
+/* sum += values / |values|. False: they have no length. */
+static bool add_scaled(float *sum, const float *values, uint32_t n)
+{
+    double squares = 0.0;
+    for (uint32_t i = 0; i < n; i++) {
+        squares += (double)values[i] * (double)values[i];
+    }
+    if (!isfinite(squares) || !(squares > 0.0)) {
+        return false;
+    }
+    const double scale = 1.0 / sqrt(squares);
+    for (uint32_t i = 0; i < n; i++) {
+        sum[i] += (float)((double)values[i] * scale);
+    }
+    return true;
+}
+
+/* What the model left of the frame that it has just answered for. A study can do without. */
+static void take_embedding(run *r, size_t m)
+{
+    md_analyzer *model = r->registry->models[m];
+    tally *t = &r->tallies[m];
+    const uint32_t n = model->embeds.n;
+    const float *values =
+        n > 0 && model->ops->embedding != NULL ? model->ops->embedding(model) : NULL;
+    if (values != NULL && t->sum == NULL) {
+        t->sum = md_calloc(n, sizeof *t->sum);
+    }
+    if (values != NULL && t->sum != NULL) {
+        (void)add_scaled(t->sum, values, n);
+    }
+}
+
+/* The models' embeddings of the whole study. */
+static void finish_embeddings(run *r)
+{
+    md_analysis *analysis = r->analysis;
+    analysis->embeddings = md_calloc(r->registry->n, sizeof *analysis->embeddings);
+    for (size_t m = 0; m < r->registry->n && analysis->embeddings != NULL; m++) {
+        const md_analyzer *model = r->registry->models[m];
+        const tally *t = &r->tallies[m];
+        md_embedding *one = &analysis->embeddings[analysis->n_embeddings];
+        float *values = t->sum == NULL ? NULL : md_calloc(model->embeds.n, sizeof *values);
+        if (values == NULL || !add_scaled(values, t->sum, model->embeds.n)) {
+            md_free(values);
+            continue;
+        }
+        *one = (md_embedding){.n = model->embeds.n, .values = values};
+        memcpy(one->model_id, model->identity.id, sizeof one->model_id);
+        analysis->n_embeddings++;
+    }
+}
+
 /* The model looks at one frame; its findings go to the end of the result's list. */
 static md_status ask_model(run *r, size_t m, const unit *u, const frame *f, md_error *err)
 {
@@ -375,6 +433,7 @@ static md_status ask_model(run *r, size_t m, const unit *u, const frame *f, md_e
         result->n_findings += model->n_findings;
         result->instances[index].analysed = true;
         result->instances[index].steps = steps;
+        take_embedding(r, m);
     }
     return status;
 }
@@ -686,6 +745,7 @@ static md_status analyse(run *r, const char *const *paths, size_t n_paths, md_er
             finish_result(&r->tallies[m], r->study.n_unreadable, r->options->missing);
         }
     }
+    finish_embeddings(r);
     return write_objects(r, err);
 }
 

@@ -68,6 +68,7 @@ static md_status try_package(md_registry *registry, const char *path,
     const md_package_options package_options = {.backend = backend,
                                                 .n_threads = options->n_threads,
                                                 .only_id = options->only_model,
+                                                .embeds = options->embeds,
                                                 .on_float32 = options->on_float32,
                                                 .context = options->context};
     md_analyzer *analyzer = NULL;

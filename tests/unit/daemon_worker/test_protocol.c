@@ -18,13 +18,30 @@
 static uint8_t block[1 << 20];
 
 static const md_model_identity model = {.id = "m", .version = "1", .name = "Model"};
-static const md_worker_expectation expected = {
-    .models = &model, .n_models = 1, .study_instance_uid = TEST_STUDY_UID, .n_files = 3};
+static const md_embeds embeds = {MD_EMBEDS_IMAGE, 4};
+static const md_worker_expectation expected = {.models = &model,
+                                               .embeds = &embeds,
+                                               .n_models = 1,
+                                               .study_instance_uid = TEST_STUDY_UID,
+                                               .n_files = 3};
+
+static md_embedding embedding_of(const char *model_id, uint32_t n)
+{
+    static const float values[] = {0.5F, -0.5F, 0.5F, 0.5F, 0.0F};
+    md_embedding one = {.n = n, .values = md_calloc(n, sizeof *one.values)};
+    assert_non_null(one.values);
+    memcpy(one.values, values, n * sizeof *values);
+    snprintf(one.model_id, sizeof one.model_id, "%s", model_id);
+    return one;
+}
 
 static md_analysis honest(void)
 {
     md_analysis analysis = {0};
     assert_int_equal(test_analysis_make(&model, 0.75, 2, &analysis), MD_OK);
+    analysis.embeddings = md_calloc(2, sizeof *analysis.embeddings);
+    assert_non_null(analysis.embeddings);
+    analysis.embeddings[analysis.n_embeddings++] = embedding_of("m", 4);
     return analysis;
 }
 
@@ -73,6 +90,10 @@ static void test_round_trip(void **state)
     assert_string_equal(b->findings[0].concept.meaning, "Mass of lung");
     assert_int_equal(b->findings[0].presence, MD_PRESENCE_PRESENT);
     assert_true(b->findings[0].score == 0.75);
+    assert_int_equal(got.n_embeddings, 1);
+    assert_string_equal(got.embeddings[0].model_id, "m");
+    assert_int_equal(got.embeddings[0].n, 4);
+    assert_memory_equal(got.embeddings[0].values, sent.embeddings[0].values, 4 * sizeof(float));
     assert_int_equal(got.n_objects, 1);
     assert_int_equal(got.objects[0].size_bytes, sent.objects[0].size_bytes);
     assert_string_equal(got.objects[0].model_id, "m");
@@ -197,6 +218,35 @@ static void picture_is_none(md_analysis *a)
     a->view.image = md_calloc(1, 64);
     a->view.image_bytes = 64;
 }
+static void embedding_nan(md_analysis *a)
+{
+    a->embeddings[0].values[2] = NAN;
+}
+static void embedding_infinite(md_analysis *a)
+{
+    a->embeddings[0].values[0] = -INFINITY;
+}
+static void embedding_zero(md_analysis *a)
+{
+    memset(a->embeddings[0].values, 0, 4 * sizeof(float));
+}
+static void embedding_long(md_analysis *a)
+{
+    md_free(a->embeddings[0].values);
+    a->embeddings[0] = embedding_of("m", 5);
+}
+static void embedding_none(md_analysis *a)
+{
+    a->embeddings[0].n = 0;
+}
+static void embedding_of_another(md_analysis *a)
+{
+    snprintf(a->embeddings[0].model_id, sizeof a->embeddings[0].model_id, "n");
+}
+static void embedding_twice(md_analysis *a)
+{
+    a->embeddings[a->n_embeddings++] = embedding_of("m", 4);
+}
 static void no_instances(md_analysis *a)
 {
     a->results[0].n_instances = 0;
@@ -243,6 +293,14 @@ static void test_rules(void **state)
         {"counts", more_unreadable_than_files, "more files than the study has"},
         {"no instances", no_instances, "a result without instances"},
         {"no PNG", picture_is_none, "a small picture that is none"},
+        {"embedding NaN", embedding_nan, "an embedding whose length is not 1"},
+        {"embedding infinite", embedding_infinite, "an embedding whose length is not 1"},
+        {"embedding zero", embedding_zero, "an embedding whose length is not 1"},
+        {"embedding long", embedding_long, "an embedding that its model did not announce"},
+        {"embedding empty", embedding_none, "an embedding that its model did not announce"},
+        {"embedding foreign", embedding_of_another,
+         "an embedding that its model did not announce"},
+        {"two embeddings", embedding_twice, "two embeddings of one model"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         md_analysis sent = honest();
@@ -482,6 +540,7 @@ static void test_packets(void **state)
     const md_worker_packet packets[] = {
         {.kind = MD_WORKER_CONFIGURE, .n = MD_WORKER_PROTOCOL, .conf = &conf},
         {.kind = MD_WORKER_MODEL, .model = model},
+        {.kind = MD_WORKER_MODEL, .model = model, .embeds = {MD_EMBEDS_TEXT, 2048}},
         {.kind = MD_WORKER_READY, .n = 3},
         {.kind = MD_WORKER_START_FAILED, .status = MD_NOT_FOUND, .text = "no model"},
         {.kind = MD_WORKER_ANALYSE, .job = 1, .n = 2, .first_received_ms = 5},
@@ -497,8 +556,8 @@ static void test_packets(void **state)
         {.kind = MD_WORKER_PONG, .job = 7},
         {.kind = MD_WORKER_BYE},
     };
-    static const bool from_main[] = {true,  false, false, false, true,  true, true,
-                                     false, false, false, true,  false, true};
+    static const bool from_main[] = {true, false, false, false, false, true,  true,
+                                     true, false, false, false, true,  false, true};
     for (size_t i = 0; i < sizeof packets / sizeof *packets; i++) {
         size_t size_bytes = 0;
         md_worker_packet got;
@@ -508,6 +567,8 @@ static void test_packets(void **state)
         assert_int_equal(got.kind, packets[i].kind);
         assert_true(got.job == packets[i].job && got.n == packets[i].n &&
                     got.bytes == packets[i].bytes && got.status == packets[i].status);
+        assert_true(got.embeds.kind == packets[i].embeds.kind &&
+                    got.embeds.n == packets[i].embeds.n);
         assert_string_equal(got.text, packets[i].text);
         assert_int_equal(got.first_received_ms, packets[i].first_received_ms);
         assert_int_equal(got.n_predecessors, packets[i].n_predecessors);
@@ -542,6 +603,12 @@ static void test_bad_packets(void **state)
         {.kind = MD_WORKER_RESULT, .bytes = (uint64_t)MD_WORKER_SHARED_BYTES + 1},
         {.kind = MD_WORKER_RESULT, .status = (md_status)4000},
         {.kind = MD_WORKER_MODEL, .model = {.id = "", .version = "1"}},
+        {.kind = MD_WORKER_MODEL, .model = model, .embeds = {MD_EMBEDS_IMAGE, 0}},
+        {.kind = MD_WORKER_MODEL, .model = model, .embeds = {MD_EMBEDS_NOTHING, 8}},
+        {.kind = MD_WORKER_MODEL,
+         .model = model,
+         .embeds = {MD_EMBEDS_IMAGE, MD_EMBEDDING_MAX + 1}},
+        {.kind = MD_WORKER_MODEL, .model = model, .embeds = {(md_embeds_kind)3, 8}},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_int_equal(md_worker_encode(&bad[i], &buffer, &size_bytes, NULL), MD_OK);
