@@ -43,6 +43,7 @@ struct md_analyst {
     md_outbox *outbox;
     md_notifiers *notifiers;
     md_couriers *couriers;
+    md_cases *cases; /* NULL: none are kept */
     pthread_t threads[MAX_THREADS];
     unsigned n_threads;
     pthread_mutex_t mutex;
@@ -264,6 +265,23 @@ static bool notifies(const void *context, const char *notifier)
     return md_plan_notifies(((const conclusion *)context)->plan, notifier);
 }
 
+/* What the study looks like, for similar cases. A result goes its way without. */
+static void find_vectors(const md_analyst *now, const md_study *study,
+                         const md_analysis *analysis, md_store_vector **ret_vectors,
+                         size_t *ret_n)
+{
+    md_error err = {0};
+    md_status status = md_cases_vectors(now->cases, analysis, ret_vectors, ret_n, &err);
+    if (status == MD_OK) {
+        status = md_store_vector_check(*ret_vectors, *ret_n, &err);
+    }
+    if (status != MD_OK) {
+        md_log(MD_LOG_WARN, "similar_failed", MD_LOG_TEXT("study", study->key),
+               MD_LOG_TEXT("reason", err.msg), MD_LOG_TEXT("then", "the study is left out"));
+        *ret_n = 0;
+    }
+}
+
 /* Results on disk, then the study and its outbox in one transaction. A failure of every model
  * is the failure of the study; its report goes out all the same. */
 static md_status hand_on(md_analyst *now, const md_claim *claim, const md_study_task *task,
@@ -288,6 +306,9 @@ static md_status hand_on(md_analyst *now, const md_claim *claim, const md_study_
     with.rules = (md_told_rules){conclude, notifies, &with};
     MD_TRY(md_told_make(task_conf, study, analysis, failed, md_steady_ms(), &with.rules, &told,
                         err));
+    MD_AUTO(md_freep) md_store_vector *vectors = NULL;
+    size_t n_vectors = 0;
+    find_vectors(now, study, analysis, &vectors, &n_vectors);
     md_status status = md_store_report(now->store, claim, md_steady_ms(), err);
     if (status == MD_OK) {
         status = keep_results(now, &plan, analysis, &r, err);
@@ -307,6 +328,8 @@ static md_status hand_on(md_analyst *now, const md_claim *claim, const md_study_
                                              .overlay = analysis->view.overlay,
                                              .image_bytes = analysis->view.image_bytes,
                                              .overlay_bytes = analysis->view.overlay_bytes},
+                                    .vectors = vectors,
+                                    .n_vectors = n_vectors,
                                     .failed = failed};
         status = finish_study(now, claim, study, &plan, analysis, &outcome, &state, err);
     }
@@ -320,6 +343,11 @@ static md_status hand_on(md_analyst *now, const md_claim *claim, const md_study_
     }
     if (status == MD_OK && told.notices.n > 0) {
         md_notifiers_wake(now->notifiers);
+    }
+    if (status == MD_OK && study->generation > 1) {
+        md_cases_forget(now->cases); /* the vector of the analysis before is gone */
+    } else if (status == MD_OK) {
+        md_cases_wake(now->cases);
     }
     md_told_finish(&told);
     if (status == MD_OK && task_conf->n_destinations == 0 && r.n > 0) {
@@ -690,7 +718,7 @@ static void *analyst_thread(void *argument)
 
 md_status md_analyst_start(const md_analyser *analyser, const md_policy *policy,
                            md_store *store, md_spool *spool, md_outbox *outbox,
-                           md_notifiers *notifiers, md_couriers *couriers,
+                           md_notifiers *notifiers, md_couriers *couriers, md_cases *cases,
                            md_analyst **ret_analyst, md_error *err)
 {
     md_analyst *now = md_calloc(1, sizeof *now);
@@ -709,6 +737,7 @@ md_status md_analyst_start(const md_analyser *analyser, const md_policy *policy,
     now->outbox = outbox;
     now->notifiers = notifiers;
     now->couriers = couriers;
+    now->cases = cases;
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);

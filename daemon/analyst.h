@@ -9,6 +9,7 @@
 #include "daemon/notifier/notifier.h"
 #include "daemon/outbox.h"
 #include "daemon/rules/plan.h"
+#include "daemon/similar/cases.h"
 #include "daemon/ups/courier.h"
 
 enum {
@@ -49,14 +50,17 @@ typedef struct md_analyser {
     /* What the models require of a study, those that require something, up to n_max; after the
      * start. May be NULL: nothing. */
     size_t (*required)(void *context, md_model_required *ret_models, size_t n_max);
+    /* The models and what each leaves of a study for similar cases, up to n_max; after the
+     * start. May be NULL: nothing. */
+    size_t (*embeds)(void *context, md_model_embeds *ret_models, size_t n_max);
 } md_analyser;
 
 typedef struct md_analyst md_analyst;
 
-/* Everything is borrowed until the stop. */
+/* Everything is borrowed until the stop; cases NULL: none are kept. */
 md_status md_analyst_start(const md_analyser *analyser, const md_policy *policy,
                            md_store *store, md_spool *spool, md_outbox *outbox,
-                           md_notifiers *notifiers, md_couriers *couriers,
+                           md_notifiers *notifiers, md_couriers *couriers, md_cases *cases,
                            md_analyst **ret_analyst, md_error *err) MD_NODISCARD;
 /* Hand the results of studies that are claimed from now on to other destinations. `shared` is
  * from md_conf_share, and is held. Any thread. */

@@ -190,6 +190,34 @@ void md_ctl_print_study(const json_t *study, FILE *out)
     }
 }
 
+void md_ctl_print_similar(const json_t *similar, FILE *out)
+{
+    const json_t *cases = json_object_get(similar, "cases");
+    fprintf(out, "%-16s  %8s  %-24s  %-12s  %s\n", "study", "distance", "analysed", "state",
+            "findings (a reader's word)");
+    for (size_t i = 0; i < json_array_size(cases); i++) {
+        const json_t *each = json_array_get(cases, i);
+        const json_t *findings = json_object_get(each, "findings");
+        const bool kept = json_is_true(json_object_get(each, "kept"));
+        fprintf(out, "%-16s  %8.4f  %-24s  %-12s ", show(each, "study").text,
+                json_number_value(json_object_get(each, "distance")),
+                show(each, "analysed").text, kept ? show(each, "state").text : "images gone");
+        for (size_t k = 0; k < json_array_size(findings); k++) {
+            const json_t *f = json_array_get(findings, k);
+            const bool said = json_is_string(json_object_get(f, "verdict"));
+            fprintf(out, "%s %s %s %.2f", k > 0 ? "," : "", show(f, "meaning").text,
+                    show(f, "presence").text, json_number_value(json_object_get(f, "score")));
+            if (said) {
+                fprintf(out, " (%s)", show(f, "verdict").text);
+            }
+        }
+        fputc('\n', out);
+    }
+    if (json_array_size(cases) == 0) {
+        fputs("no other case yet\n", out);
+    }
+}
+
 /* "0.950 (0.900-0.980)"; "-" when nobody judged. */
 static cell show_share(const json_t *object, const char *key)
 {

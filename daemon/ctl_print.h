@@ -11,6 +11,7 @@ void md_ctl_print_status(const json_t *status, FILE *out);
 void md_ctl_print_studies(const json_t *page, FILE *out);
 void md_ctl_print_worklist(const json_t *list, FILE *out);
 void md_ctl_print_study(const json_t *study, FILE *out);
+void md_ctl_print_similar(const json_t *similar, FILE *out);
 void md_ctl_print_report(const json_t *report, FILE *out);
 /* The answer to a change: one line. */
 void md_ctl_print_change(const json_t *answer, FILE *out);

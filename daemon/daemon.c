@@ -51,6 +51,7 @@ typedef struct daemon_state {
     md_notifiers *notifiers;
     md_couriers *couriers; /* NULL: no workitems */
     md_ups ups;
+    md_cases *cases; /* NULL: none are kept */
     md_analyst *analyst;
     md_listener *listener;
     md_eta *eta; /* NULL: no estimates */
@@ -160,6 +161,24 @@ static void sweep_workitems(daemon_state *now, int64_t now_ms)
     }
 }
 
+/* What studies looked like that were analysed long ago, also when no more of it is kept. */
+static void sweep_vectors(daemon_state *now, int64_t now_ms)
+{
+    const int64_t keep_d = now->conf->similar.keep_d;
+    const md_vector_retention retention = {
+        .found_before_ms = keep_d > 0 ? now_ms - keep_d * 86400000 : 0,
+        .with_study = keep_d == 0,
+    };
+    size_t n = 0;
+    md_error err = {0};
+    if (md_store_vector_retire(now->store, &retention, &n, &err) != MD_OK) {
+        md_log(MD_LOG_ERROR, "store_failed", MD_LOG_TEXT("reason", err.msg));
+    } else if (n > 0) {
+        md_log(MD_LOG_INFO, "cases_removed", MD_LOG_INT("count", n));
+        md_cases_forget(now->cases);
+    }
+}
+
 /* Studies that ended long ago, or that the quota has no room for. */
 static void sweep(daemon_state *now)
 {
@@ -192,6 +211,7 @@ static void sweep(daemon_state *now)
     if (n_removed > 0) {
         md_log(MD_LOG_INFO, "studies_removed", MD_LOG_INT("count", n_removed));
     }
+    sweep_vectors(now, now_ms);
     tell_held(now, retention.ended_before_ms);
 }
 
@@ -367,6 +387,7 @@ static md_status start_http(daemon_state *now, md_error *err)
         .conf = now->conf,
         .store = now->store,
         .spool = now->spool,
+        .cases = now->cases,
         .started_ms = md_steady_ms(),
         .eta = now->eta,
         .heartbeat_ms = &now->heartbeat_ms,
@@ -429,6 +450,29 @@ static md_status make_policy(daemon_state *now, const md_analyser *analyser, md_
     return MD_OK;
 }
 
+/* Without similar cases the daemon serves all the same. */
+static md_status open_cases(daemon_state *now, const md_analyser *analyser, md_error *err)
+{
+    MD_AUTO(md_freep) md_model_embeds *models = md_calloc(MD_CONF_MAX_NAMES, sizeof *models);
+    if (models == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for what models leave of a study");
+    }
+    const md_cases_options options = {
+        .conf = now->conf,
+        .store = now->store,
+        .models = models,
+        .n_models = analyser->embeds != NULL
+                        ? analyser->embeds(analyser->context, models, MD_CONF_MAX_NAMES)
+                        : 0,
+    };
+    md_error why = {0};
+    if (md_cases_open(&options, &now->cases, &why) != MD_OK) {
+        md_log(MD_LOG_ERROR, "similar_failed", MD_LOG_TEXT("reason", why.msg),
+               MD_LOG_TEXT("then", "no similar cases until a restart"));
+    }
+    return MD_OK;
+}
+
 static md_status start(daemon_state *now, const md_analyser *analyser, md_error *err)
 {
     const md_conf *conf = now->conf;
@@ -440,6 +484,7 @@ static md_status start(daemon_state *now, const md_analyser *analyser, md_error 
         MD_TRY(analyser->start(analyser->context, err));
     }
     MD_TRY(make_policy(now, analyser, err));
+    MD_TRY(open_cases(now, analyser, err));
     MD_TRY(md_outbox_start(conf, now->store, now->spool, NULL, &now->outbox, err));
     MD_TRY(md_notifiers_start(now->first_conf, now->store, NULL, &now->notifiers, err));
     now->ups = (md_ups){now->first_conf, now->store, wake_couriers, now};
@@ -474,6 +519,7 @@ static void stop(daemon_state *now)
         md_audit_application(false);
     }
     md_audit_stop(AUDIT_GRACE_MS);
+    md_cases_close(now->cases);
     md_spool_close(now->spool);
     md_store_close(now->store);
     if (now->bound_fd >= 0) {
@@ -515,7 +561,7 @@ static md_status serve(const md_conf *conf, const md_analyser *analyser, int sig
          * those that wait ends the program. */
         log_state(&now, "daemon_started");
         status = md_analyst_start(analyser, &now.policy, now.store, now.spool, now.outbox,
-                                  now.notifiers, now.couriers, &now.analyst, err);
+                                  now.notifiers, now.couriers, now.cases, &now.analyst, err);
     }
     if (status == MD_OK) {
         status = start_http(&now, err);

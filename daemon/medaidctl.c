@@ -13,6 +13,7 @@ static const char usage[] =
     "       medaidctl studies               the studies that it keeps, newest first\n"
     "       medaidctl worklist              unread studies in reading order, with their ETA\n"
     "       medaidctl show KEY              one study: its clock, objects and outbox\n"
+    "       medaidctl similar KEY           the cases that resemble it most\n"
     "       medaidctl retry KEY             a failed study or one in quarantine again\n"
     "       medaidctl quarantine KEY        do not analyse or send it any more\n"
     "       medaidctl read KEY              a person has read it\n"
@@ -32,6 +33,8 @@ static const char usage[] =
     "                  quarantined\n"
     "  --limit N       at most so many, 1..1000 (default: 100)\n"
     "  --before N      the next page, as the last one names it\n"
+    "with similar:\n"
+    "  --limit N       at most so many, 1..100 (default: similar.n_nearest)\n"
     "with agree and disagree:\n"
     "  --model ID, --finding KEY, --reader NAME\n"
     "with report:\n"
@@ -60,6 +63,7 @@ static const command commands[] = {
     {"studies", "GET", "/api/v1/studies", NULL, md_ctl_print_studies},
     {"worklist", "GET", "/api/v1/worklist", NULL, md_ctl_print_worklist},
     {"show", "GET", "/api/v1/study/", "", md_ctl_print_study},
+    {"similar", "GET", "/api/v1/study/", "/similar", md_ctl_print_similar},
     {"retry", "POST", "/api/v1/study/", "/retry", md_ctl_print_change},
     {"quarantine", "POST", "/api/v1/study/", "/quarantine", md_ctl_print_change},
     {"read", "POST", "/api/v1/study/", "/read", md_ctl_print_change},
@@ -186,10 +190,12 @@ static bool make_target(const command *wanted, const arguments *args, char **wor
     bool is_list = strcmp(wanted->name, "studies") == 0;
     bool is_verdict =
         strcmp(wanted->name, "agree") == 0 || strcmp(wanted->name, "disagree") == 0;
-    bool has_query = args->state != NULL || args->limit != NULL || args->before != NULL;
+    bool is_similar = strcmp(wanted->name, "similar") == 0;
+    bool has_query = args->state != NULL || args->before != NULL;
     bool has_word = args->model != NULL || args->finding != NULL || args->reader != NULL;
     bool has_whole_word = args->model != NULL && args->finding != NULL && args->reader != NULL;
     if (n_words != (wanted->after_key != NULL ? 1 : 0) || (has_query && !is_list) ||
+        (args->limit != NULL && !is_list && !is_similar) ||
         (n_words == 1 && !is_key(words[0])) || (has_word && !is_verdict) ||
         (is_verdict && !has_whole_word) ||
         (args->days != NULL && strcmp(wanted->name, "report") != 0)) {

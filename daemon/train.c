@@ -12,6 +12,7 @@ static const char usage[] =
     "       medaid-train evaluate --reports FOLDER --truth FILE [--model ID] [--out DIR]\n"
     "       medaid-train export RUN_FOLDER OUT_DIR [--threads N] [--keep-inputs FILE]\n"
     "       medaid-train explain DIR --data FOLDER|TABLE.csv [--out DIR]\n"
+    "       medaid-train head PACKAGE DATA --finding KEY [--code V,S,M --out DIR]\n"
     "       medaid-train preview RECIPE SHEET.png [--epoch E] [--films N]\n"
     "       medaid-train risk RECIPE\n"
     "       medaid-train quantize DIR INPUTS\n"
@@ -32,6 +33,7 @@ static const char usage[] =
     "  --bootstrap N, --seed N, --threads N, --backend NAME, --names (of unreadable files)\n"
     "export    write what fit made as a model package, the new folder OUT_DIR\n"
     "explain   test whether the maps of a model package can be believed\n"
+    "head      a new finding from 20 to 200 labelled films, on a package's network\n"
     "preview   draw the first N films of epoch E (24, 0) as they are and as the network gets "
     "them\n"
     "risk      fit a risk model to a table, as RECIPE says (docs/risk-model.md): risk.json,\n"
@@ -90,9 +92,10 @@ static const struct {
     const char *name;
     md_exit_code (*run)(int argc, char **argv);
 } subcommands[] = {
-    {"evaluate", md_train_evaluate}, {"explain", md_train_explain}, {"export", md_train_export},
-    {"fit", md_train_fit},           {"preview", md_train_preview}, {"quantize", run_quantize},
-    {"risk", md_train_risk},
+    {"evaluate", md_train_evaluate}, {"explain", md_train_explain},
+    {"export", md_train_export},     {"fit", md_train_fit},
+    {"head", md_train_head},         {"preview", md_train_preview},
+    {"quantize", run_quantize},      {"risk", md_train_risk},
 };
 
 int main(int argc, char **argv)

@@ -14,6 +14,7 @@ md_exit_code md_train_evaluate(int argc, char **argv);
 md_exit_code md_train_explain(int argc, char **argv);
 md_exit_code md_train_export(int argc, char **argv);
 md_exit_code md_train_fit(int argc, char **argv);
+md_exit_code md_train_head(int argc, char **argv);
 md_exit_code md_train_preview(int argc, char **argv);
 md_exit_code md_train_risk(int argc, char **argv);
 

@@ -121,6 +121,17 @@ static size_t required(void *context, md_model_required *ret_models, size_t n_ma
     return n;
 }
 
+static size_t embeds(void *context, md_model_embeds *ret_models, size_t n_max)
+{
+    const worker_analyser *now = context;
+    size_t n = 0;
+    for (; n < md_worker_pool_n_models(now->pool) && n < n_max; n++) {
+        ret_models[n].model = *md_worker_pool_model(now->pool, n);
+        ret_models[n].embeds = md_worker_pool_embeds(now->pool, n);
+    }
+    return n;
+}
+
 md_status md_daemon_run(const md_conf *conf, md_error *err)
 {
     worker_analyser now = {.conf = conf};
@@ -130,6 +141,7 @@ md_status md_daemon_run(const md_conf *conf, md_error *err)
                                   .finish = md_analysis_finish,
                                   .fail = fail,
                                   .required = required,
+                                  .embeds = embeds,
                                   .n_parallel = conf->workers.count};
     md_status status = md_daemon_serve(conf, &analyser, err);
     md_worker_pool_stop(now.pool);

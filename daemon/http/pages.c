@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "daemon/http/report_json.h"
+#include "daemon/http/similar_json.h"
 #include "daemon/http/study_json.h"
 #include "daemon/http/worklist_json.h"
 #include "daemon/steady.h"
@@ -321,6 +322,7 @@ static md_status answer_worklist(const exchange *now, md_error *err)
 
 typedef enum study_action {
     ACTION_SHOW,
+    ACTION_SIMILAR,
     ACTION_RETRY,
     ACTION_QUARANTINE,
     ACTION_READ,
@@ -362,14 +364,29 @@ static md_status take_word(const exchange *now, const md_study *study, study_act
                        err);
 }
 
+static md_status answer_similar(const exchange *now, const char *study_key, md_error *err)
+{
+    const md_http_service *service = now->service;
+    int64_t k = service->conf->similar.n_nearest;
+    json_t *json = NULL;
+    md_error why = {0};
+    if (!read_number(now->request->limit, 1, MD_CASES_MAX_NEAR, &k)) {
+        return answer_error(now, BAD_REQUEST, "limit is 1..100", err);
+    }
+    md_status status = md_similar_json(service->cases, service->store, study_key, (uint32_t)k,
+                                       false, &json, &why);
+    return status == MD_OK ? answer_json(now, OK, json, err)
+                           : answer_failure(now, status, &why, err);
+}
+
 /* `rest` is what follows /api/v1/study/. */
 static md_status route_study(const exchange *now, const char *rest, bool is_post, md_error *err)
 {
     enum {
         KEY_LENGTH = MD_STORE_KEY_BYTES - 1
     };
-    static const char *const names[N_ACTIONS] = {"",      "/retry", "/quarantine",
-                                                 "/read", "/agree", "/disagree"};
+    static const char *const names[N_ACTIONS] = {"",      "/similar", "/retry",   "/quarantine",
+                                                 "/read", "/agree",   "/disagree"};
     const char *name = rest + strnlen(rest, KEY_LENGTH);
     study_action action = ACTION_SHOW;
     while (action < N_ACTIONS && strcmp(name, names[action]) != 0) {
@@ -379,13 +396,16 @@ static md_status route_study(const exchange *now, const char *rest, bool is_post
         return answer_error(now, NOT_FOUND, "no such study, a key has 16 digits of 0-9a-f",
                             err);
     }
-    if (is_post != (action != ACTION_SHOW)) {
+    if (is_post != (action > ACTION_SIMILAR)) {
         now->response->allow = is_post ? "GET, HEAD" : "POST";
         return answer_error(now, WRONG_METHOD, "another method is needed here", err);
     }
     char key[MD_STORE_KEY_BYTES];
     memcpy(key, rest, KEY_LENGTH);
     key[KEY_LENGTH] = '\0';
+    if (action == ACTION_SIMILAR) {
+        return answer_similar(now, key, err);
+    }
     md_study study;
     md_error why = {0};
     md_status status = md_store_find_study(now->service->store, key, &study, &why);

@@ -11,6 +11,8 @@
  *   GET  /api/v1/studies               ?state=NAME&limit=1..1000&before=N, newest first
  *   GET  /api/v1/worklist              unread studies in reading order, when they will be read
  *   GET  /api/v1/study/KEY             one study: clock, objects, outbox
+ *   GET  /api/v1/study/KEY/similar     ?limit=1..100, those that resemble it; also of a study
+ *                                      that is gone, as long as its case is kept
  *   POST /api/v1/study/KEY/retry       failed or quarantined: again
  *   POST /api/v1/study/KEY/quarantine  not to be analysed or sent any more
  *   POST /api/v1/pause, resume, drain  no new analyses; all as usual; no new objects either
@@ -20,6 +22,7 @@
 
 #include "conf/conf.h"
 #include "daemon/metrics/figures.h"
+#include "daemon/similar/cases.h"
 #include "daemon/spool/spool.h"
 
 enum {
@@ -34,6 +37,7 @@ typedef struct md_http_service {
     const md_conf *conf;
     md_store *store;
     md_spool *spool;
+    md_cases *cases;               /* NULL: none are kept */
     int64_t started_ms;            /* md_steady_ms of the start */
     struct md_eta *eta;            /* daemon/eta/eta.h; NULL: no estimates */
     _Atomic int64_t *heartbeat_ms; /* md_steady_ms of the main loop's last round */

@@ -6,7 +6,8 @@
 #include <string.h>
 
 /* The header is JSON that the daemon itself wrote; what does not read as that is left out. */
-static md_status add_header(md_store *store, int64_t study, json_t *json, md_error *err)
+md_status md_worklist_json_add_patient(md_store *store, int64_t study, json_t *json,
+                                       md_error *err)
 {
     MD_AUTO(md_freep) uint8_t *text = NULL;
     size_t n = 0;
@@ -104,7 +105,8 @@ static md_status row_json(const source *from, const md_study *study, json_t *jso
     MD_TRY(md_study_json_add_findings(from->store, study->key, json, err));
     MD_TRY(add_destinations(from->store, study->id, json, err));
     MD_TRY(add_eta(from, study, json, err));
-    return from->with_patient ? add_header(from->store, study->id, json, err) : MD_OK;
+    return from->with_patient ? md_worklist_json_add_patient(from->store, study->id, json, err)
+                              : MD_OK;
 }
 
 md_status md_worklist_json(md_store *store, md_eta *eta, int64_t now_ms, bool read,

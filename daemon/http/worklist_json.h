@@ -17,6 +17,9 @@ enum {
  * NULL: neither is there. Caller owns *ret_json. MD_NOMEM, or what the store said. */
 md_status md_worklist_json(md_store *store, md_eta *eta, int64_t now_ms, bool read,
                            bool with_patient, json_t **ret_json, md_error *err) MD_NODISCARD;
+/* Patient and study as "patient" into an object, if the store has them. What the store said. */
+md_status md_worklist_json_add_patient(md_store *store, int64_t study, json_t *json,
+                                       md_error *err) MD_NODISCARD;
 /* One study like a row, and with all of md_study_json_whole. */
 md_status md_worklist_study_json(md_store *store, md_eta *eta, int64_t now_ms,
                                  const md_study *study, bool with_patient, json_t **ret_json,

@@ -4,12 +4,10 @@
 /* Which earlier cases resemble a study: every analysed study leaves a vector, and those with
  * the largest cosine are the nearest (inference/similar, docs/similar.md).
  *
- * A vector is made of blocks: what the network saw of the images, what the text analyzer saw of
- * the order text, age, sex. Each block has length sqrt(weight), or 0 where the study has
- * nothing to put there, so that the cosine of two complete cases is the weighted mean of the
- * blocks' cosines. Vectors of one space may be compared: a space is an image model and a text
- * model, each with id, version, hash and number of values, and the layout's version. Another
- * version of a model begins another space, with an index of its own.
+ * A vector is made of what the network saw of the images, what the text analyzer saw of the
+ * order text, age and sex (layout.h). Only vectors of one space are compared: an image model
+ * and a text model, each with id, version, hash and number of values, and the layout's version.
+ * Another version of a model begins another space, with an index of its own.
  *
  * What lasts is the store's table of vectors. The indices are files beside it that a thread of
  * this module brings into agreement with it: at the start, after each analysis, and after
@@ -24,40 +22,35 @@
 
 typedef struct md_cases md_cases;
 
-/* What a model leaves of a study. */
-typedef enum md_embeds_kind {
-    MD_EMBEDS_NOTHING,
-    MD_EMBEDS_IMAGE,
-    MD_EMBEDS_TEXT
-} md_embeds_kind;
-
 typedef struct md_model_embeds {
     md_model_identity model;
-    md_embeds_kind kind;
-    uint32_t n; /* values of its embedding */
+    md_embeds embeds;
 } md_model_embeds;
 
 typedef struct md_cases_options {
-    const md_conf *conf;           /* similar, storage.path; borrowed */
-    md_store *store;               /* borrowed */
-    const md_model_embeds *models; /* copied */
+    const md_conf *conf;           /* similar, storage.path; borrowed for the call */
+    md_store *store;               /* borrowed until the close */
+    const md_model_embeds *models; /* borrowed for the call */
     size_t n_models;
 } md_cases_options;
 
-/* Start. *ret_cases stays NULL when the configuration says so; the other functions then find
- * nothing. MD_NOMEM, MD_IO. Caller closes. */
+/* Start. *ret_cases stays NULL when the configuration says so, or no model leaves an embedding;
+ * the other functions then find nothing, and the indices of before are removed. MD_NOMEM,
+ * MD_IO. Caller closes. */
 md_status md_cases_open(const md_cases_options *options, md_cases **ret_cases, md_error *err)
     MD_NODISCARD;
 /* Write what a next start would have to make again, and end. NULL is fine. */
 void md_cases_close(md_cases *cases);
 MD_DEFINE_DESTROYP(md_cases, md_cases_close)
 
-/* Vectors were stored or removed: look at once. NULL is fine. */
+/* A study was analysed: its vector is to be found from now on. NULL is fine. */
 void md_cases_wake(md_cases *cases);
+/* Vectors were removed or replaced too. NULL is fine. */
+void md_cases_forget(md_cases *cases);
 
 /* The vectors of an analysis, one for each image model that left an embedding, for
  * md_study_outcome.vectors. Caller frees *ret_vectors with md_free; NULL when there are none.
- * `cases` NULL: none. */
+ * `cases` NULL: none. MD_NOMEM. */
 md_status md_cases_vectors(const md_cases *cases, const md_analysis *analysis,
                            md_store_vector **ret_vectors, size_t *ret_n, md_error *err)
     MD_NODISCARD;
@@ -70,13 +63,15 @@ typedef struct md_near_case {
     double distance;                    /* 1 - cosine */
 } md_near_case;
 
-/* The k (1..MD_CASES_MAX_NEAR) nearest other studies, the nearest first, at most as many as
- * there are. Of a study that several models embedded, those of the first model. MD_NOT_FOUND:
- * the study has no vector (it was not analysed, it failed, its vector's time is over, or
- * `cases` is NULL). MD_BUSY: the index is being made. */
 enum {
     MD_CASES_MAX_NEAR = 100
 };
+
+/* The k (1..MD_CASES_MAX_NEAR) nearest other studies that are known now, the nearest first, at
+ * most as many as there are. Of a study that several models embedded, those of the first model.
+ * MD_NOT_FOUND: the study has no vector that can be compared (it was not analysed, it failed,
+ * its vector's time is over or is of another version of the model, or `cases` is NULL).
+ * MD_BUSY: the index is being made. MD_INVALID_ARG: k. */
 md_status md_cases_near_study(md_cases *cases, const char *study_key, uint32_t k,
                               md_near_case *ret_near, size_t *ret_n, md_error *err)
     MD_NODISCARD;
@@ -86,5 +81,10 @@ md_status md_cases_near_analysis(md_cases *cases, const char *study_key,
                                  const md_analysis *analysis, uint32_t k,
                                  md_near_case *ret_near, size_t *ret_n, md_error *err)
     MD_NODISCARD;
+
+/* For status and tests: cases that are found now, over all spaces; and whether the indices
+ * agreed with the store when they were last compared. NULL: 0, true. */
+size_t md_cases_n(md_cases *cases);
+bool md_cases_are_settled(md_cases *cases);
 
 #endif

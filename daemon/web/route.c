@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "daemon/http/report_json.h"
+#include "daemon/http/similar_json.h"
 #include "daemon/http/worklist_json.h"
 #include "daemon/rules/explain.h"
 #include "daemon/steady.h"
@@ -199,6 +200,23 @@ static md_status answer_study(exchange *now, const md_study *study, md_error *er
                            : answer_failure(now, status, &why, err);
 }
 
+/* No more of another study is said than on its own page. */
+static md_status answer_similar(exchange *now, const md_study *study, md_error *err)
+{
+    const md_http_service *service = &now->site->service;
+    md_error why = {0};
+    json_t *json = NULL;
+    md_status status = md_similar_json(service->cases, service->store, study->key,
+                                       service->conf->similar.n_nearest,
+                                       now->session.sees_patient, &json, &why);
+    if (status == MD_NOT_FOUND || status == MD_BUSY) { /* nothing is wrong with the page */
+        json = json_pack("{s:s, s:[], s:s}", "study", study->key, "cases", "reason", why.msg);
+        status = MD_OK;
+    }
+    return status == MD_OK ? answer_json(now, OK, json, err)
+                           : answer_failure(now, status, &why, err);
+}
+
 static md_status answer_picture(exchange *now, const md_study *study, md_view_part part,
                                 md_error *err)
 {
@@ -299,6 +317,9 @@ static md_status route_study(exchange *now, const char *rest, bool is_post, md_e
     if (strcmp(action, "/image") == 0 || strcmp(action, "/overlay") == 0) {
         return answer_picture(
             now, &study, strcmp(action, "/image") == 0 ? MD_VIEW_IMAGE : MD_VIEW_OVERLAY, err);
+    }
+    if (strcmp(action, "/similar") == 0) {
+        return answer_similar(now, &study, err);
     }
     return action[0] == '\0' ? answer_study(now, &study, err)
                              : answer_error(now, NOT_FOUND, "no such page", err);

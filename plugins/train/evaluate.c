@@ -108,8 +108,8 @@ typedef enum film_fate {
 } film_fate;
 
 /* Would the model look at this file at all? PNG and JPEG say nothing of themselves. */
-static bool is_accepted(const film_scorer *s, const char *path, md_accept_facts *facts,
-                        md_error *reason)
+bool md_evaluate_accepts(const md_analyzer *analyzer, const char *path, md_accept_facts *facts,
+                         md_error *reason)
 {
     MD_AUTO(md_dataset_destroyp) md_dataset *dataset = NULL;
     char text[MD_ERROR_MSG_BYTES];
@@ -119,7 +119,7 @@ static bool is_accepted(const film_scorer *s, const char *path, md_accept_facts 
         return true;
     }
     md_accept_facts_read(dataset, facts);
-    const md_image_needs *needs = &s->analyzer->needs.image;
+    const md_image_needs *needs = &analyzer->needs.image;
     if (md_accept_check(&needs->accept, needs->values == MD_VALUES_DISPLAY, facts, text,
                         sizeof text)) {
         return true;
@@ -137,7 +137,7 @@ static film_fate score_package(film_scorer *s, const char *path, double *scores,
     md_accept_facts facts;
     md_finding findings[MD_RESULT_MAX_FINDINGS] = {0};
     md_steps steps = {0};
-    if (!is_accepted(s, path, &facts, reason)) {
+    if (!md_evaluate_accepts(s->analyzer, path, &facts, reason)) {
         return FILM_REFUSED;
     }
     if (md_picture_read(path, &s->spec, &s->least, &raster, reason) != MD_OK) {

@@ -5,6 +5,8 @@
 #include "plugins/train/audit_internal.h"
 #include "plugins/train/evaluate_internal.h"
 
+#include <errno.h>
+#include <fts.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -271,6 +273,18 @@ static int compare_patients(const void *a, const void *b)
     return by_name != 0 ? by_name : (x->row > y->row) - (x->row < y->row);
 }
 
+/* Equal names are one patient; no name is one of its own. */
+static void number_patients(md_evaluate_films *films, named_row *names)
+{
+    qsort(names, films->n, sizeof *names, compare_patients);
+    uint32_t number = 0;
+    for (size_t i = 0; i < films->n; i++) {
+        number += i > 0 && (names[i].patient[0] == '\0' ||
+                            strcmp(names[i - 1].patient, names[i].patient) != 0);
+        films->patients[names[i].row] = number;
+    }
+}
+
 static md_status add_row(const md_manifest *m, const film_table *t, const char *folder,
                          size_t row, md_evaluate_films *films, named_row *name, md_error *err)
 {
@@ -346,12 +360,88 @@ md_status md_evaluate_table_films(const md_evaluate_options *options, const md_m
         return md_fail(err, MD_NOT_FOUND, "%s: no film in the part '%s'", options->data,
                        e->part);
     }
-    qsort(names, films->n, sizeof *names, compare_patients);
-    uint32_t number = 0;
-    for (size_t i = 0; i < films->n; i++) {
-        number += i > 0 && (names[i].patient[0] == '\0' ||
-                            strcmp(names[i - 1].patient, names[i].patient) != 0);
-        films->patients[names[i].row] = number;
+    number_patients(films, names);
+    return MD_OK;
+}
+
+/* ---- a folder ---- */
+
+static int by_name(const FTSENT **a, const FTSENT **b)
+{
+    return strcmp((*a)->fts_name, (*b)->fts_name);
+}
+
+/* Whether the first folder below the root on this path is `key`. */
+static bool is_below(const char *root, const char *path, const char *key)
+{
+    const char *rest = path + strlen(root);
+    rest += strspn(rest, "/");
+    const size_t n = strcspn(rest, "/");
+    return rest[n] == '/' && strlen(key) == n && strncmp(rest, key, n) == 0;
+}
+
+/* A file of the folder; with names NULL it is only counted. */
+static md_status add_file(const char *root, const char *path, const char *key,
+                          md_evaluate_films *films, named_row *names, md_error *err)
+{
+    const size_t at = films->n++;
+    if (names == NULL) {
+        return MD_OK;
     }
+    films->paths[at] = md_strdup(path);
+    if (films->paths[at] == NULL) {
+        films->n--;
+        return md_fail(err, MD_NOMEM, "no memory for %zu films", at);
+    }
+    films->labels[at] = is_below(root, path, key) ? 1 : 0;
+    films->facts[at].age_years = NAN;
+    set_words(films, at, "", "");
+    names[at].row = at;
+    ask_file(path, &films->facts[at], films->words[at][0], MD_GROUPS_WORD_BYTES,
+             films->words[at][1], MD_GROUPS_WORD_BYTES, names[at].patient,
+             sizeof names[at].patient);
+    return MD_OK;
+}
+
+static md_status walk(const char *folder, const char *key, md_evaluate_films *films,
+                      named_row *names, size_t n_room, md_error *err)
+{
+    char *const roots[] = {(char *)(uintptr_t)folder, NULL};
+    FTS *list = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, by_name);
+    md_status status = list == NULL ? md_fail_os(err, errno, "%s", folder) : MD_OK;
+    FTSENT *entry;
+    while (status == MD_OK && (entry = fts_read(list)) != NULL) {
+        if (entry->fts_info == FTS_F && entry->fts_level > 1 && films->n < n_room &&
+            md_picture_sniff(entry->fts_accpath) != MD_PICTURE_NONE) {
+            status = add_file(folder, entry->fts_path, key, films, names, err);
+        } else if (entry->fts_level == 0 &&
+                   (entry->fts_info == FTS_NS || entry->fts_info == FTS_DNR)) {
+            status = md_fail_os(err, entry->fts_errno, "%s", folder);
+        }
+    }
+    if (list != NULL) {
+        (void)fts_close(list);
+    }
+    return status;
+}
+
+md_status md_evaluate_folder_films(const char *folder, const char *key,
+                                   md_evaluate_films *films, md_error *err)
+{
+    md_evaluate_films counted = {0};
+    MD_TRY(walk(folder, key, &counted, NULL, MD_SET_MAX_FILMS, err));
+    if (counted.n == 0) {
+        return md_fail(err, MD_NOT_FOUND,
+                       "%s: no film in a sub-folder, expected one called '%.64s' with those "
+                       "that have it, and another",
+                       folder, key);
+    }
+    MD_TRY(films_init(films, counted.n, 1, err));
+    MD_AUTO(md_freep) named_row *names = md_calloc(counted.n, sizeof *names);
+    if (names == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for %zu films", counted.n);
+    }
+    MD_TRY(walk(folder, key, films, names, counted.n, err));
+    number_patients(films, names);
     return MD_OK;
 }

@@ -30,6 +30,13 @@ md_status md_evaluate_table_films(const md_evaluate_options *options,
                                   const md_manifest *manifest, md_evaluate_films *films,
                                   md_evaluation_of_model *evaluation, md_error *err)
     MD_NODISCARD;
+/* The films of a folder: below its sub-folder `key` those with the finding, below the others
+ * those without. Patients are those of DICOM files, else each file is one. */
+md_status md_evaluate_folder_films(const char *folder, const char *key,
+                                   md_evaluate_films *films, md_error *err) MD_NODISCARD;
+/* Would the model look at this file? PNG and JPEG say nothing of themselves. */
+bool md_evaluate_accepts(const md_analyzer *analyzer, const char *path,
+                         md_accept_facts *ret_facts, md_error *reason);
 void md_evaluate_films_finish(md_evaluate_films *films);
 
 #endif

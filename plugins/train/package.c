@@ -60,8 +60,8 @@ static md_status put_file(md_exporting *x, const char *name, const void *bytes, 
 }
 
 /* The network as it serves, with the logits as its last output. */
-static md_status load(const md_exporting *x, md_backend backend, const char *logits,
-                      md_network **ret_network, md_error *err)
+md_status md_export_load(const md_exporting *x, md_backend backend, const char *logits,
+                         md_network **ret_network, md_error *err)
 {
     const md_network_options options = {.backend = backend,
                                         .n_threads = x->options->n_threads,
@@ -80,7 +80,7 @@ static md_status open_network(md_exporting *x, md_error *err)
     char logits[MD_ONNX_NAME_BYTES];
     md_status status = md_onnx_logits(x->onnx, x->onnx_bytes, logits, err);
     if (status == MD_OK) {
-        status = load(x, x->options->backend, logits, &x->network, err);
+        status = md_export_load(x, x->options->backend, logits, &x->network, err);
     }
     if (status != MD_OK) {
         return md_error_prefix(err, status, "%s", path);
@@ -176,7 +176,7 @@ static void draw(const md_preprocess_spec *p, float *ret)
 static md_status make_self_test(md_exporting *x, md_error *err)
 {
     md_manifest *m = x->manifest;
-    const size_t n = x->set->n_classes;
+    const size_t n = x->n_outputs;
     const int64_t dims[4] = {1, m->preprocess.n_channels, m->preprocess.height,
                              m->preprocess.width};
     MD_AUTO(md_tensor_finish) md_tensor input = {0};
@@ -187,7 +187,7 @@ static md_status make_self_test(md_exporting *x, md_error *err)
         return md_fail(err, MD_NOMEM, "no memory for %zu outputs", n);
     }
     draw(&m->preprocess, input.data);
-    MD_TRY(load(x, MD_BACKEND_OPENBLAS, m->network.output, &reference, err));
+    MD_TRY(md_export_load(x, MD_BACKEND_OPENBLAS, m->network.output, &reference, err));
     MD_TRY(md_export_logits(x, reference, &input, expected, n, err));
     MD_TRY(md_export_logits(x, x->network, &input, expected + n, n, err));
     double difference = 0.0, largest = 1.0;
@@ -290,16 +290,19 @@ static md_status fill_folder(md_exporting *x, const char *inputs, md_error *err)
     tell(x, "writing the package");
     MD_TRY(put_file(x, "model.onnx", x->onnx, x->onnx_bytes, true, err));
     MD_TRY(make_self_test(x, err));
-    MD_TRY(note_training(x, err));
-    MD_TRY(md_export_card(x, &card, &card_bytes, err));
-    MD_TRY(put_file(x, "README.md", card, card_bytes, true, err));
+    if (x->recipe != NULL) {
+        MD_TRY(note_training(x, err));
+        MD_TRY(md_export_card(x, &card, &card_bytes, err));
+    }
+    const char *text = x->recipe != NULL ? card : x->card;
+    MD_TRY(put_file(x, "README.md", text, strlen(text), true, err));
     MD_TRY(put_manifest(x, err));
     MD_TRY(try_package(x, err));
     try_precision(x, inputs);
     return MD_OK;
 }
 
-static md_status make_folder(md_exporting *x, const char *inputs, md_error *err)
+md_status md_export_folder(md_exporting *x, const char *inputs, md_error *err)
 {
     const char *out = x->options->out;
     const int length = snprintf(x->folder, sizeof x->folder, "%s.part", out);
@@ -382,7 +385,7 @@ static md_status export(md_exporting *x, md_error *err)
         status = md_export_measure(x, err);
     }
     if (status == MD_OK) {
-        status = make_folder(x, inputs, err);
+        status = md_export_folder(x, inputs, err);
     }
     if (inputs[0] != '\0' && !keep) {
         (void)unlink(inputs);
@@ -426,6 +429,7 @@ md_status md_export_run(const md_export_options *options, md_error *err)
     x->recipe = recipe;
     x->set = set;
     if (status == MD_OK) {
+        x->n_outputs = set->n_classes;
         status = export(x, err);
     }
     md_export_scores_finish(&x->validation);

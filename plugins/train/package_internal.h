@@ -19,8 +19,10 @@ typedef struct md_export_scores {
 
 typedef struct md_exporting {
     const md_export_options *options;
-    const md_recipe *recipe;
-    const md_training_set *set;
+    const md_recipe *recipe;    /* NULL: not made by a recipe; then `card` is the model card */
+    const md_training_set *set; /* likewise */
+    const char *card;
+    size_t n_outputs;    /* of the logits */
     md_network *network; /* batch 1, the logits its last output */
     md_test_time_scratch views;
     md_manifest *manifest;
@@ -38,6 +40,17 @@ void md_export_scores_finish(md_export_scores *scores) MD_NOEXCEPT;
  * finite. */
 md_status md_export_logits(md_exporting *x, md_network *network, const md_tensor *input,
                            float *ret_logits, size_t n, md_error *err) MD_NODISCARD;
+/* Load x->onnx with `logits` as its last output. */
+md_status md_export_load(const md_exporting *x, md_backend backend, const char *logits,
+                         md_network **ret_network, md_error *err) MD_NODISCARD;
+/* Write the folder options->out from all that x has: network, manifest, self-test, card. It
+ * appears whole or not at all, and only when the host takes it. `inputs`: see
+ * md_export_options; only for a lower precision. */
+md_status md_export_folder(md_exporting *x, const char *inputs, md_error *err) MD_NODISCARD;
+/* The figures of the first question, as the manifest states them. */
+void md_export_state(md_manifest *manifest, const char *set, const md_assess_answer *first)
+    MD_NOEXCEPT;
+
 /* Run the network over a part; with `inputs` also write what went in. */
 md_status md_export_score(md_exporting *x, md_part part, FILE *inputs,
                           md_export_scores *ret_scores, md_error *err) MD_NODISCARD;

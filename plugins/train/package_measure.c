@@ -7,6 +7,7 @@
 #include "plugins/train/loader.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 void md_export_scores_finish(md_export_scores *scores)
@@ -273,13 +274,10 @@ static void keep(const md_estimate *from, md_manifest_measure *to)
     to->n = 3;
 }
 
-/* The manifest states the first finding's figures; the model card states all. */
-static void state_performance(md_exporting *x, bool on_test)
+void md_export_state(md_manifest *m, const char *set, const md_assess_answer *first)
 {
-    md_manifest *m = x->manifest;
-    const md_assess_answer *first = &x->figures.answers[0];
     const md_estimate *of = first->measures.of;
-    memcpy(m->performance.set, on_test ? "test" : "validation", on_test ? 5 : 11);
+    (void)snprintf(m->performance.set, sizeof m->performance.set, "%s", set);
     m->performance.n_images = (unsigned)first->measures.n;
     m->performance.n_patients = (unsigned)first->measures.n_patients;
     keep(&of[MD_MEASURE_ACCURACY], &m->performance.accuracy);
@@ -287,14 +285,25 @@ static void state_performance(md_exporting *x, bool on_test)
     keep(&of[MD_MEASURE_SPECIFICITY], &m->performance.specificity);
     keep(&of[MD_MEASURE_F1], &m->performance.f1);
     keep(&of[MD_MEASURE_AUC], &m->performance.auc);
-    const md_assess_fit *crosswise =
-        m->calibration.method == MD_CALIBRATION_PLATT ? &first->platt : &first->temperature;
-    double error = of[MD_MEASURE_CALIBRATION_ERROR].value;
-    if (!on_test && m->calibration.method != MD_CALIBRATION_NONE && crosswise->there) {
-        error = crosswise->error; /* its own fit's films would flatter it */
-    }
+    const double error = of[MD_MEASURE_CALIBRATION_ERROR].value;
     m->calibration.has_error = isfinite(error) && error >= 0 && error <= 1;
     m->calibration.error = m->calibration.has_error ? round(error * 1e4) / 1e4 : 0.0;
+}
+
+/* The manifest states the first finding's figures; the model card states all. */
+static void state_performance(md_exporting *x, bool on_test)
+{
+    md_manifest *m = x->manifest;
+    const md_assess_answer *first = &x->figures.answers[0];
+    md_export_state(m, on_test ? "test" : "validation", first);
+    const md_assess_fit *crosswise =
+        m->calibration.method == MD_CALIBRATION_PLATT ? &first->platt : &first->temperature;
+    const double error = crosswise->error;
+    if (!on_test && m->calibration.method != MD_CALIBRATION_NONE && crosswise->there) {
+        /* its own fit's films would flatter it */
+        m->calibration.has_error = isfinite(error) && error >= 0 && error <= 1;
+        m->calibration.error = m->calibration.has_error ? round(error * 1e4) / 1e4 : 0.0;
+    }
 }
 
 static md_status assess(md_exporting *x, const md_export_scores *s, answers *all,

@@ -204,6 +204,7 @@ function showDetail() {
     make("p", { id: "note", role: "status" }),
     make("h3", {}, "Findings"),
     notes(study), strongest(study.findings).map((f) => findingBlock(study, f)),
+    make("div", { id: "similar" }),
     make("h3", {}, "Destinations"),
     Object.keys(study.destinations).length ? detailList(Object.entries(study.destinations).map(([name, d]) =>
       [name, d.sent + " stored, " + d.pending + " waiting, " + d.dead + " undelivered"])) : make("p", { class: "faint" }, "none"),
@@ -213,6 +214,36 @@ function showDetail() {
       ...(study.eta && !clock.read ? [["expected to be read", study.eta.overdue ? "overdue" : expectedTimes(study)]] : []),
       ["stored", clockTime(clock.stored)], ["told", clockTime(clock.notified)], ["read", clockTime(clock.read)]]),
     make("p", { class: "faint small mono" }, "study " + study.study + ", " + study.state + ", analysis " + study.generation));
+}
+
+/* ---- similar cases ---- */
+
+function caseCard(one) {
+  const place = "/api/v1/study/" + one.study + "/image?g=" + one.generation;
+  const image = one.kept && state.session.patient ? make("img", { src: place, alt: "", loading: "lazy" }) : null;
+  if (image) image.addEventListener("error", () => image.remove());
+  const words = one.findings.map((f) => make("div", { class: f.presence + (f.urgent ? " urgent" : "") },
+    f.meaning + ": " + f.presence + (f.is_probability ? " " : " score ") + f.score.toFixed(2),
+    f.verdict ? make("span", { class: "faint" }, ", a reader: " + f.verdict) : null));
+  return make("li", { class: "case", "data-study": one.study },
+    image, make("div", { class: "small" }, one.kept
+      ? make("button", { class: "link", onclick: () => choose(one.study) }, who(one))
+      : make("span", { class: "mono" }, one.study, make("div", { class: "faint small" }, "images gone"))),
+    make("div", { class: "faint small" }, "distance " + one.distance.toFixed(3) + ", " + clockTime(one.analysed)),
+    make("div", { class: "small" }, words.length ? words : make("span", { class: "faint" }, "no findings")));
+}
+
+/* Beside the study, never instead of it: whatever fails here leaves the page as it is. */
+async function loadSimilar(study) {
+  let similar = null;
+  try {
+    similar = await ask("/api/v1/study/" + study.study + "/similar");
+  } catch (error) { similar = null; }
+  const box = $("similar");
+  if (!box || !state.detail || state.detail.study !== study.study) return;
+  fill(box, similar && similar.cases.length ? [make("h3", {}, "Similar cases"),
+    make("ul", { class: "cases" }, similar.cases.map(caseCard)),
+    make("p", { class: "faint small" }, "What the network sees as alike, with age and sex; not a diagnosis.")] : []);
 }
 
 async function loadDetail() {
@@ -225,6 +256,7 @@ async function loadDetail() {
     state.detail = study;
     showDetail();
     if (same) $("note").textContent = note;
+    await loadSimilar(study);
   } catch (error) {
     state.chosen = state.detail = null;
     showDetail();
