@@ -1,11 +1,16 @@
 #include "daemon/oneshot_print.h"
 
+#include "daemon/evidence_json.h"
 #include "dicom/network/sop.h"
 #include "dicom/report/text.h"
 
+#include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <jansson.h>
+
+#define SHOWN_WEIGHT 0.02 /* of all attention: a word with less is not marked */
 
 static const char *result_status_name(md_result_status status)
 {
@@ -86,17 +91,90 @@ static void print_steps(FILE *out, const md_result *result)
     }
 }
 
+/* The text with the words that counted in brackets: "[fever:0.31] for two days". */
+static void print_text(FILE *out, const md_text_evidence *e)
+{
+    for (unsigned i = 0; i < e->n_passages; i++) {
+        const md_text_range *p = &e->passages[i].range;
+        const uint32_t end = p->first_byte + p->n_bytes;
+        uint32_t at = p->first_byte;
+        fprintf(out, "    %s: ", e->passages[i].source);
+        for (unsigned k = 0; k < e->n_words; k++) {
+            const md_highlight *w = &e->words[k];
+            const uint32_t after = w->range.first_byte + w->range.n_bytes;
+            if (w->weight < SHOWN_WEIGHT || w->range.first_byte < at || after > end) {
+                continue;
+            }
+            fprintf(out, "%.*s[%s%.*s:%.2f]", (int)(w->range.first_byte - at), e->text + at,
+                    w->negated ? "not " : "", (int)w->range.n_bytes,
+                    e->text + w->range.first_byte, w->weight);
+            at = after;
+        }
+        fprintf(out, "%.*s\n", (int)(end - at), e->text + at);
+    }
+    if (e->is_cut) {
+        fputs("    the text is longer than what was read\n", out);
+    }
+}
+
+static int compare_terms(const void *a, const void *b)
+{
+    const double x = fabs((*(const md_risk_term *const *)a)->part);
+    const double y = fabs((*(const md_risk_term *const *)b)->part);
+    return (x < y) - (x > y);
+}
+
+/* Contributions, the largest first. */
+static void print_risk(FILE *out, const md_risk_evidence *e)
+{
+    const md_risk_term *terms[MD_EVIDENCE_MAX_TERMS];
+    fprintf(out, "    value %.4g%s%s", e->value, e->unit[0] != '\0' ? " " : "", e->unit);
+    if (e->has_interval) {
+        fprintf(out, ", interval %.4g to %.4g", e->low, e->high);
+    }
+    fputs(e->n_terms > 0 ? ", made of:\n" : "\n", out);
+    for (unsigned i = 0; i < e->n_terms; i++) {
+        terms[i] = &e->terms[i];
+    }
+    qsort(terms, e->n_terms, sizeof *terms, compare_terms);
+    for (unsigned i = 0; i < e->n_terms; i++) {
+        const md_risk_term *t = terms[i];
+        char value[32] = "-";
+        if (t->has_value) {
+            snprintf(value, sizeof value, "%.4g", t->value);
+        }
+        fprintf(out, "    %+9.3f  %-32s %10s %-8s%s\n", t->part, t->name, value, t->unit,
+                t->state == MD_TERM_MISSING   ? " not known"
+                : t->state == MD_TERM_CLAMPED ? " beyond the model's range"
+                                              : "");
+    }
+}
+
 static void print_result(FILE *out, const md_result *result)
 {
-    fprintf(out, "  %s %s: %s, %zu of %zu images analysed\n", result->model.name,
-            result->model.version, result_status_name(result->status), count_analysed(result),
-            count_images(result));
+    fprintf(out, "  %s %s: %s", result->model.name, result->model.version,
+            result_status_name(result->status));
+    if (result->kind == MD_RESULT_IMAGE) {
+        fprintf(out, ", %zu of %zu images analysed", count_analysed(result),
+                count_images(result));
+    }
+    fputc('\n', out);
     if (result->status != MD_RESULT_COMPLETE) {
         fprintf(out, "    reason: %s (%s)\n", result->failure_text, result->failure.meaning);
     }
     print_findings(out, result);
     print_steps(out, result);
+    if (result->text != NULL) {
+        print_text(out, result->text);
+    }
+    if (result->risk != NULL) {
+        print_risk(out, result->risk);
+    }
     const md_clock_times *times = &result->times;
+    if (result->kind != MD_RESULT_IMAGE) {
+        fprintf(out, "    time: %.2f ms\n", (double)times->infer_us / 1e3);
+        return;
+    }
     fprintf(out, "    time: decode %.1f ms, normalise %.1f ms, network %.1f ms\n",
             (double)times->decode_us / 1e3, (double)times->normalise_us / 1e3,
             (double)times->infer_us / 1e3);
@@ -202,13 +280,16 @@ static json_t *result_json(const md_result *result)
     const md_model_identity *model = &result->model;
     const md_clock_times *times = &result->times;
     return json_pack(
-        "{s:{s:s,s:s,s:s,s:s,s:s},s:s,s:o,s:o,s:o,s:o,s:{s:f,s:f,s:f}}", "model", "id",
-        model->id, "version", model->version, "name", model->name, "sha256", model->sha256,
-        "parameters", model->parameters, "status", result_status_name(result->status),
+        "{s:{s:s,s:s,s:s,s:s,s:s},s:s,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:{s:f,s:f,s:f}}", "model",
+        "id", model->id, "version", model->version, "name", model->name, "sha256",
+        model->sha256, "parameters", model->parameters, "kind",
+        md_result_kind_name(result->kind), "status", result_status_name(result->status),
         "failure", code_json(&result->failure), "failure_text",
         text_or_null(result->failure_text), "findings", findings, "instances", instances,
-        "times_ms", "decode", (double)times->decode_us / 1e3, "normalise",
-        (double)times->normalise_us / 1e3, "network", (double)times->infer_us / 1e3);
+        "text", md_text_evidence_json(result->text), "risk",
+        md_risk_evidence_json(result->risk), "times_ms", "decode",
+        (double)times->decode_us / 1e3, "normalise", (double)times->normalise_us / 1e3,
+        "network", (double)times->infer_us / 1e3);
 }
 
 static json_t *objects_json(const md_study_outcome *outcome)

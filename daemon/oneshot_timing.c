@@ -19,6 +19,8 @@ static const struct {
     [MD_STAGE_RESIZE] = {"resize", "resize", ""},
     [MD_STAGE_NETWORK] = {"network", "network", ""},
     [MD_STAGE_SALIENCY] = {"saliency", "saliency", ""},
+    [MD_STAGE_TEXT] = {"text", "text", ""},
+    [MD_STAGE_RISK] = {"risk", "risk", ""},
     [MD_STAGE_REPORT] = {"report", "report", ""},
     [MD_STAGE_PICTURE] = {"picture", "picture", ""},
     [MD_STAGE_MAPS] = {"maps", "maps", ""},
@@ -36,6 +38,8 @@ void md_stage_times_add(md_stage_times *times, const md_analysis_times *analysis
     times->us[MD_STAGE_RESIZE] += analysis->resize_us;
     times->us[MD_STAGE_NETWORK] += analysis->network_us;
     times->us[MD_STAGE_SALIENCY] += analysis->saliency_us;
+    times->us[MD_STAGE_TEXT] += analysis->text_us;
+    times->us[MD_STAGE_RISK] += analysis->risk_us;
     times->us[MD_STAGE_REPORT] += analysis->report_us;
     times->us[MD_STAGE_PICTURE] += analysis->picture_us;
     times->us[MD_STAGE_MAPS] += analysis->maps_us;

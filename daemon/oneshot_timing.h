@@ -24,6 +24,8 @@ typedef enum md_stage {
     MD_STAGE_RESIZE,
     MD_STAGE_NETWORK,
     MD_STAGE_SALIENCY,
+    MD_STAGE_TEXT,
+    MD_STAGE_RISK,
     MD_STAGE_REPORT,
     MD_STAGE_PICTURE,
     MD_STAGE_MAPS,

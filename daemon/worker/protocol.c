@@ -1,5 +1,6 @@
 #include "daemon/worker/protocol.h"
 
+#include "daemon/worker/evidence_wire.h"
 #include "daemon/worker/protocol_embedding.h"
 
 #include <assert.h>
@@ -19,7 +20,7 @@ static_assert(sizeof(md_conf) + CONF_OFFSET <= MD_WORKER_PACKET_BYTES,
 static_assert(sizeof(md_model_identity) == 65 + 17 + 65 + 65 + 65 + 257 + 1025, "model");
 static_assert(sizeof(md_instance_ref) == 3 * 65 + 1 + 4 + 4 + sizeof(md_steps), "instance");
 static_assert(sizeof(md_finding) == 728 + sizeof(md_saliency), "finding");
-static_assert(sizeof(md_result) == 2336, "result");
+static_assert(sizeof(md_result) == 2360, "result");
 
 static void put_model(md_wire_writer *out, const md_model_identity *model)
 {
@@ -477,6 +478,7 @@ static void put_result(md_wire_writer *out, const md_result *result)
     for (size_t i = 0; i < result->n_findings; i++) {
         put_finding(out, &result->findings[i]);
     }
+    md_wire_put_evidence(out, result);
 }
 
 static void put_header(md_wire_writer *out, const md_study_header *h)
@@ -661,6 +663,9 @@ static md_status get_result(md_wire_reader *in, const md_worker_expectation *exp
     result->n_findings = result->findings == NULL ? 0 : n;
     for (uint32_t i = 0; i < n && in->bad == NULL; i++) {
         get_finding(in, result->n_instances, &result->findings[i]);
+    }
+    if (in->bad == NULL) {
+        status = md_wire_get_evidence(in, result);
     }
     if (in->bad == NULL) {
         check_result(in, expected, result);

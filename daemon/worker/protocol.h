@@ -33,7 +33,7 @@ enum {
     MD_WORKER_SOCKET_FD = 3, /* in the worker */
     MD_WORKER_SHARED_FD = 4,
     MD_WORKER_WEIGHTS_FD = 5, /* inference/share.h; may be missing */
-    MD_WORKER_PROTOCOL = 4,
+    MD_WORKER_PROTOCOL = 5,
     MD_WORKER_PACKET_BYTES = 128 * 1024,
     MD_WORKER_MAX_MODELS = 64,
     MD_WORKER_MISSING_BYTES = 161, /* what of a study has not come, in words */

@@ -65,6 +65,16 @@ bool md_dataset_has(const md_dataset *dataset, uint32_t tag) MD_NOEXCEPT;
  * ASCII part with '?' for the rest: a character set never fails a study. */
 bool md_dataset_get_text(const md_dataset *dataset, uint32_t tag, unsigned index,
                          char *ret_text, size_t size_bytes) MD_NOEXCEPT;
+/* What an order says: all values of a text attribute of the dataset or, when it is not there,
+ * of the items of Request Attributes Sequence (0040,0275), with ". " between them, each by the
+ * rules of md_dataset_get_text. *ret_cut: there was more than fits, and it was cut between
+ * characters. False: nothing. size_bytes >= 1. */
+bool md_dataset_get_order_text(const md_dataset *dataset, uint32_t tag, char *ret_text,
+                               size_t size_bytes, bool *ret_cut) MD_NOEXCEPT;
+/* The same of a structured report: Text Value (0040,A160) of its TEXT items (PS3.3 C.17.3.2.1),
+ * in the order of the document, at most 65536 items. */
+bool md_dataset_get_report_text(const md_dataset *dataset, char *ret_text, size_t size_bytes,
+                                bool *ret_cut) MD_NOEXCEPT;
 /* Value `index` of a numeric attribute (US, SS, UL, SL, FL, FD, IS, DS); false when absent,
  * empty or not a finite number, and then *ret_value is untouched. */
 bool md_dataset_get_real(const md_dataset *dataset, uint32_t tag, unsigned index,

@@ -50,6 +50,12 @@ std::string md_object_uid(const md_result *result, const char *kind)
     }
     std::sort(inputs.begin(), inputs.end());
     parts.insert(parts.end(), inputs.begin(), inputs.end());
+    /* an analyzer that was missing the first time makes another risk the next time */
+    for (unsigned i = 0; result->risk != nullptr && i < result->risk->n_terms; i++) {
+        if (result->risk->terms[i].state == MD_TERM_MISSING) {
+            parts.push_back(std::string("without ") + result->risk->terms[i].name);
+        }
+    }
     if (result->revision != 0) {
         parts.push_back("revision " + std::to_string(result->revision));
     }

@@ -15,6 +15,14 @@ void md_result_finish(md_result *result)
     }
     md_free(result->findings);
     md_free(result->instances);
+    if (result->text != NULL) {
+        md_free(result->text->text);
+    }
+    md_free(result->text);
+    if (result->risk != NULL) {
+        md_free(result->risk->terms);
+    }
+    md_free(result->risk);
     memset(result, 0, sizeof *result);
 }
 
@@ -50,6 +58,11 @@ bool md_report_has_map(const md_result *result, size_t finding_index,
     }
     const md_finding *f = &result->findings[finding_index];
     return f->saliency.values != NULL && f->presence != MD_PRESENCE_ABSENT;
+}
+
+const char *md_result_kind_name(md_result_kind kind)
+{
+    return kind == MD_RESULT_TEXT ? "text" : kind == MD_RESULT_RISK ? "risk" : "image";
 }
 
 const char *md_presence_name(md_presence presence)
@@ -189,6 +202,87 @@ static md_status check_finding(const md_result *result, size_t i, md_error *err)
     return check_saliency(&f->saliency, i, err);
 }
 
+/* A byte that begins a character, or the end. */
+static bool is_between(const char *text, size_t at)
+{
+    return ((unsigned char)text[at] & 0xc0) != 0x80;
+}
+
+static bool is_range(const char *text, size_t length, const md_text_range *range)
+{
+    return range->n_bytes > 0 && range->first_byte <= length &&
+           range->n_bytes <= length - range->first_byte &&
+           is_between(text, range->first_byte) &&
+           is_between(text, (size_t)range->first_byte + range->n_bytes);
+}
+
+static md_status check_text(const md_text_evidence *t, md_error *err)
+{
+    if (t->text == NULL ||
+        strnlen(t->text, MD_EVIDENCE_TEXT_BYTES + 1) > MD_EVIDENCE_TEXT_BYTES ||
+        t->n_passages > MD_EVIDENCE_MAX_PASSAGES || t->n_words > MD_EVIDENCE_MAX_WORDS) {
+        return md_fail(err, MD_INVALID_ARG,
+                       "a text of more than %d bytes, %d passages or %d words",
+                       MD_EVIDENCE_TEXT_BYTES, MD_EVIDENCE_MAX_PASSAGES, MD_EVIDENCE_MAX_WORDS);
+    }
+    const size_t length = strlen(t->text);
+    uint32_t end = 0;
+    double sum = 0;
+    for (unsigned i = 0; i < t->n_passages; i++) {
+        const md_text_passage *p = &t->passages[i];
+        if (!is_range(t->text, length, &p->range) || !is_text(p->source, sizeof p->source)) {
+            return md_fail(err, MD_INVALID_ARG, "passage %u is not in the text", i);
+        }
+    }
+    for (unsigned i = 0; i < t->n_words; i++) {
+        const md_highlight *w = &t->words[i];
+        if (!is_range(t->text, length, &w->range) || w->range.first_byte < end) {
+            return md_fail(err, MD_INVALID_ARG,
+                           "word %u is not in the text, or not after the one before", i);
+        }
+        end = w->range.first_byte + w->range.n_bytes;
+        sum += w->weight;
+        if (!is_share(w->weight) || sum > 1.001) {
+            return md_fail(err, MD_INVALID_ARG, "word %u: weights are not shares of 1", i);
+        }
+    }
+    return MD_OK;
+}
+
+static md_status check_risk(const md_risk_evidence *r, md_error *err)
+{
+    if (!isfinite(r->value) || !isfinite(r->low) || !isfinite(r->high) || !isfinite(r->start) ||
+        !isfinite(r->sum) || r->n_terms > MD_EVIDENCE_MAX_TERMS ||
+        (r->n_terms > 0 && r->terms == NULL) || r->n_missing > r->n_terms ||
+        !is_text(r->unit, sizeof r->unit)) {
+        return md_fail(err, MD_INVALID_ARG, "a risk that is no number, or of %u terms",
+                       r->n_terms);
+    }
+    for (unsigned i = 0; i < r->n_terms; i++) {
+        const md_risk_term *t = &r->terms[i];
+        if (!isfinite(t->value) || !isfinite(t->part) ||
+            !is_identifier(t->name, sizeof t->name) || !is_text(t->unit, sizeof t->unit)) {
+            return md_fail(err, MD_INVALID_ARG, "term %u: no name, or no number", i);
+        }
+    }
+    return MD_OK;
+}
+
+static md_status check_evidence(const md_result *result, md_error *err)
+{
+    const bool text = result->kind == MD_RESULT_TEXT, risk = result->kind == MD_RESULT_RISK;
+    const bool answered = result->status != MD_RESULT_FAILED;
+    if ((result->text != NULL) != (text && answered) ||
+        (result->risk != NULL) != (risk && answered)) {
+        return md_fail(err, MD_INVALID_ARG, "a result of kind %d without what it is made of",
+                       (int)result->kind);
+    }
+    if (result->text != NULL) {
+        return check_text(result->text, err);
+    }
+    return result->risk != NULL ? check_risk(result->risk, err) : MD_OK;
+}
+
 md_status md_result_check(const md_result *result, md_error *err)
 {
     if (!is_uid(result->study_instance_uid)) {
@@ -241,5 +335,5 @@ md_status md_result_check(const md_result *result, md_error *err)
     for (size_t i = 0; i < result->n_findings; i++) {
         MD_TRY(check_finding(result, i, err));
     }
-    return MD_OK;
+    return check_evidence(result, err);
 }

@@ -1,8 +1,9 @@
 #ifndef MEDAID_DICOM_REPORT_RESULT_H
 #define MEDAID_DICOM_REPORT_RESULT_H
 
-/* What an analysis says: coded findings, or a coded failure, for one study and one model. Plain
- * data. plugins/host makes and bounds it; dicom/report writes exactly what stands here; daemon/
+/* What an analysis says: coded findings, or a coded failure, for one study and one model: of
+ * its images, of the texts of its order, or of everything that is known of it. Plain data.
+ * plugins/host makes and bounds it; dicom/report writes exactly what stands here; daemon/
  * stores it. All text is UTF-8 without control characters. */
 
 #include "base/memory.h"
@@ -20,7 +21,20 @@ enum {
     MD_KEY_BYTES = 65,
     MD_RESULT_MAX_FINDINGS = 64,
     MD_RESULT_MAX_INSTANCES = 4096,
+    MD_EVIDENCE_TEXT_BYTES = 16384, /* of the texts of a study, all together */
+    MD_EVIDENCE_MAX_PASSAGES = 16,
+    MD_EVIDENCE_MAX_WORDS = 64,  /* that are highlighted */
+    MD_EVIDENCE_MAX_TERMS = 256, /* inputs of a risk analyzer */
+    MD_EVIDENCE_NAME_BYTES = 130,
+    MD_EVIDENCE_UNIT_BYTES = 33,
 };
+
+/* Which kind of analyzer speaks, and so what stands beside the findings. */
+typedef enum md_result_kind {
+    MD_RESULT_IMAGE,
+    MD_RESULT_TEXT, /* `text` */
+    MD_RESULT_RISK  /* `risk` */
+} md_result_kind;
 
 /* A coded concept, PS3.16 section 8. An empty value means "none". */
 typedef struct md_code {
@@ -66,7 +80,8 @@ typedef struct md_finding {
     double threshold;
     bool score_is_probability; /* calibrated: only then may a report call it a probability */
     bool urgent;               /* the manifest's flag, and the finding is present */
-    uint32_t instance_index;   /* into md_result.instances: the image it was found in */
+    uint32_t instance_index;   /* into md_result.instances: the image it was found in, or the
+                                  first object that held a text; of a risk 0 */
     md_saliency saliency;      /* values NULL when there is none */
 } md_finding;
 
@@ -80,13 +95,70 @@ typedef struct md_model_identity {
     char intended_use[1025];
 } md_model_identity;
 
+/* A stretch of a text, in bytes; it begins and ends between characters. */
+typedef struct md_text_range {
+    uint32_t first_byte, n_bytes;
+} md_text_range;
+
+/* What one attribute said. */
+typedef struct md_text_passage {
+    char source[MD_EVIDENCE_NAME_BYTES]; /* for people: "Reason for Study (0032,1030)" */
+    md_text_range range;
+} md_text_passage;
+
+/* A word and its share of the network's attention, 0..1; all words of a text share 1. */
+typedef struct md_highlight {
+    md_text_range range;
+    double weight;
+    bool negated; /* it stands behind a "no" or the like */
+} md_highlight;
+
+/* What a text analyzer read, and the words that it looked at most. Patient data: for people who
+ * may see the study, never for a log. */
+typedef struct md_text_evidence {
+    char *text;  /* owned; passages with ". " between them */
+    bool is_cut; /* there was more than MD_EVIDENCE_TEXT_BYTES, or than the network reads */
+    md_text_passage passages[MD_EVIDENCE_MAX_PASSAGES];
+    unsigned n_passages;
+    md_highlight words[MD_EVIDENCE_MAX_WORDS]; /* in the text's order, none over another */
+    unsigned n_words;
+} md_text_evidence;
+
+typedef enum md_term_state {
+    MD_TERM_GIVEN,
+    MD_TERM_CLAMPED, /* it lay beyond the model's range and was brought to its end */
+    MD_TERM_MISSING  /* nobody knew it; `value` is what the model took instead */
+} md_term_state;
+
+/* One input of a risk analyzer. */
+typedef struct md_risk_term {
+    char name[MD_EVIDENCE_NAME_BYTES]; /* the model's name for it: "finding.pneumonia" */
+    char unit[MD_EVIDENCE_UNIT_BYTES]; /* "": none */
+    md_term_state state;
+    bool has_value; /* false: missing, and the model has a way of its own for that */
+    double value;
+    double part; /* what it added to `sum` */
+} md_risk_term;
+
+/* How a risk analyzer came to its answer. */
+typedef struct md_risk_evidence {
+    double value; /* the model's own answer; the finding's score is made from it */
+    char unit[MD_EVIDENCE_UNIT_BYTES]; /* of it; "": none */
+    bool has_interval;
+    double low, high;  /* of the value */
+    bool is_additive;  /* start + all parts = sum; else parts are what each alone makes out */
+    double start, sum; /* before the model's link: log-odds where the value is a probability */
+    md_risk_term *terms; /* owned; in the model's order */
+    unsigned n_terms, n_missing;
+} md_risk_evidence;
+
 /* One image that the analysis saw. */
 typedef struct md_instance_ref {
     char sop_class_uid[MD_UID_BYTES];
     char sop_instance_uid[MD_UID_BYTES];
     char series_instance_uid[MD_UID_BYTES];
     uint32_t frame; /* 1-based; 0: the whole object */
-    bool analysed;  /* false: in the study, but not accepted by the model */
+    bool analysed;  /* its pixels; false: not accepted by the model, or not what it looks at */
     md_steps steps; /* normalisation, in order */
 } md_instance_ref;
 
@@ -120,6 +192,9 @@ typedef struct md_result {
         revision; /* of the images' bytes, when other bytes of one of them are known: part of
                      the objects' UIDs, as they are then not the same analysis; else 0 */
     md_clock_times times;
+    md_result_kind kind;
+    md_text_evidence *text; /* owned; NULL unless a text analyzer came to an answer */
+    md_risk_evidence *risk; /* owned; NULL unless a risk analyzer did */
 } md_result;
 
 /* Check what the types cannot say: counts, indices, scores and thresholds in 0..1, codes that
@@ -130,6 +205,9 @@ md_status md_result_check(const md_result *result, md_error *err) MD_NOEXCEPT MD
 
 /* Release what the result owns; a zeroed one is fine. */
 void md_result_finish(md_result *result) MD_NOEXCEPT;
+
+/* "image", "text", "risk". */
+const char *md_result_kind_name(md_result_kind kind) MD_NOEXCEPT;
 
 /* "absent", "present", "undetermined". */
 const char *md_presence_name(md_presence presence) MD_NOEXCEPT;

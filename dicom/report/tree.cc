@@ -1,6 +1,9 @@
 #include "dicom/report/tree_internal.h"
 
+#include <algorithm>
 #include <cctype>
+#include <cmath>
+#include <cstdio>
 #include <cstring>
 #include <map>
 
@@ -74,6 +77,10 @@ static const md_concept QUALITATIVE = {"C0034375", "UMLS", "Qualitative Evaluati
 static const md_concept IMPRESSION = {"121073", "DCM", "Impression"};
 static const md_concept RECOMMENDATION = {"121075", "DCM", "Recommendation"};
 static const md_concept RECOMMENDED_FOLLOW_UP = {"111053", "DCM", "Recommended Follow-up"};
+enum {
+    MD_SR_MAX_WORDS = 12, /* that are named in a report */
+    MD_SR_MAX_TERMS = 16
+};
 static const char DICOM_MAPPING_UID[] = "1.2.840.10008.8.1.1";
 
 static DSRCodedEntryValue entry(const md_concept &c)
@@ -388,7 +395,8 @@ std::vector<md_study_series> md_group_objects(const md_result *result,
         seen[i] = result->instances[i].analysed;
         any = any || seen[i];
     }
-    for (size_t i = 0; i < result->n_findings; i++) {
+    /* a risk is of the study as a whole */
+    for (size_t i = 0; i < result->n_findings && result->kind != MD_RESULT_RISK; i++) {
         seen[result->findings[i].instance_index] = true;
         any = true;
     }
@@ -494,6 +502,98 @@ static void add_algorithm(tree_writer &t, const md_result *result, const md_find
     t.text(relation, ALGORITHM_MANUFACTURER, m.manufacturer);
 }
 
+static void add_source(tree_writer &t, const md_instance_ref &instance,
+                       const md_dataset *source)
+{
+    /* A frame number may only stand beside a multi-frame object (PS3.3 table 10-3). */
+    bool multi_frame = source != nullptr && md_dataset_has(source, MD_TAG(0x0028, 0x0008));
+    t.open_image(&SOURCE_OF_MEASUREMENT, instance, multi_frame ? instance.frame : 0);
+    t.close();
+}
+
+static void add_score(tree_writer &t, const md_finding &f)
+{
+    if (f.score_is_probability) {
+        t.number(DSRTypes::RT_contains, PROBABILITY, f.score * 100, 6, PERCENT);
+        t.number(DSRTypes::RT_contains, THRESHOLD, f.threshold * 100, 6, PERCENT);
+    } else {
+        t.number(DSRTypes::RT_contains, SCORE, f.score, 6, NO_UNITS);
+        t.number(DSRTypes::RT_contains, THRESHOLD, f.threshold, 6, NO_UNITS);
+    }
+}
+
+/* What was read and which words counted, once for all findings of the text: "Words with the
+ * largest share of the attention: "fever" 0.31, "effusion" (negated) 0.12". */
+static void add_text_evidence(tree_writer &t, const md_text_evidence &e)
+{
+    for (unsigned i = 0; i < e.n_passages; i++) {
+        t.text(DSRTypes::RT_contains, COMMENT, std::string("Read: ") + e.passages[i].source);
+    }
+    if (e.is_cut) {
+        t.text(DSRTypes::RT_contains, COMMENT, "The text is longer than what was read.");
+    }
+    std::vector<const md_highlight *> words;
+    for (unsigned i = 0; i < e.n_words; i++) {
+        words.push_back(&e.words[i]);
+    }
+    std::stable_sort(
+        words.begin(), words.end(),
+        [](const md_highlight *a, const md_highlight *b) { return a->weight > b->weight; });
+    std::string line;
+    for (size_t i = 0; i < words.size() && i < MD_SR_MAX_WORDS; i++) {
+        const md_highlight &word = *words[i];
+        char weight[17];
+        md_text_decimal(word.weight, 3, weight);
+        line += line.empty() ? "Words with the largest share of the attention: " : ", ";
+        line += "\"";
+        line += std::string(e.text + word.range.first_byte, word.range.n_bytes);
+        line += std::string(word.negated ? "\" (negated) " : "\" ") + weight;
+    }
+    t.text(DSRTypes::RT_contains, COMMENT, line);
+}
+
+static std::string number_text(double value)
+{
+    char text[32];
+    (void)snprintf(text, sizeof text, "%.6g", value);
+    return text;
+}
+
+/* One line for each input, the largest part first; what was missing is named. */
+static void add_risk_evidence(tree_writer &t, const md_risk_evidence &e)
+{
+    std::string line = "Value: " + number_text(e.value);
+    line += e.unit[0] != '\0' ? std::string(" ") + e.unit : "";
+    if (e.has_interval) {
+        line += ", interval " + number_text(e.low) + " to " + number_text(e.high);
+    }
+    t.text(DSRTypes::RT_contains, COMMENT, line);
+    std::vector<const md_risk_term *> terms;
+    std::string missing;
+    for (unsigned i = 0; i < e.n_terms; i++) {
+        terms.push_back(&e.terms[i]);
+        if (e.terms[i].state == MD_TERM_MISSING) {
+            missing += (missing.empty() ? "Not known: " : ", ") + std::string(e.terms[i].name);
+        }
+    }
+    std::stable_sort(terms.begin(), terms.end(),
+                     [](const md_risk_term *a, const md_risk_term *b) {
+                         return std::fabs(a->part) > std::fabs(b->part);
+                     });
+    for (size_t i = 0; i < terms.size() && i < MD_SR_MAX_TERMS; i++) {
+        const md_risk_term &term = *terms[i];
+        line = std::string("Contribution: ") + term.name;
+        line += term.has_value ? " = " + number_text(term.value) : "";
+        line += term.has_value && term.unit[0] != '\0' ? std::string(" ") + term.unit : "";
+        line += term.state == MD_TERM_MISSING   ? " (assumed)"
+                : term.state == MD_TERM_CLAMPED ? " (brought into the model's range)"
+                                                : "";
+        line += std::string(": ") + (term.part >= 0 ? "+" : "") + number_text(term.part);
+        t.text(DSRTypes::RT_contains, COMMENT, line);
+    }
+    t.text(DSRTypes::RT_contains, COMMENT, missing);
+}
+
 static void add_finding(tree_writer &t, const md_writing &w, size_t index,
                         const md_dataset *source)
 {
@@ -515,17 +615,10 @@ static void add_finding(tree_writer &t, const md_writing &w, size_t index,
         t.close();
     }
     add_algorithm(t, result, &f);
-    /* A frame number may only stand beside a multi-frame object (PS3.3 table 10-3). */
-    bool multi_frame = source != nullptr && md_dataset_has(source, MD_TAG(0x0028, 0x0008));
-    t.open_image(&SOURCE_OF_MEASUREMENT, instance, multi_frame ? instance.frame : 0);
-    t.close();
-    if (f.score_is_probability) {
-        t.number(DSRTypes::RT_contains, PROBABILITY, f.score * 100, 6, PERCENT);
-        t.number(DSRTypes::RT_contains, THRESHOLD, f.threshold * 100, 6, PERCENT);
-    } else {
-        t.number(DSRTypes::RT_contains, SCORE, f.score, 6, NO_UNITS);
-        t.number(DSRTypes::RT_contains, THRESHOLD, f.threshold, 6, NO_UNITS);
+    if (result->kind == MD_RESULT_IMAGE) {
+        add_source(t, instance, source);
     }
+    add_score(t, f);
     t.code(DSRTypes::RT_contains, PRESENCE, *presence_concept(f.presence));
     if (f.urgent && f.presence == MD_PRESENCE_PRESENT) {
         t.code(DSRTypes::RT_contains, PRIORITY, URGENT);
@@ -573,7 +666,7 @@ static std::string sentence(const md_result *result, const md_finding &f)
     std::string line = std::string(f.concept.meaning) + ": " + md_presence_name(f.presence);
     line += f.score_is_probability ? " (probability " : " (uncalibrated score ";
     line += std::string(score) + ", threshold " + threshold + ")";
-    if (result->n_instances > 1) {
+    if (result->n_instances > 1 && result->kind == MD_RESULT_IMAGE) {
         line += ", image " + std::to_string(f.instance_index + 1) + " of " +
                 std::to_string(result->n_instances);
     }
@@ -611,8 +704,16 @@ static void add_words(tree_writer &t, const md_writing &w)
         t.text(DSRTypes::RT_contains, IMPRESSION,
                std::string(result->status == MD_RESULT_FAILED
                                ? "The analysis failed; nothing was found or excluded: "
-                               : "Some images were not analysed: ") +
+                           : result->kind == MD_RESULT_IMAGE
+                               ? "Some images were not analysed: "
+                               : "Not everything of the study could be read: ") +
                    result->failure.meaning + ".");
+    }
+    if (result->text != nullptr) {
+        add_text_evidence(t, *result->text);
+    }
+    if (result->risk != nullptr) {
+        add_risk_evidence(t, *result->risk);
     }
     if (md_has_follow_up(w)) {
         add_follow_up(t, *w.options->follow_up);

@@ -4,10 +4,10 @@
 /* What the host sees of a model, whatever its form: a package (package.h) and a C plugin
  * (plugin.h) both fill this struct and its few functions.
  *
- * The kind says what an analyzer eats. Images are the first kind; a further kind (text to
- * urgency, findings and patient data to a risk) brings its own `needs` struct in the union, its
- * own input struct and its own function in md_analyzer_ops, and the registry, the manifest, the
- * findings and the results stay as they are.
+ * The kind says what an analyzer eats: the frames of images, the texts of a study, or the
+ * numbers that are known of it, which are the scores of the other two among others. Each kind
+ * has its `needs` in the union and its function in md_analyzer_ops; registry, manifest,
+ * findings and results are the same for all. A C plugin is always of kind image.
  *
  * An analyzer belongs to one thread at a time. */
 
@@ -24,8 +24,13 @@ extern "C" {
 #endif
 
 typedef enum md_analyzer_kind {
-    MD_ANALYZER_IMAGE
+    MD_ANALYZER_IMAGE,
+    MD_ANALYZER_TEXT, /* once for a study: what its order says */
+    MD_ANALYZER_RISK  /* once for a study, after the others */
 } md_analyzer_kind;
+
+/* "image", "text", "risk". */
+const char *md_analyzer_kind_name(md_analyzer_kind kind) MD_NOEXCEPT;
 
 /* A finding as its maker declares it. */
 typedef struct md_finding_spec {
@@ -58,6 +63,47 @@ typedef struct md_image_needs {
     md_image_least least; /* a smaller decode is as good; all zero: it wants the whole image */
 } md_image_needs;
 
+/* An attribute that says why a study was made, or what another read in it. */
+typedef enum md_study_text {
+    MD_STUDY_TEXT_REASON_FOR_STUDY,     /* (0032,1030) */
+    MD_STUDY_TEXT_REASON_FOR_PROCEDURE, /* (0040,1002) */
+    MD_STUDY_TEXT_REQUESTED_PROCEDURE,  /* (0032,1060) */
+    MD_STUDY_TEXT_STUDY_DESCRIPTION,    /* (0008,1030) */
+    MD_STUDY_TEXT_ADMITTING_DIAGNOSES,  /* (0008,1080) */
+    MD_STUDY_TEXT_PATIENT_HISTORY,      /* (0010,21B0) */
+    MD_STUDY_TEXT_PROCEDURE_COMMENTS,   /* (0040,1400) */
+    MD_STUDY_TEXT_REQUEST_COMMENTS,     /* (0040,2400) */
+    MD_STUDY_TEXT_REPORT,               /* the TEXT items of structured reports */
+    MD_STUDY_TEXT_N
+} md_study_text;
+
+/* What a text analyzer reads, in this order; those that are there stand one after the other. */
+typedef struct md_text_needs {
+    md_accept accept; /* a study is read when one of its objects is accepted */
+    md_study_text attributes[MD_EVIDENCE_MAX_PASSAGES];
+    unsigned n_attributes;
+} md_text_needs;
+
+enum {
+    MD_RISK_MAX_ATTRIBUTES = 32
+};
+
+/* A number of the dataset that a risk analyzer takes in under a name of its own. */
+typedef struct md_risk_attribute {
+    char name[MD_EVIDENCE_NAME_BYTES];
+    uint32_t tag;
+} md_risk_attribute;
+
+/* What a risk analyzer wants to know, by the names of inference/tabular/risk.h. */
+typedef struct md_risk_needs {
+    md_accept accept;         /* as above */
+    const char *const *names; /* owned by the analyzer */
+    unsigned n_names;
+    unsigned least_known;                /* below so many known numbers there is no answer */
+    const md_risk_attribute *attributes; /* owned by the analyzer */
+    unsigned n_attributes;
+} md_risk_needs;
+
 /* One frame. */
 typedef struct md_image_input {
     const md_raster *values; /* display or physical, as needs.values says */
@@ -80,6 +126,16 @@ typedef struct md_analyzer_ops {
     /* What the last call of the above left: embeds.n numbers, borrowed until the next call.
      * NULL when embeds.n is 0. */
     const float *(*embedding)(const md_analyzer *self);
+    /* Kind text: judge evidence->text, UTF-8 of at most MD_EVIDENCE_TEXT_BYTES, which is not
+     * empty; fill its words and is_cut, and the findings as above. MD_NOT_FOUND when there is
+     * no word in it. */
+    md_status (*analyse_text)(md_analyzer *self, md_text_evidence *evidence,
+                              md_finding *findings, md_error *err);
+    /* Kind risk: from needs.risk.n_names values, NaN for missing. Fills all of `evidence`,
+     * which comes zeroed; its terms are allocated and belong to it even when the call fails.
+     * MD_NOT_FOUND when a number is missing that the model cannot do without. */
+    md_status (*assess)(md_analyzer *self, const double *values, md_risk_evidence *evidence,
+                        md_finding *findings, md_error *err);
     void (*destroy)(md_analyzer *self);
 } md_analyzer_ops;
 
@@ -100,6 +156,8 @@ struct md_analyzer {
     md_analyzer_times spent;
     union {
         md_image_needs image; /* MD_ANALYZER_IMAGE */
+        md_text_needs text;
+        md_risk_needs risk;
     } needs;
 };
 

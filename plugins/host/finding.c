@@ -4,6 +4,11 @@
 #include <stdio.h>
 #include <string.h>
 
+const char *md_analyzer_kind_name(md_analyzer_kind kind)
+{
+    return kind == MD_ANALYZER_TEXT ? "text" : kind == MD_ANALYZER_RISK ? "risk" : "image";
+}
+
 md_status md_finding_judge(const md_finding_spec *spec, double score, md_finding *ret_finding,
                            md_error *err)
 {

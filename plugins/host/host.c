@@ -33,7 +33,8 @@ md_status md_host_share_weights(md_host *host, md_share *share, size_t *ret_shar
     md_network *networks[MD_REGISTRY_MAX_MODELS];
     unsigned n = 0;
     for (size_t i = 0; i < host->registry.n; i++) {
-        if (strcmp(host->registry.models[i]->card.form, "package") == 0) {
+        if (host->registry.models[i]->kind == MD_ANALYZER_IMAGE &&
+            strcmp(host->registry.models[i]->card.form, "package") == 0) {
             networks[n++] = md_package_network(host->registry.models[i]);
         }
     }

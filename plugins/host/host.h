@@ -82,7 +82,7 @@ typedef struct md_measure {
 /* What its maker says of it, for --list-models. */
 typedef struct md_model_card {
     const char *form; /* "package" or "plugin" */
-    const char *kind; /* "image" */
+    const char *kind; /* "image", "text", "risk" */
     char accepts[513];
     char findings[513];     /* "pneumonia (233604007, SCT, Pneumonia) from 0.55; ..." */
     char set[MD_KEY_BYTES]; /* the set that the measures come from; "": none stated */
@@ -172,6 +172,7 @@ typedef struct md_analysis_times {
     int64_t resize_us;  /* crop, resize and scale to the network's input */
     int64_t network_us; /* of a C plugin the whole call */
     int64_t saliency_us;
+    int64_t text_us, risk_us; /* text and risk analyzers, from the attributes on */
     int64_t report_us, picture_us, maps_us;
 } md_analysis_times;
 
@@ -184,7 +185,8 @@ typedef struct md_embedding {
 } md_embedding;
 
 /* Everything that one study gave: one result for each model that accepted at least one of its
- * images. */
+ * images, then of each text analyzer that found a text, then of each risk analyzer that knows
+ * enough. */
 struct md_analysis {
     md_result *results; /* owned */
     size_t n_results;
@@ -215,14 +217,21 @@ void md_analysis_finish(md_analysis *analysis) MD_NOEXCEPT;
  * MD_RESULT_MAX_FINDINGS findings; frames beyond fail with that reason. Objects come result by
  * result: the SR, then the pictures of the analysed frames, then the maps of the findings.
  *
+ * Text analyzers come after the images, risk analyzers last: they see the findings of both.
+ * Each is asked once for a study of which it accepts one object, and gives one result, without
+ * `analysed` images and pictures. A text analyzer that finds no word in its attributes gives no
+ * result; a risk analyzer that knows too little gives none when nobody else did, else a FAILED
+ * one (110523). One that fails is told to on_problem and gives a FAILED result of its own: the
+ * others, and their reports, are not touched by it.
+ *
  * A file that cannot be opened at all makes every result PARTIAL: what was on it nobody knows.
  * MD_OK: at least one model gave a result, which may be FAILED; then n_unreadable > 0 tells
- * that broken files were among the causes. MD_NOT_FOUND: no model accepts any image, err says
- * why. MD_FORMAT: no file could be read. MD_LIMIT: more than MD_RESULT_MAX_INSTANCES files or
- * frames. MD_NOMEM, or the error of the report that could not be written. `analysis` is filled
- * (counts) in each of these cases and must be finished by the caller. Files must stay as they
- * are during the call. Peak memory is that of one decoded image, its raster, and at most 64 MiB
- * of rasters that wait for their picture. */
+ * that broken files were among the causes. MD_NOT_FOUND: no model accepts any image, text or
+ * number of it, err says why. MD_FORMAT: no file could be read. MD_LIMIT: more than
+ * MD_RESULT_MAX_INSTANCES files or frames. MD_NOMEM, or the error of the report that could not
+ * be written. `analysis` is filled (counts) in each of these cases and must be finished by the
+ * caller. Files must stay as they are during the call. Peak memory is that of one decoded
+ * image, its raster, and at most 64 MiB of rasters that wait for their picture. */
 md_status md_host_analyse(md_host *host, const char *const *paths, size_t n_paths,
                           const md_analyse_options *options, md_analysis *ret_analysis,
                           md_error *err) MD_NOEXCEPT MD_NODISCARD;

@@ -2,6 +2,7 @@
 
 #include "conf/schema.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* A plain file name: it cannot leave the folder. */
@@ -40,13 +41,46 @@ static const char *check_printable(const char *text)
     return NULL;
 }
 
+/* "gggg,eeee", neither of the meta header nor the pixels. */
+static bool parse_tag(const char *text, uint32_t *ret_tag)
+{
+    static const char digits[] = "0123456789abcdefABCDEF";
+    if (strlen(text) != 9 || text[4] != ',' || strspn(text, digits) != 4 ||
+        strspn(text + 5, digits) != 4) {
+        return false;
+    }
+    *ret_tag = (uint32_t)strtoul(text, NULL, 16) << 16 | (uint32_t)strtoul(text + 5, NULL, 16);
+    return *ret_tag >= 0x00080000 && *ret_tag < 0x7fe00000;
+}
+
+static const char *check_tag(const char *text)
+{
+    uint32_t tag;
+    return parse_tag(text, &tag) ? NULL : "an attribute of the dataset by number, as 0010,1030";
+}
+
 #define AT(member_) MD_SCHEMA_AT(md_manifest, member_)
 #define FINDING_AT(member_) MD_SCHEMA_AT(md_manifest_finding, member_)
 #define LINE(member_) .line_offset = offsetof(md_manifest, member_)
 #define COUNT(member_) .n_offset = offsetof(md_manifest, member_)
 #define HAS(member_) .has_offset = offsetof(md_manifest, member_)
 
-static const md_schema_choice kinds[] = {{"image", MD_ANALYZER_IMAGE}, {NULL, 0}};
+static const md_schema_choice kinds[] = {{"image", MD_ANALYZER_IMAGE},
+                                         {"text", MD_ANALYZER_TEXT},
+                                         {"risk", MD_ANALYZER_RISK},
+                                         {NULL, 0}};
+/* Keywords of PS3.6. */
+static const md_schema_choice study_texts[] = {
+    {"ReasonForStudy", MD_STUDY_TEXT_REASON_FOR_STUDY},
+    {"ReasonForTheRequestedProcedure", MD_STUDY_TEXT_REASON_FOR_PROCEDURE},
+    {"RequestedProcedureDescription", MD_STUDY_TEXT_REQUESTED_PROCEDURE},
+    {"StudyDescription", MD_STUDY_TEXT_STUDY_DESCRIPTION},
+    {"AdmittingDiagnosesDescription", MD_STUDY_TEXT_ADMITTING_DIAGNOSES},
+    {"AdditionalPatientHistory", MD_STUDY_TEXT_PATIENT_HISTORY},
+    {"RequestedProcedureComments", MD_STUDY_TEXT_PROCEDURE_COMMENTS},
+    {"ImagingServiceRequestComments", MD_STUDY_TEXT_REQUEST_COMMENTS},
+    {"Report", MD_STUDY_TEXT_REPORT},
+    {NULL, 0}};
 static const md_schema_choice activations[] = {{"softmax", MD_TARGET_SOFTMAX},
                                                {"sigmoid", MD_TARGET_SIGMOID},
                                                {"none", MD_TARGET_SCORE},
@@ -94,6 +128,56 @@ static const md_schema_field network_fields[] = {
      .choices = activations},
     {.key = "precision", .type = MD_SCHEMA_TEXT, AT(network.precision), .fallback = "f32",
      .choices = precisions},
+    {.key = NULL},
+};
+
+static const md_schema_field text_network_fields[] = {
+    {.key = "file", .type = MD_SCHEMA_TEXT, AT(network.file), .required = true, .least = 1,
+     .check = check_file_name},
+    {.key = "input", .type = MD_SCHEMA_TEXT, AT(network.input), .least = 1,
+     .fallback = "tokens"},
+    {.key = "output", .type = MD_SCHEMA_TEXT, AT(network.output), .least = 1,
+     .fallback = "logits"},
+    {.key = "attention", .type = MD_SCHEMA_TEXT, AT(network.attention), .least = 1,
+     .fallback = "attention"},
+    {.key = "activation", .type = MD_SCHEMA_ENUM, AT(network.activation), .required = true,
+     .choices = activations},
+    {.key = NULL},
+};
+static const md_schema_field attribute_item = {
+    .key = "attribute", .type = MD_SCHEMA_ENUM, .size_bytes = sizeof(int),
+    .choices = study_texts};
+static const md_schema_field text_fields[] = {
+    {.key = "vocabulary", .type = MD_SCHEMA_TEXT, AT(text.vocabulary), .required = true,
+     .least = 1, .check = check_file_name},
+    {.key = "attributes", .type = MD_SCHEMA_LIST, AT(text.attributes), .required = true,
+     .least = 1, .item = &attribute_item, .max_items = MD_EVIDENCE_MAX_PASSAGES,
+     COUNT(text.n_attributes)},
+    {.key = NULL},
+};
+
+#define RISK_OFFSET(member_)                                                                   \
+    .offset = offsetof(md_manifest, risk.attributes[0].member_) -                              \
+              offsetof(md_manifest, risk.attributes[0])
+static const md_schema_field risk_attribute_item[] = {
+    {.key = "name", .type = MD_SCHEMA_TEXT, RISK_OFFSET(name),
+     .size_bytes = MD_EVIDENCE_NAME_BYTES, .least = 1, .check = check_printable},
+    {.key = "attribute", .type = MD_SCHEMA_TEXT, RISK_OFFSET(attribute), .size_bytes = 10,
+     .check = check_tag},
+};
+static const md_schema_field real_item = {.key = "value", .type = MD_SCHEMA_REAL,
+                                          .size_bytes = sizeof(double), .least = -1e12,
+                                          .most = 1e12};
+static const md_schema_field risk_fields[] = {
+    {.key = "file", .type = MD_SCHEMA_TEXT, AT(network.file), .required = true, .least = 1,
+     .check = check_file_name},
+    {.key = "least_known", .type = MD_SCHEMA_INT, AT(risk.least_known), .least = 0,
+     .most = MD_EVIDENCE_MAX_TERMS, .fallback = "1"},
+    {.key = "range", .type = MD_SCHEMA_LIST, AT(risk.range), .least = 1, .item = &real_item,
+     .max_items = 2, COUNT(risk.n_range)},
+    {.key = "attributes", .type = MD_SCHEMA_DICT, AT(risk.attributes),
+     .item = risk_attribute_item, .max_items = MD_RISK_MAX_ATTRIBUTES,
+     COUNT(risk.n_attributes)},
     {.key = NULL},
 };
 
@@ -160,14 +244,16 @@ static const md_schema_field calibration_fields[] = {
 CODE_FIELDS(concept_fields, concept);
 CODE_FIELDS(site_fields, site);
 
-#define FINDING_FIELDS(...)                                                                    \
+#define FINDING_HEAD                                                                           \
     {.key = "key", .type = MD_SCHEMA_TEXT, FINDING_AT(spec.key), .required = true, .least = 1, \
      .check = md_schema_check_slug},                                                           \
     {.key = "concept", .type = MD_SCHEMA_MAP, .fields = concept_fields, .required = true},     \
-    {.key = "site", .type = MD_SCHEMA_MAP, .fields = site_fields},                             \
+    {.key = "site", .type = MD_SCHEMA_MAP, .fields = site_fields}
+#define FINDING_CLASSES                                                                        \
     {.key = "classes", .type = MD_SCHEMA_LIST, FINDING_AT(classes), .required = true,          \
      .least = 1, .item = &class_item, .max_items = MD_MANIFEST_MAX_CLASSES,                    \
-     .n_offset = offsetof(md_manifest_finding, n_classes)},                                    \
+     .n_offset = offsetof(md_manifest_finding, n_classes)}
+#define FINDING_TAIL(...)                                                                      \
     {.key = "threshold", .type = MD_SCHEMA_REAL, FINDING_AT(spec.threshold), __VA_ARGS__,      \
      .least = 0, .most = 1},                                                                   \
     {.key = "undetermined", .type = MD_SCHEMA_LIST, FINDING_AT(undetermined), .least = 1,      \
@@ -176,15 +262,20 @@ CODE_FIELDS(site_fields, site);
      .has_offset = offsetof(md_manifest_finding, spec.has_undetermined)},                      \
     {.key = "urgent", .type = MD_SCHEMA_BOOL, FINDING_AT(spec.urgent), .fallback = "false"},   \
     {.key = NULL}
-static const md_schema_field finding_fields[] = {FINDING_FIELDS(.required = true)};
+#define FINDING_ITEM(fields_)                                                                  \
+    {.key = "finding", .type = MD_SCHEMA_MAP, .fields = fields_,                               \
+     .line_offset = offsetof(md_manifest_finding, line)}
+static const md_schema_field finding_fields[] = {FINDING_HEAD, FINDING_CLASSES,
+                                                 FINDING_TAIL(.required = true)};
 /* Of a recipe, whose threshold the evaluation may choose. */
-static const md_schema_field recipe_finding_fields[] = {FINDING_FIELDS(.fallback = "0.5")};
-static const md_schema_field finding_item = {
-    .key = "finding", .type = MD_SCHEMA_MAP, .fields = finding_fields,
-    .line_offset = offsetof(md_manifest_finding, line)};
-static const md_schema_field recipe_finding_item = {
-    .key = "finding", .type = MD_SCHEMA_MAP, .fields = recipe_finding_fields,
-    .line_offset = offsetof(md_manifest_finding, line)};
+static const md_schema_field recipe_finding_fields[] = {FINDING_HEAD, FINDING_CLASSES,
+                                                        FINDING_TAIL(.fallback = "0.5")};
+/* Of a risk, which has one number. */
+static const md_schema_field risk_finding_fields[] = {FINDING_HEAD,
+                                                      FINDING_TAIL(.required = true)};
+static const md_schema_field finding_item = FINDING_ITEM(finding_fields);
+static const md_schema_field recipe_finding_item = FINDING_ITEM(recipe_finding_fields);
+static const md_schema_field risk_finding_item = FINDING_ITEM(risk_finding_fields);
 
 static const md_schema_field saliency_fields[] = {
     {.key = "method", .type = MD_SCHEMA_ENUM, AT(saliency.method), .required = true,
@@ -261,9 +352,11 @@ static const md_schema_field files_item[] = {
     {.key = "name", .type = MD_SCHEMA_TEXT, AT(name), .required = true, .least = 1},           \
     {.key = "manufacturer", .type = MD_SCHEMA_TEXT, AT(manufacturer), .required = true,        \
      .least = 1}
-#define ACCEPT_FIELDS                                                                          \
+#define ACCEPTS_FIELD                                                                          \
     {.key = "accepts", .type = MD_SCHEMA_MAP, .fields = accepts_fields, .required = true,      \
-     LINE(accepts_line)},                                                                      \
+     LINE(accepts_line)}
+#define ACCEPT_FIELDS                                                                          \
+    ACCEPTS_FIELD,                                                                             \
     {.key = "required", .type = MD_SCHEMA_MAP, .offset = offsetof(md_manifest, required),      \
      .fields = md_required_manifest_fields, LINE(required.line)},                              \
     {.key = "quality", .type = MD_SCHEMA_MAP, .fields = quality_fields}
@@ -280,32 +373,63 @@ static const md_schema_field files_item[] = {
     {.key = "intended_use", .type = MD_SCHEMA_TEXT, AT(intended_use), .required = true,        \
      .least = 1}
 
-static const md_schema_field manifest_fields[] = {
-    {.key = "medaid_model", .type = MD_SCHEMA_INT, AT(schema_version), .required = true,
-     .least = 1, .most = 1},
-    IDENTITY_FIELDS,
-    {.key = "kind", .type = MD_SCHEMA_ENUM, AT(kind), .required = true, .choices = kinds},
-    {.key = "network", .type = MD_SCHEMA_MAP, .fields = network_fields, .required = true,
-     LINE(network.line)},
+#define KIND_FIELDS                                                                            \
+    {.key = "medaid_model", .type = MD_SCHEMA_INT, AT(schema_version), .required = true,       \
+     .least = 1, .most = 1},                                                                   \
+    IDENTITY_FIELDS,                                                                           \
+    {.key = "kind", .type = MD_SCHEMA_ENUM, AT(kind), .required = true, .choices = kinds,      \
+     LINE(kind_line)}
+#define CALIBRATION_FIELD                                                                      \
+    {.key = "calibration", .type = MD_SCHEMA_MAP, .fields = calibration_fields,                \
+     LINE(calibration.line)}
+#define END_FIELDS                                                                             \
+    TRAINING_FIELD,                                                                            \
+    {.key = "performance", .type = MD_SCHEMA_MAP, .fields = performance_fields,                \
+     LINE(performance.line)},                                                                  \
+    INTENDED_USE_FIELD,                                                                        \
+    {.key = "self_test", .type = MD_SCHEMA_MAP, .fields = self_test_fields, .required = true,  \
+     LINE(self_test.line)},                                                                    \
+    {.key = "files", .type = MD_SCHEMA_DICT, AT(files), .item = files_item, .required = true,  \
+     .least = 1, .max_items = MD_MANIFEST_MAX_FILES, COUNT(n_files), LINE(files_line)},        \
+    {.key = NULL}
+#define NETWORK_FIELD(fields_)                                                                 \
+    {.key = "network", .type = MD_SCHEMA_MAP, .fields = fields_, .required = true,             \
+     LINE(network.line)}
+
+static const md_schema_field image_manifest[] = {
+    KIND_FIELDS,
+    NETWORK_FIELD(network_fields),
     ACCEPT_FIELDS,
     {.key = "preprocess", .type = MD_SCHEMA_MAP, .offset = offsetof(md_manifest, preprocess),
      .fields = md_preprocess_spec_fields, .required = true, LINE(preprocess.line)},
     {.key = "test_time", .type = MD_SCHEMA_MAP, .offset = offsetof(md_manifest, test_time),
      .fields = md_test_time_fields, LINE(test_time_line), HAS(has_test_time)},
-    {.key = "calibration", .type = MD_SCHEMA_MAP, .fields = calibration_fields,
-     LINE(calibration.line)},
+    CALIBRATION_FIELD,
     FINDINGS_FIELD(finding_item),
     SALIENCY_FIELD,
-    TRAINING_FIELD,
-    {.key = "performance", .type = MD_SCHEMA_MAP, .fields = performance_fields,
-     LINE(performance.line)},
-    INTENDED_USE_FIELD,
-    {.key = "self_test", .type = MD_SCHEMA_MAP, .fields = self_test_fields, .required = true,
-     LINE(self_test.line)},
-    {.key = "files", .type = MD_SCHEMA_DICT, AT(files), .item = files_item, .required = true,
-     .least = 1, .max_items = MD_MANIFEST_MAX_FILES, COUNT(n_files), LINE(files_line)},
-    {.key = NULL},
+    END_FIELDS,
 };
+static const md_schema_field text_manifest[] = {
+    KIND_FIELDS,
+    NETWORK_FIELD(text_network_fields),
+    {.key = "text", .type = MD_SCHEMA_MAP, .fields = text_fields, .required = true,
+     LINE(text.line)},
+    ACCEPTS_FIELD,
+    CALIBRATION_FIELD,
+    FINDINGS_FIELD(finding_item),
+    END_FIELDS,
+};
+static const md_schema_field risk_manifest[] = {
+    KIND_FIELDS,
+    {.key = "risk", .type = MD_SCHEMA_MAP, .fields = risk_fields, .required = true,
+     LINE(risk.line)},
+    ACCEPTS_FIELD,
+    FINDINGS_FIELD(risk_finding_item),
+    END_FIELDS,
+};
+static const md_schema_field *const manifests[] = {[MD_ANALYZER_IMAGE] = image_manifest,
+                                                   [MD_ANALYZER_TEXT] = text_manifest,
+                                                   [MD_ANALYZER_RISK] = risk_manifest};
 
 const md_schema_field md_manifest_recipe_fields[] = {
     IDENTITY_FIELDS, ACCEPT_FIELDS,  FINDINGS_FIELD(recipe_finding_item),
@@ -321,7 +445,7 @@ const md_schema_field md_manifest_recipe_fields[] = {
 
 md_status md_manifest_write(const md_manifest *manifest, FILE *out, md_error *err)
 {
-    return md_schema_write(manifest_fields, manifest, out, err);
+    return md_schema_write(manifests[manifest->kind], manifest, out, err);
 }
 
 const char *md_manifest_sha256(const md_manifest *manifest, const char *name)
@@ -355,7 +479,8 @@ static md_status check_finding(const md_manifest *m, unsigned index, const char 
             }
         }
     }
-    if (m->network.activation != MD_TARGET_SOFTMAX && f->n_classes != 1) {
+    if (m->kind != MD_ANALYZER_RISK && m->network.activation != MD_TARGET_SOFTMAX &&
+        f->n_classes != 1) {
         return md_fail(
             err, MD_FORMAT,
             "%s:%u: key 'findings[%u].classes': got %u, expected exactly 1 with this "
@@ -455,8 +580,10 @@ static md_status check_performance(const md_manifest *m, const char *name, md_er
 
 static md_status check_files(const md_manifest *m, const char *name, md_error *err)
 {
-    const char *const needed[] = {m->network.file, m->self_test.input, m->self_test.expected};
-    for (size_t i = 0; i < sizeof needed / sizeof *needed; i++) {
+    const char *const needed[] = {m->network.file, m->self_test.input, m->self_test.expected,
+                                  m->text.vocabulary};
+    const size_t n_needed = sizeof needed / sizeof *needed;
+    for (size_t i = 0; i < n_needed - (m->kind != MD_ANALYZER_TEXT); i++) {
         if (md_manifest_sha256(m, needed[i]) == NULL) {
             return md_fail(err, MD_FORMAT,
                            "%s:%u: key 'files': '%s' is missing, expected its SHA-256", name,
@@ -494,21 +621,104 @@ static md_status fill_required(md_manifest *m, const char *name, md_error *err)
     return MD_OK;
 }
 
+/* Which table the file is read by: what its top-level line "kind:" says. A key of the outermost
+ * block begins its line, and nothing else can stand there. */
+static md_analyzer_kind peek_kind(const uint8_t *bytes, size_t size_bytes)
+{
+    static const char key[] = "kind:";
+    const size_t n = sizeof key - 1;
+    for (size_t i = 0; i + n < size_bytes; i++) {
+        if ((i > 0 && bytes[i - 1] != '\n') || memcmp(bytes + i, key, n) != 0) {
+            continue;
+        }
+        for (i += n; i < size_bytes && strchr(" \t'\"", bytes[i]) != NULL; i++) {
+        }
+        for (const md_schema_choice *c = kinds; c->word != NULL; c++) {
+            const size_t length = strlen(c->word);
+            if (size_bytes - i >= length && memcmp(bytes + i, c->word, length) == 0) {
+                return (md_analyzer_kind)c->value;
+            }
+        }
+        break;
+    }
+    return MD_ANALYZER_IMAGE;
+}
+
+static md_status check_text(const md_manifest *m, const char *name, md_error *err)
+{
+    for (unsigned i = 0; i < m->text.n_attributes; i++) {
+        for (unsigned k = 0; k < i; k++) {
+            if (m->text.attributes[i] == m->text.attributes[k]) {
+                return md_fail(err, MD_FORMAT,
+                               "%s:%u: key 'text.attributes': '%s' stands there twice", name,
+                               m->text.line, study_texts[m->text.attributes[i]].word);
+            }
+        }
+    }
+    if (strcmp(m->text.vocabulary, m->network.file) == 0) {
+        return md_fail(err, MD_FORMAT,
+                       "%s:%u: key 'text.vocabulary': the network's file, expected another",
+                       name, m->text.line);
+    }
+    return MD_OK;
+}
+
+static md_status check_risk(const md_manifest *m, const char *name, md_error *err)
+{
+    if (m->n_findings != 1) {
+        return md_fail(err, MD_FORMAT,
+                       "%s:%u: key 'findings': got %u, expected 1: a risk has one number", name,
+                       m->findings[1].line, m->n_findings);
+    }
+    if (m->risk.n_range != 0 &&
+        (m->risk.n_range != 2 || !(m->risk.range[0] < m->risk.range[1]))) {
+        return md_fail(err, MD_FORMAT,
+                       "%s:%u: key 'risk.range': expected [low, high] with low < high", name,
+                       m->risk.line);
+    }
+    return MD_OK;
+}
+
+uint32_t md_manifest_tag(const char *attribute)
+{
+    uint32_t tag = 0;
+    return parse_tag(attribute, &tag) ? tag : 0;
+}
+
+/* What one key of this kind cannot show. */
+static md_status check_kind(md_manifest *m, const char *name, md_error *err)
+{
+    switch (m->kind) {
+    case MD_ANALYZER_TEXT:
+        return check_text(m, name, err);
+    case MD_ANALYZER_RISK:
+        return check_risk(m, name, err);
+    case MD_ANALYZER_IMAGE:
+    default:
+        MD_TRY(fill_required(m, name, err));
+        MD_TRY(md_preprocess_spec_check(&m->preprocess, name, err));
+        return md_test_time_check(&m->test_time, &m->preprocess, name, m->test_time_line,
+                                  "test_time", err);
+    }
+}
+
 md_status md_manifest_parse(const uint8_t *bytes, size_t size_bytes, const char *name,
                             md_manifest *ret_manifest, md_error *err)
 {
     md_manifest *m = ret_manifest;
     memset(m, 0, sizeof *m);
-    MD_TRY(md_schema_parse(manifest_fields, bytes, size_bytes, name, m, err));
+    const md_analyzer_kind kind = peek_kind(bytes, size_bytes);
+    MD_TRY(md_schema_parse(manifests[kind], bytes, size_bytes, name, m, err));
+    if (m->kind != kind) {
+        return md_fail(err, MD_FORMAT, "%s:%u: key 'kind': expected at the start of a line",
+                       name, m->kind_line);
+    }
     if (m->accept.min_age_years > m->accept.max_age_years) {
         return md_fail(err, MD_FORMAT,
                        "%s:%u: key 'accepts': min_age_years %g is above max_age_years %g", name,
                        m->accepts_line, m->accept.min_age_years, m->accept.max_age_years);
     }
-    MD_TRY(fill_required(m, name, err));
-    MD_TRY(md_preprocess_spec_check(&m->preprocess, name, err));
-    MD_TRY(md_test_time_check(&m->test_time, &m->preprocess, name, m->test_time_line,
-                              "test_time", err));
+    MD_TRY(check_kind(m, name, err));
     if (m->calibration.method != MD_CALIBRATION_NONE &&
         m->network.activation == MD_TARGET_SCORE &&
         m->calibration.method != MD_CALIBRATION_PLATT) {
@@ -524,7 +734,9 @@ md_status md_manifest_parse(const uint8_t *bytes, size_t size_bytes, const char 
         spec->undetermined_high = m->findings[i].undetermined[1];
         spec->score_is_probability = m->calibration.method != MD_CALIBRATION_NONE;
     }
-    MD_TRY(md_manifest_check_saliency(m, &m->preprocess, name, "saliency", err));
+    if (m->kind == MD_ANALYZER_IMAGE) {
+        MD_TRY(md_manifest_check_saliency(m, &m->preprocess, name, "saliency", err));
+    }
     MD_TRY(check_performance(m, name, err));
     return check_files(m, name, err);
 }

@@ -46,13 +46,31 @@ typedef struct md_manifest {
     int schema_version;
     char id[MD_KEY_BYTES], version[17], name[MD_KEY_BYTES], manufacturer[MD_KEY_BYTES];
     md_analyzer_kind kind;
+    unsigned kind_line;
     struct {
         unsigned line;
         char file[MD_MANIFEST_NAME_BYTES];
         char input[MD_MANIFEST_NAME_BYTES], output[MD_MANIFEST_NAME_BYTES];
         md_target activation;
         char precision[9];
-    } network;
+        char attention[MD_MANIFEST_NAME_BYTES]; /* kind text */
+    } network;                                  /* of kind risk only `file` */
+    struct {                                    /* kind text */
+        unsigned line;
+        char vocabulary[MD_MANIFEST_NAME_BYTES];
+        int attributes[MD_EVIDENCE_MAX_PASSAGES]; /* of md_study_text */
+        unsigned n_attributes;
+    } text;
+    struct { /* kind risk */
+        unsigned line;
+        unsigned least_known;
+        double range[2];
+        unsigned n_range;
+        struct {
+            char name[MD_EVIDENCE_NAME_BYTES], attribute[10];
+        } attributes[MD_RISK_MAX_ATTRIBUTES];
+        unsigned n_attributes;
+    } risk;
     unsigned accepts_line;
     md_accept accept;
     md_required required; /* filled up from accept: n_views and count 0 when nothing is */
@@ -123,6 +141,9 @@ md_status md_manifest_check_saliency(md_manifest *manifest,
 /* The manifest as YAML that reads back to the same. MD_IO. */
 md_status md_manifest_write(const md_manifest *manifest, FILE *out, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;
+
+/* The number of a checked risk.attributes[].attribute. */
+uint32_t md_manifest_tag(const char *attribute) MD_NOEXCEPT;
 
 /* SHA-256 that `files` states for a name, NULL when it is not listed. */
 const char *md_manifest_sha256(const md_manifest *manifest, const char *name) MD_NOEXCEPT;

@@ -1,11 +1,9 @@
 #include "plugins/host/package.h"
 
 #include "base/clock.h"
-#include "conf/schema.h"
 #include "inference/gradcam.h"
 #include "plugins/host/grant.h"
-#include "plugins/host/manifest.h"
-#include "plugins/host/package_file.h"
+#include "plugins/host/package_kinds.h"
 #include "plugins/host/score.h"
 
 #include <errno.h>
@@ -13,7 +11,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 typedef struct package {
@@ -50,37 +47,6 @@ static void destroyp(package **self)
     if (*self != NULL) {
         destroy(&(*self)->base);
     }
-}
-
-static md_status read_manifest(int folder, const char *name, md_manifest *m, md_error *err)
-{
-    MD_AUTO(md_freep) uint8_t *bytes = NULL;
-    size_t size_bytes = 0;
-    md_status status = md_package_read_file(folder, "model.yaml", MD_SCHEMA_MAX_BYTES, &bytes,
-                                            &size_bytes, err);
-    if (status != MD_OK) {
-        return md_error_prefix(err, status, "%s", name);
-    }
-    char shown[128];
-    snprintf(shown, sizeof shown, "%.100s/model.yaml", name);
-    return md_manifest_parse(bytes, size_bytes, shown, m, err);
-}
-
-/* Files that the host does not use itself are hashed all the same. */
-static md_status check_other_files(int folder, const md_manifest *m, md_error *err)
-{
-    for (unsigned i = 0; i < m->n_files; i++) {
-        const char *name = m->files[i].name;
-        if (strcmp(name, m->network.file) == 0 || strcmp(name, m->self_test.input) == 0 ||
-            strcmp(name, m->self_test.expected) == 0) {
-            continue;
-        }
-        MD_AUTO(md_freep) uint8_t *bytes = NULL;
-        size_t size_bytes = 0;
-        MD_TRY(md_package_read_listed(folder, m, name, MD_PACKAGE_MAX_FILE_BYTES, &bytes,
-                                      &size_bytes, err));
-    }
-    return MD_OK;
 }
 
 /* What the manifest says of the network against what the network is. */
@@ -282,39 +248,6 @@ static md_status run_network(package *self, const md_tensor *input, const float 
     return MD_OK;
 }
 
-static md_status check_classes(const package *self, size_t n, md_error *err)
-{
-    for (unsigned i = 0; i < self->manifest->n_findings; i++) {
-        const md_manifest_finding *f = &self->manifest->findings[i];
-        if (self->manifest->network.activation == MD_TARGET_SOFTMAX && f->n_classes >= n) {
-            return md_fail(err, MD_FORMAT,
-                           "model.yaml:%u: key 'findings[%u].classes': got all %zu classes, "
-                           "their sum is always 1",
-                           f->line, i, n);
-        }
-        for (unsigned j = 0; j < f->n_classes; j++) {
-            if (f->classes[j] >= n) {
-                return md_fail(err, MD_FORMAT,
-                               "model.yaml:%u: key 'findings[%u].classes': got %u, the output "
-                               "has %zu values",
-                               f->line, i, f->classes[j], n);
-            }
-        }
-    }
-    return MD_OK;
-}
-
-/* Little-endian float32 numbers of a file. */
-static float float_at(const uint8_t *bytes, size_t index)
-{
-    const uint8_t *b = bytes + 4 * index;
-    uint32_t word =
-        (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
-    float value;
-    memcpy(&value, &word, sizeof value);
-    return value;
-}
-
 /* In a lower precision it is the scores that have to agree. */
 static md_status compare_scores(const package *self, const float *logits, size_t n,
                                 const uint8_t *expected, md_error *err)
@@ -325,7 +258,7 @@ static md_status compare_scores(const package *self, const float *logits, size_t
         return md_fail(err, MD_NOMEM, "no memory for %zu outputs", n);
     }
     for (size_t i = 0; i < n; i++) {
-        exact[i] = float_at(expected, i);
+        exact[i] = md_package_float_at(expected, i);
     }
     for (unsigned i = 0; i < self->manifest->n_findings; i++) {
         double a = 0, b = 0;
@@ -339,31 +272,6 @@ static md_status compare_scores(const package *self, const float *logits, size_t
                 md_precision_name(self->precision), i, fabs(a - b), limit);
         }
     }
-    return MD_OK;
-}
-
-static md_status compare(package *self, const float *logits, size_t n, const uint8_t *expected,
-                         md_error *err)
-{
-    double largest = 0;
-    for (size_t i = 0; i < n; i++) {
-        double difference = fabs((double)logits[i] - (double)float_at(expected, i));
-        if (!isfinite(difference)) {
-            return md_fail(err, MD_PLUGIN,
-                           "self-test failed: value %zu of the output or of %s is not finite",
-                           i, self->manifest->self_test.expected);
-        }
-        largest = fmax(largest, difference);
-    }
-    double tolerance = self->manifest->self_test.tolerance;
-    if (largest > tolerance) {
-        return md_fail(err, MD_PLUGIN,
-                       "self-test failed: the output differs by %.6g from %s, at most %g is "
-                       "allowed: this machine does not compute what was measured",
-                       largest, self->manifest->self_test.expected, tolerance);
-    }
-    self->base.card.self_test_difference = largest;
-    self->base.card.self_test_tolerance = tolerance;
     return MD_OK;
 }
 
@@ -411,7 +319,7 @@ static md_status check_explainer(package *self, const md_tensor *input, const ui
     float *own = other + n;
     MD_TRY(explained_logits(self, input, n, sums, &same, err));
     for (size_t i = 0; i < n; i++) {
-        other[i] = uses_features(m) ? serving[i] : float_at(expected, i);
+        other[i] = uses_features(m) ? serving[i] : md_package_float_at(expected, i);
         own[i] = (float)sums[i];
     }
     for (unsigned i = 0; i < m->n_findings && same; i++) {
@@ -446,7 +354,7 @@ static md_status self_test(package *self, int folder, md_error *err)
     }
     float *values = input.data;
     for (size_t i = 0; i < input.n_elements; i++) {
-        values[i] = float_at(bytes, i);
+        values[i] = md_package_float_at(bytes, i);
     }
     MD_AUTO(md_freep) uint8_t *expected = NULL;
     size_t expected_bytes = 0;
@@ -459,12 +367,12 @@ static md_status self_test(package *self, int folder, md_error *err)
         return md_fail(err, MD_FORMAT, "%s: %zu bytes, the output has %zu float32 numbers",
                        m->self_test.expected, expected_bytes, n);
     }
-    MD_TRY(check_classes(self, n, err));
+    MD_TRY(md_package_check_classes(m, n, err));
     MD_TRY(check_explainer(self, &input, expected, n, err));
     if (self->precision != MD_PRECISION_F32) {
         return compare_scores(self, logits, n, expected, err);
     }
-    return compare(self, logits, n, expected, err);
+    return md_package_compare(m, logits, n, expected, &self->base.card, err);
 }
 
 /* For people, with every setting that decides the map. */
@@ -593,56 +501,21 @@ const char *md_package_embedding_name(const md_analyzer *analyzer)
 static const md_analyzer_ops ops = {
     .analyse_image = analyse_image, .embedding = embedding, .destroy = destroy};
 
-static md_measure measure_of(const md_manifest_measure *from)
-{
-    return (md_measure){.there = from->n == 3,
-                        .value = from->values[0],
-                        .low = from->values[1],
-                        .high = from->values[2]};
-}
-
 /* What the host sees of the manifest. */
 static void describe(package *self)
 {
     static const char *const activations[] = {"softmax", "sigmoid", "none"};
     const md_manifest *m = self->manifest;
-    md_model_identity *identity = &self->base.identity;
-    memcpy(identity->id, m->id, sizeof identity->id);
-    memcpy(identity->version, m->version, sizeof identity->version);
-    memcpy(identity->name, m->name, sizeof identity->name);
-    memcpy(identity->manufacturer, m->manufacturer, sizeof identity->manufacturer);
-    memcpy(identity->intended_use, m->intended_use, sizeof identity->intended_use);
-    snprintf(identity->sha256, sizeof identity->sha256, "%s",
-             md_manifest_sha256(m, m->network.file));
-    char calibration[64] = "none";
-    if (m->calibration.method == MD_CALIBRATION_TEMPERATURE) {
-        snprintf(calibration, sizeof calibration, "temperature(%g)",
-                 m->calibration.temperature);
-    } else if (m->calibration.method == MD_CALIBRATION_PLATT) {
-        snprintf(calibration, sizeof calibration, "platt(%g,%g)", m->calibration.a,
-                 m->calibration.b);
-    }
+    md_package_describe(m, m->network.file, &self->base);
+    char calibration[MD_PACKAGE_CALIBRATION_BYTES];
+    md_package_calibration(m, calibration);
     char views[MD_TEST_TIME_TEXT_BYTES];
     md_test_time_describe(&m->test_time, views);
-    snprintf(identity->parameters, sizeof identity->parameters,
+    snprintf(self->base.identity.parameters, sizeof self->base.identity.parameters,
              "activation=%s%s calibration=%s precision=%s backend=%s",
              activations[m->network.activation], views, calibration,
              md_precision_name(self->precision), md_network_backend_name(self->network));
-    md_model_card *card = &self->base.card;
-    card->form = "package";
-    card->kind = "image";
-    md_accept_describe(&m->accept, card->accepts, sizeof card->accepts);
-    md_finding_describe(self->specs, m->n_findings, card->findings, sizeof card->findings);
-    memcpy(card->set, m->performance.set, sizeof card->set);
-    card->n_images = m->performance.n_images;
-    card->n_patients = m->performance.n_patients;
-    card->accuracy = measure_of(&m->performance.accuracy);
-    card->sensitivity = measure_of(&m->performance.sensitivity);
-    card->specificity = measure_of(&m->performance.specificity);
-    card->f1 = measure_of(&m->performance.f1);
-    card->auc = measure_of(&m->performance.auc);
-    card->has_calibration_error = m->calibration.has_error;
-    card->calibration_error = m->calibration.error;
+    md_accept_describe(&m->accept, self->base.card.accepts, sizeof self->base.card.accepts);
 }
 
 static void prepare(package *self)
@@ -721,12 +594,11 @@ static md_status load_granted(package *self, int folder, const char *name,
 static md_status open_package(package *self, int folder, const char *name,
                               const md_package_options *options, md_error *err)
 {
-    MD_TRY(read_manifest(folder, name, self->manifest, err));
-    if (options->only_id != NULL && strcmp(options->only_id, self->manifest->id) != 0) {
-        return md_fail(err, MD_CANCELLED, "another model was asked for");
-    }
+    const md_manifest *m = self->manifest;
+    const char *const used[] = {m->network.file, m->self_test.input, m->self_test.expected};
     prepare(self);
-    md_status status = check_other_files(folder, self->manifest, err);
+    md_status status =
+        md_package_check_others(folder, m, used, sizeof used / sizeof *used, err);
     if (status == MD_OK) {
         status = load_granted(self, folder, name, options, err);
     }
@@ -779,6 +651,22 @@ const md_manifest *md_package_manifest(const md_analyzer *analyzer)
     return ((const package *)(const void *)analyzer)->manifest;
 }
 
+static md_status open_image(int folder, const char *name, const md_package_options *options,
+                            md_manifest **manifest, md_analyzer **ret_analyzer, md_error *err)
+{
+    MD_AUTO(destroyp) package *self = md_calloc(1, sizeof *self);
+    if (self == NULL) {
+        return md_fail(err, MD_NOMEM, "%s: no memory", name);
+    }
+    self->base.ops = &ops;
+    self->base.kind = MD_ANALYZER_IMAGE;
+    self->manifest = *manifest;
+    *manifest = NULL;
+    MD_TRY(open_package(self, folder, name, options, err));
+    *ret_analyzer = &MD_STEAL(self)->base;
+    return MD_OK;
+}
+
 md_status md_package_open(const char *path, const char *name, const md_package_options *options,
                           md_analyzer **ret_analyzer, md_error *err)
 {
@@ -786,17 +674,25 @@ md_status md_package_open(const char *path, const char *name, const md_package_o
     if (folder < 0) {
         return md_fail_os(err, errno, "%s", name);
     }
-    MD_AUTO(destroyp) package *self = md_calloc(1, sizeof *self);
-    if (self == NULL) {
+    MD_AUTO(md_freep) md_manifest *manifest = md_calloc(1, sizeof *manifest);
+    if (manifest == NULL) {
         return md_fail(err, MD_NOMEM, "%s: no memory", name);
     }
-    self->base.ops = &ops;
-    self->base.kind = MD_ANALYZER_IMAGE;
-    self->manifest = md_calloc(1, sizeof *self->manifest);
-    if (self->manifest == NULL) {
-        return md_fail(err, MD_NOMEM, "%s: no memory", name);
+    MD_TRY(md_package_read_manifest(folder, name, manifest, err));
+    if (options->only_id != NULL && strcmp(options->only_id, manifest->id) != 0) {
+        return md_fail(err, MD_CANCELLED, "another model was asked for");
     }
-    MD_TRY(open_package(self, folder, name, options, err));
-    *ret_analyzer = &MD_STEAL(self)->base;
-    return MD_OK;
+    if (manifest->kind != MD_ANALYZER_IMAGE && !options->any_kind) {
+        return md_fail(err, MD_UNSUPPORTED, "%s: a package of kind %s, expected image", name,
+                       md_analyzer_kind_name(manifest->kind));
+    }
+    switch (manifest->kind) {
+    case MD_ANALYZER_TEXT:
+        return md_package_open_text(folder, name, options, &manifest, ret_analyzer, err);
+    case MD_ANALYZER_RISK:
+        return md_package_open_risk(folder, name, &manifest, ret_analyzer, err);
+    case MD_ANALYZER_IMAGE:
+    default:
+        return open_image(folder, name, options, &manifest, ret_analyzer, err);
+    }
 }

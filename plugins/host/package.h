@@ -1,10 +1,11 @@
 #ifndef MEDAID_PLUGINS_HOST_PACKAGE_H
 #define MEDAID_PLUGINS_HOST_PACKAGE_H
 
-/* The model package form of an analyzer: a folder with model.yaml and an ONNX network
- * (docs/model-package.md). Nothing is believed before it was checked: the manifest strictly,
- * the SHA-256 of every listed file, names that cannot leave the folder, no symbolic links,
- * sizes, the network's inputs and outputs against the manifest, and the golden self-test. */
+/* The model package form of an analyzer: a folder with model.yaml and what computes: a network
+ * for images, a network and a vocabulary for texts, a risk model (docs/model-package.md).
+ * Nothing is believed before it was checked: the manifest strictly, the SHA-256 of every listed
+ * file, names that cannot leave the folder, no symbolic links, sizes, the network's inputs and
+ * outputs against the manifest, and the golden self-test. */
 
 #include "inference/network.h"
 #include "plugins/host/analyzer.h"
@@ -34,6 +35,7 @@ typedef struct md_package_options {
     unsigned n_threads;            /* 0: all cores */
     const char *only_id;           /* NULL: any */
     bool embeds;                   /* md_analyzer.embeds is wanted, where the network has it */
+    bool any_kind;                 /* false: MD_UNSUPPORTED unless it is of kind image */
     const md_package_trial *trial; /* NULL: the manifest's precision, if it is granted */
     /* Told why the precision that the manifest asks for is not used, but float32 is. NULL is
      * fine. */
@@ -49,7 +51,8 @@ md_status md_package_open(const char *folder, const char *name,
                           const md_package_options *options, md_analyzer **ret_analyzer,
                           md_error *err) MD_NOEXCEPT MD_NODISCARD;
 
-/* The network of an analyzer that md_package_open made; borrowed. */
+/* The network of an analyzer of kind image that md_package_open made; borrowed. So it is with
+ * the functions below. */
 md_network *md_package_network(md_analyzer *analyzer) MD_NOEXCEPT;
 
 /* The scores of all findings for a network input (md_analyzer.n_findings of them). Errors as

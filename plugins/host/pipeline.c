@@ -3,7 +3,7 @@
 #include "base/clock.h"
 #include "dicom/image/image.h"
 #include "dicom/report/picture.h"
-#include "plugins/host/study.h"
+#include "plugins/host/pipeline_internal.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -13,35 +13,7 @@
  * known; beyond this sum they are made again instead. Three films of 2500 x 2048 fit. */
 #define KEPT_RASTER_BYTES ((size_t)64 << 20)
 
-/* One frame, or one whole object that is only listed. */
-typedef struct unit {
-    md_study_file *file;
-    uint32_t frame;    /* 1-based; 0: the object has one frame, or is not decoded */
-    md_raster display; /* not filled: not made or not kept */
-} unit;
-
-/* The state of one model's result while it grows. */
-typedef struct tally {
-    md_result *result; /* into the analysis; NULL: the model accepted nothing */
-    size_t n_accepted, n_failed;
-    md_code code;
-    char text[MD_ERROR_MSG_BYTES]; /* of the first failure */
-    float *sum;                    /* owned; of the embeddings, each of length 1; or NULL */
-} tally;
-
-typedef struct run {
-    md_registry *registry;
-    const md_analyse_options *options;
-    md_analysis *analysis;
-    md_study study;
-    unit *units;
-    size_t n_units;
-    size_t kept_bytes;
-    double view_rank; /* of the image that the view shows; below 0: there is none yet */
-    tally tallies[MD_REGISTRY_MAX_MODELS];
-} run;
-
-static void run_finish(run *r)
+static void run_finish(md_run *r)
 {
     for (size_t i = 0; i < r->n_units; i++) {
         md_raster_finish(&r->units[i].display);
@@ -87,7 +59,7 @@ static bool accepted(const md_study_file *file, size_t model)
     return (file->accepted_by >> model & 1) != 0;
 }
 
-static bool may_run(const md_analyse_options *options, const char *model_id)
+bool md_pipeline_may_run(const md_analyse_options *options, const char *model_id)
 {
     for (size_t i = 0; options->some_models && i < options->n_models; i++) {
         if (strcmp(options->models[i], model_id) == 0) {
@@ -98,22 +70,26 @@ static bool may_run(const md_analyse_options *options, const char *model_id)
 }
 
 /* Which models look at which files. Files that none wants are counted and told. */
-static void match(run *r, md_error *ret_first_refusal)
+static void match(md_run *r, md_error *ret_first_refusal)
 {
     for (size_t i = 0; i < r->study.n; i++) {
         md_study_file *file = &r->study.files[i];
         char reasons[MD_ERROR_MSG_BYTES] = "";
+        size_t n_asked = 0;
         for (size_t m = 0; m < r->registry->n && file->is_image; m++) {
             const md_analyzer *model = r->registry->models[m];
             const md_image_needs *needs = &model->needs.image;
-            char reason[160] = "it does not look at images";
-            bool may = may_run(r->options, model->identity.id);
+            char reason[160] = "";
+            if (model->kind != MD_ANALYZER_IMAGE) {
+                continue;
+            }
+            n_asked++;
+            bool may = md_pipeline_may_run(r->options, model->identity.id);
             if (!may) {
                 snprintf(reason, sizeof reason, "it may not run here");
             }
-            if (may && model->kind == MD_ANALYZER_IMAGE &&
-                md_accept_check(&needs->accept, needs->values == MD_VALUES_DISPLAY,
-                                &file->facts, reason, sizeof reason)) {
+            if (may && md_accept_check(&needs->accept, needs->values == MD_VALUES_DISPLAY,
+                                       &file->facts, reason, sizeof reason)) {
                 file->accepted_by |= UINT64_C(1) << m;
                 continue;
             }
@@ -126,8 +102,8 @@ static void match(run *r, md_error *ret_first_refusal)
             snprintf(reasons, sizeof reasons, "%u frames, at most %d are analysed one by one",
                      file->n_frames, MD_HOST_MAX_FRAMES);
         }
-        if (file->accepted_by != 0) {
-            continue;
+        if (file->accepted_by != 0 || (n_asked == 0 && r->offered != 0)) {
+            continue; /* where no analyzer looks at images, none refuses this one */
         }
         md_error reason = {0};
         (void)md_fail(&reason, MD_NOT_FOUND, "no model accepts this: %s",
@@ -141,7 +117,7 @@ static void match(run *r, md_error *ret_first_refusal)
 }
 
 /* One unit for each frame that is analysed, one for each object that is only listed. */
-static md_status list_units(run *r, md_error *err)
+static md_status list_units(md_run *r, md_error *err)
 {
     size_t n = 0;
     for (size_t i = 0; i < r->study.n; i++) {
@@ -161,28 +137,20 @@ static md_status list_units(run *r, md_error *err)
         md_study_file *file = &r->study.files[i];
         bool split = file->accepted_by != 0 && file->n_frames > 1;
         for (uint32_t f = 1; f <= (split ? file->n_frames : 1); f++) {
-            r->units[r->n_units++] = (unit){.file = file, .frame = split ? f : 0};
+            r->units[r->n_units++] = (md_unit){.file = file, .frame = split ? f : 0};
         }
     }
     return MD_OK;
 }
 
-/* An empty result for model m that lists every image of the study. */
-static md_status start_result(run *r, size_t m, int64_t start_ms, md_error *err)
+md_status md_pipeline_begin(md_run *r, size_t m, int64_t start_ms, md_error *err)
 {
     const md_analyzer *model = r->registry->models[m];
-    tally *t = &r->tallies[m];
-    for (size_t i = 0; i < r->n_units; i++) {
-        t->n_accepted += accepted(r->units[i].file, m);
-    }
-    if (t->n_accepted == 0) {
-        return MD_OK;
-    }
     md_result *result = &r->analysis->results[r->analysis->n_results];
     result->instances = md_calloc(r->n_units, sizeof *result->instances);
     result->findings = md_calloc(MD_RESULT_MAX_FINDINGS, sizeof *result->findings);
-    r->analysis->n_results++;
     if (result->instances == NULL || result->findings == NULL) {
+        md_result_finish(result);
         return md_fail(err, MD_NOMEM, "no memory for a result of %zu images", r->n_units);
     }
     memcpy(result->study_instance_uid, r->study.files[0].study_uid, MD_UID_BYTES);
@@ -201,14 +169,30 @@ static md_status start_result(run *r, size_t m, int64_t start_ms, md_error *err)
                                      .complete_ms = r->options->complete_ms,
                                      .analysis_start_ms = start_ms};
     md_host_set_predecessor(r->options, result);
-    t->result = result;
+    r->analysis->n_results++;
+    r->tallies[m].result = result;
+    return MD_OK;
+}
+
+/* A result for each model that looks at an image. */
+static md_status start_results(md_run *r, int64_t start_ms, md_error *err)
+{
+    for (size_t m = 0; m < r->registry->n; m++) {
+        md_tally *t = &r->tallies[m];
+        for (size_t i = 0; i < r->n_units; i++) {
+            t->n_accepted += accepted(r->units[i].file, m);
+        }
+        if (t->n_accepted > 0) {
+            MD_TRY(md_pipeline_begin(r, m, start_ms, err));
+        }
+    }
     return MD_OK;
 }
 
 /* The image of unit u is lost for model m. */
-static void note_failure(run *r, size_t m, const md_code *code, const md_error *reason)
+static void note_failure(md_run *r, size_t m, const md_code *code, const md_error *reason)
 {
-    tally *t = &r->tallies[m];
+    md_tally *t = &r->tallies[m];
     if (t->n_failed++ == 0) {
         t->code = *code;
         memcpy(t->text, reason->msg, sizeof t->text);
@@ -216,7 +200,7 @@ static void note_failure(run *r, size_t m, const md_code *code, const md_error *
 }
 
 /* The image of unit u cannot be decoded: lost for every model that wanted it. */
-static void note_unreadable(run *r, const unit *u, md_error *reason)
+static void note_unreadable(md_run *r, const md_unit *u, md_error *reason)
 {
     md_code code;
     md_pipeline_failure_code(reason->status, &code);
@@ -251,7 +235,7 @@ static void frame_finish(frame *f)
 }
 
 /* What the models that look at this file, and the picture, need of it. */
-static md_image_least least_of(const run *r, const md_study_file *file)
+static md_image_least least_of(const md_run *r, const md_study_file *file)
 {
     md_image_least least = {.longer_side = r->options->want_picture ? MD_PICTURE_SIDE : 0};
     for (size_t m = 0; m < r->registry->n; m++) {
@@ -277,7 +261,7 @@ static void note_reduce(const md_image *image, frame *f)
     }
 }
 
-static bool wants_plain(const run *r, const md_study_file *file)
+static bool wants_plain(const md_run *r, const md_study_file *file)
 {
     for (size_t m = 0; m < r->registry->n; m++) {
         if (accepted(file, m) && r->registry->models[m]->needs.image.plain) {
@@ -287,7 +271,7 @@ static bool wants_plain(const run *r, const md_study_file *file)
     return false;
 }
 
-static md_status load_frame(const run *r, const unit *u, bool want_physical, frame *f,
+static md_status load_frame(const md_run *r, const md_unit *u, bool want_physical, frame *f,
                             md_error *err)
 {
     if (u->file->n_frames == 0) {
@@ -358,10 +342,10 @@ static bool add_scaled(float *sum, const float *values, uint32_t n)
 }
 
 /* What the model left of the frame that it has just answered for. A study can do without. */
-static void take_embedding(run *r, size_t m)
+static void take_embedding(md_run *r, size_t m)
 {
     md_analyzer *model = r->registry->models[m];
-    tally *t = &r->tallies[m];
+    md_tally *t = &r->tallies[m];
     const uint32_t n = model->embeds.n;
     const float *values =
         n > 0 && model->ops->embedding != NULL ? model->ops->embedding(model) : NULL;
@@ -374,13 +358,13 @@ static void take_embedding(run *r, size_t m)
 }
 
 /* The models' embeddings of the whole study. */
-static void finish_embeddings(run *r)
+static void finish_embeddings(md_run *r)
 {
     md_analysis *analysis = r->analysis;
     analysis->embeddings = md_calloc(r->registry->n, sizeof *analysis->embeddings);
     for (size_t m = 0; m < r->registry->n && analysis->embeddings != NULL; m++) {
         const md_analyzer *model = r->registry->models[m];
-        const tally *t = &r->tallies[m];
+        const md_tally *t = &r->tallies[m];
         md_embedding *one = &analysis->embeddings[analysis->n_embeddings];
         float *values = t->sum == NULL ? NULL : md_calloc(model->embeds.n, sizeof *values);
         if (values == NULL || !add_scaled(values, t->sum, model->embeds.n)) {
@@ -394,7 +378,7 @@ static void finish_embeddings(run *r)
 }
 
 /* The model looks at one frame; its findings go to the end of the result's list. */
-static md_status ask_model(run *r, size_t m, const unit *u, const frame *f, md_error *err)
+static md_status ask_model(md_run *r, size_t m, const md_unit *u, const frame *f, md_error *err)
 {
     md_analyzer *model = r->registry->models[m];
     md_result *result = r->tallies[m].result;
@@ -438,7 +422,7 @@ static md_status ask_model(run *r, size_t m, const unit *u, const frame *f, md_e
     return status;
 }
 
-static void try_model(run *r, size_t m, const unit *u, const frame *f)
+static void try_model(md_run *r, size_t m, const md_unit *u, const frame *f)
 {
     md_error reason = {0};
     md_code code;
@@ -470,7 +454,7 @@ static void try_model(run *r, size_t m, const unit *u, const frame *f)
     md_study_problem(r->options, u->file->path, &reason);
 }
 
-static bool wants_physical(const run *r, const md_study_file *file)
+static bool wants_physical(const md_run *r, const md_study_file *file)
 {
     for (size_t m = 0; m < r->registry->n; m++) {
         if (accepted(file, m) &&
@@ -495,7 +479,7 @@ static double rank_of(const md_finding *finding)
 }
 
 /* Show this image when its answer outranks that of the one that is shown. */
-static void consider_view(run *r, const unit *u, const frame *f)
+static void consider_view(md_run *r, const md_unit *u, const frame *f)
 {
     const size_t index = (size_t)(u - r->units);
     const md_finding *best = NULL;
@@ -523,7 +507,7 @@ static void consider_view(run *r, const unit *u, const frame *f)
     r->view_rank = rank;
 }
 
-static void analyse_unit(run *r, unit *u)
+static void analyse_unit(md_run *r, md_unit *u)
 {
     md_error reason = {0};
     frame f = {0};
@@ -551,7 +535,7 @@ static void analyse_unit(run *r, unit *u)
 
 /* `n_lost` files of the study could not even be opened: what was on them nobody knows, so no
  * report may say that the study was analysed as a whole. */
-static void finish_result(tally *t, size_t n_lost, const char *missing)
+static void finish_result(md_tally *t, size_t n_lost, const char *missing)
 {
     md_result *result = t->result;
     result->times.analysis_end_ms = md_clock_wall_ms();
@@ -587,7 +571,7 @@ static bool shows_follow_up(const md_analysis *analysis, const md_result *result
     return first < analysis->n_results && result == &analysis->results[first];
 }
 
-static md_status write_sr(run *r, const md_result *result, md_error *err)
+static md_status write_sr(md_run *r, const md_result *result, md_error *err)
 {
     md_report_options options = r->options->report;
     MD_AUTO(md_freep) const md_dataset **sources = md_calloc(r->n_units, sizeof *sources);
@@ -607,9 +591,9 @@ static md_status write_sr(run *r, const md_result *result, md_error *err)
 }
 
 /* The picture of one analysed image. Its display raster was kept, or is made again. */
-static md_status write_picture(run *r, const md_result *result, size_t index, md_error *err)
+static md_status write_picture(md_run *r, const md_result *result, size_t index, md_error *err)
 {
-    const unit *u = &r->units[index];
+    const md_unit *u = &r->units[index];
     frame f = {0};
     const md_raster *display = &u->display;
     md_status status = MD_OK;
@@ -632,14 +616,14 @@ static md_status write_picture(run *r, const md_result *result, size_t index, md
 }
 
 /* The maps of the findings of one result. */
-static md_status write_maps(run *r, const md_result *result, md_error *err)
+static md_status write_maps(md_run *r, const md_result *result, md_error *err)
 {
     const int64_t start_us = md_clock_monotonic_us();
     for (size_t i = 0; i < result->n_findings; i++) {
         if (!md_report_has_map(result, i, &r->options->report)) {
             continue;
         }
-        const unit *u = &r->units[result->findings[i].instance_index];
+        const md_unit *u = &r->units[result->findings[i].instance_index];
         MD_TRY(md_report_write_parametric_map(result, i, u->file->dataset, &r->options->report,
                                               &r->analysis->objects[r->analysis->n_objects],
                                               err));
@@ -649,7 +633,7 @@ static md_status write_maps(run *r, const md_result *result, md_error *err)
     return MD_OK;
 }
 
-static md_status write_objects(run *r, md_error *err)
+static md_status write_objects(md_run *r, md_error *err)
 {
     md_analysis *analysis = r->analysis;
     size_t n_most = 0;
@@ -679,7 +663,12 @@ static md_status write_objects(run *r, md_error *err)
             status = write_maps(r, result, err);
         }
         if (status != MD_OK) {
-            return md_error_prefix(err, status, "the report of %s", result->model.id);
+            (void)md_error_prefix(err, status, "the report of %s", result->model.id);
+            if (result->kind == MD_RESULT_IMAGE) {
+                return status;
+            }
+            md_study_problem(r->options, r->study.files[0].path, err);
+            *err = (md_error){0}; /* what the images gave goes out all the same */
         }
     }
     return MD_OK;
@@ -713,7 +702,7 @@ static void read_header(const md_dataset *dataset, md_study_header *h)
     }
 }
 
-static md_status analyse(run *r, const char *const *paths, size_t n_paths, md_error *err)
+static md_status analyse(md_run *r, const char *const *paths, size_t n_paths, md_error *err)
 {
     int64_t start_ms = md_clock_wall_ms(), start_us = md_clock_monotonic_us();
     md_analysis *analysis = r->analysis;
@@ -723,8 +712,9 @@ static md_status analyse(run *r, const char *const *paths, size_t n_paths, md_er
     MD_TRY(status);
     read_header(r->study.files[0].dataset, &analysis->header);
     md_error refusal = {0};
+    md_pipeline_offer(r);
     match(r, &refusal);
-    if (analysis->n_not_accepted == r->study.n) {
+    if (analysis->n_not_accepted == r->study.n && r->offered == 0) {
         return md_fail(err, MD_NOT_FOUND, "%s", refusal.msg);
     }
     MD_TRY(list_units(r, err));
@@ -732,13 +722,18 @@ static md_status analyse(run *r, const char *const *paths, size_t n_paths, md_er
     if (analysis->results == NULL) {
         return md_fail(err, MD_NOMEM, "no memory for results");
     }
-    for (size_t m = 0; m < r->registry->n; m++) {
-        MD_TRY(start_result(r, m, start_ms, err));
-    }
+    MD_TRY(start_results(r, start_ms, err));
     for (size_t i = 0; i < r->n_units; i++) {
         if (r->units[i].file->accepted_by != 0) {
             analyse_unit(r, &r->units[i]);
         }
+    }
+    md_pipeline_beyond_images(r, start_ms);
+    if (analysis->n_results == 0) {
+        return md_fail(err, MD_NOT_FOUND, "%s",
+                       refusal.status != MD_OK
+                           ? refusal.msg
+                           : "no model accepts this: no text and no number to go by");
     }
     for (size_t m = 0; m < r->registry->n; m++) {
         if (r->tallies[m].result != NULL) {
@@ -754,7 +749,7 @@ md_status md_pipeline_analyse(md_registry *registry, const char *const *paths, s
                               md_error *err)
 {
     memset(ret_analysis, 0, sizeof *ret_analysis);
-    MD_AUTO(md_freep) run *r = md_calloc(1, sizeof *r);
+    MD_AUTO(md_freep) md_run *r = md_calloc(1, sizeof *r);
     if (r == NULL) {
         return md_fail(err, MD_NOMEM, "no memory for an analysis");
     }

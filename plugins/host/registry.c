@@ -69,6 +69,7 @@ static md_status try_package(md_registry *registry, const char *path,
                                                 .n_threads = options->n_threads,
                                                 .only_id = options->only_model,
                                                 .embeds = options->embeds,
+                                                .any_kind = true,
                                                 .on_float32 = options->on_float32,
                                                 .context = options->context};
     md_analyzer *analyzer = NULL;

@@ -135,7 +135,7 @@ class Oneshot:
         table = {re.match(r"\s*(\D*?)\s+\d", line)[1]: float(re.search(r"\d+\.\d", line)[0])
                  for line in errors.splitlines()[1:]}
         names = {"start-up": "start_up", "DICOM library": "library", "find files": "find"}
-        assert len(table) == 20 and table["CPU"] > 0 and table["exit"] >= 0, table
+        assert len(table) == 22 and table["CPU"] > 0 and table["exit"] >= 0, table
         in_order = [value for name, value in table.items() if name not in ("start-up", "total", "CPU")]
         assert sum(in_order) <= table["total"] + 1, table
         for name in ("models", "decode", "normalise", "quality", "resize", "network", "report", "picture", "write"):

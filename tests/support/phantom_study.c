@@ -315,6 +315,9 @@ static void put_patient(writer *w, const phantom_options *o)
     snprintf(text, sizeof text, "%03uY", o->age_years);
     put_text(w, 0x00101010, "AS", text);
     put_text(w, 0x00102000, "LO", ""); /* Medical Alerts: known to be nothing */
+    if (o->history != NULL) {
+        put_word(w, 0x001021b0, "LT", o->history);
+    }
 }
 
 static void put_acquisition(writer *w, const phantom_options *o, const phantom_uids *uids,
@@ -328,6 +331,9 @@ static void put_acquisition(writer *w, const phantom_options *o, const phantom_u
         put_text(w, 0x00180060, "DS", "70");
         put_text(w, 0x00181000, "LO", "0001");
         put_text(w, 0x00181020, "LO", "1.0");
+        if (o->heart_rate != NULL) {
+            put_text(w, 0x00181088, "IS", o->heart_rate);
+        }
         put_text(w, 0x00181150, "IS", "5");
         put_text(w, 0x00181152, "IS", "2");
         if (is_dx) {
@@ -451,8 +457,8 @@ static phantom_charset charset_of(const phantom_options *o)
     if (o->charset != PHANTOM_CHARSET_AUTO) {
         return o->charset;
     }
-    const char *texts[] = {o->patient_name, o->patient_id};
-    for (size_t i = 0; i < 2; i++) {
+    const char *texts[] = {o->patient_name, o->patient_id, o->history, o->reason};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         for (const char *p = texts[i]; p != NULL && *p != '\0'; p++) {
             if ((unsigned char)*p >= 0x80) {
                 return PHANTOM_CHARSET_UTF8;
@@ -464,10 +470,10 @@ static phantom_charset charset_of(const phantom_options *o)
 
 static const char *check(const phantom_options *o)
 {
-    const char *texts[] = {o->modality,     o->body_part,  o->view,
-                           o->patient_name, o->patient_id, o->accession,
-                           o->study_uid,    o->series_uid, o->sop_uid};
-    static const size_t longest[] = {16, 16, 16, 192, 192, 16, 64, 64, 64};
+    const char *texts[] = {o->modality,   o->body_part, o->view,      o->patient_name,
+                           o->patient_id, o->accession, o->study_uid, o->series_uid,
+                           o->sop_uid,    o->history,   o->reason,    o->heart_rate};
+    static const size_t longest[] = {16, 16, 16, 192, 192, 16, 64, 64, 64, 60000, 60000, 12};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         if (texts[i] != NULL && strlen(texts[i]) > longest[i]) {
             return "a text is too long for its attribute";
@@ -501,6 +507,9 @@ uint8_t *phantom_make_file(const phantom_options *options, size_t *ret_size_byte
     put_patient(&w, o);
     put_acquisition(&w, o, &uids, spacing_mm);
     put_pixel_module(&w, o, &uids, spacing_mm);
+    if (o->reason != NULL) {
+        put_word(&w, 0x00321030, "LT", o->reason);
+    }
     if (o->with_request) {
         put_request(&w, o);
     }

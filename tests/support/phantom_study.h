@@ -42,7 +42,10 @@ typedef struct phantom_options {
     const char *study_uid;    /* the UIDs come from the seed */
     const char *series_uid;
     const char *sop_uid;
-    int with_request; /* a Request Attributes Sequence and procedure codes */
+    const char *history;    /* Additional Patient History (0010,21B0) */
+    const char *reason;     /* Reason for Study (0032,1030) */
+    const char *heart_rate; /* (0018,1088) */
+    int with_request;       /* a Request Attributes Sequence and procedure codes */
 } phantom_options;
 
 /* 2048 rows, 2500 columns, seed 1, MONOCHROME2, age 4, DX of the chest, AP. */

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "support"))
+import study_models  # noqa: E402
 import tiny_model  # noqa: E402
 from tiny_model import graph  # noqa: E402
 
@@ -80,7 +81,7 @@ EDITS = {
     "unlisted": ("  out.f32: ", "  other.f32: "),
     "short-hash": ("  in.f32: ", "  in.f32: 00 #"),
     "unknown-key": ("  fit: stretch", "  fitt: stretch"),
-    "kind": ("kind: image", "kind: text"),
+    "kind": ("kind: image", "kind: sound"),
     "id": ("id: tiny", "id: Tiny"),
     "input-name": ("input: image", "input: picture"),
     "output-name": ("output: logits", "output: scores"),
@@ -126,3 +127,47 @@ for key, change in EDITS.items():
                                   "min_age_years: 12\n  max_age_years: 10"))
     else:
         write("bad-" + key, edit=change)
+
+# ---- kind text and risk ----
+
+
+write("beyond")
+study_models.write_text(ROOT / "beyond" / "q")
+study_models.write_risk(ROOT / "beyond" / "r")
+study_models.write_text(ROOT / "text" / "p")
+study_models.write_risk(ROOT / "risk" / "p")
+# one image package that serves, beside one of each kind that does not
+write("half")
+study_models.write_text(ROOT / "half" / "q", edit=("classes: [1]", "classes: [2]"))
+study_models.write_risk(ROOT / "half" / "r", edit=("threshold: 0.5", "threshold: 1.5"))
+write("nan-text")
+study_models.write_text(ROOT / "nan-text" / "q", network=study_models.text_graph(nan=True),
+                        text=b"pneumonia", expected=study_models.logits_of([5]).astype("<f4").tobytes())
+study_models.write_risk(ROOT / "nan-text" / "r")
+TEXT_EDITS = {
+    "attribute": ("[ReasonForStudy, ", "[PatientName, "),
+    "twice": ("[ReasonForStudy, ", "[StudyDescription, "),
+    "no-attribute": ("[ReasonForStudy, AdditionalPatientHistory, StudyDescription, Report]", "[]"),
+    "preprocess": ("findings:", "preprocess: {width: 3}\nfindings:"),
+    "vocabulary": ("vocabulary: vocabulary.txt", "vocabulary: model.onnx"),
+    "output": ("activation: sigmoid", "activation: sigmoid\n  output: other"),
+    "kind": ("kind: text", "kind: sound"),
+}
+for key, edit in TEXT_EDITS.items():
+    study_models.write_text(ROOT / ("bad-text-" + key) / "p", edit=edit)
+study_models.write_text(ROOT / "bad-text-self-test" / "p", expected=np.zeros(2, "<f4").tobytes())
+study_models.write_text(ROOT / "bad-text-words" / "p", vocabulary="medaid_vocabulary 1\n<pad>\nfever\n")
+RISK_EDITS = {
+    "two": ("intended_use:", "  - key: other\n    concept: {code: \"1\", scheme: 99X, meaning: y}\n"
+            "    threshold: 0.5\nintended_use:"),
+    "range": ("least_known: 2", "range: [0, 10]"),
+    "tag": ('"0018,1088"', '"heart rate"'),
+    "feature": ("vital.heart_rate:", "vital.heart_beat:"),
+    "network": ("risk:\n", "network: {file: risk.json}\nrisk:\n"),
+}
+for key, edit in RISK_EDITS.items():
+    study_models.write_risk(ROOT / ("bad-risk-" + key) / "p", edit=edit)
+study_models.write_risk(ROOT / "bad-risk-self-test" / "p", answer=np.zeros(1, "<f4").tobytes())
+study_models.write_risk(ROOT / "bad-risk-json" / "p", model=b"{\"medaid_risk\": 1, \"name\": NaN}")
+study_models.write_risk(ROOT / "bad-risk-value" / "p",
+                        model=study_models.risk_json(answer="value", link="identity", unit="min"))

@@ -87,7 +87,7 @@ static void test_each_broken_package_is_refused(void **state)
         {"short-hash", MD_FORMAT, "key 'files.in.f32': got 00, expected a SHA-256"},
         {"unknown-key", MD_FORMAT,
          "p/model.yaml:31: key 'preprocess.fitt': unknown key, expected 'fit'?"},
-        {"kind", MD_FORMAT, "p/model.yaml:6: key 'kind': got text, expected image"},
+        {"kind", MD_FORMAT, "p/model.yaml:6: key 'kind': got sound, expected image"},
         {"id", MD_FORMAT, "key 'id': got Tiny, expected small letters"},
         {"input-name", MD_FORMAT,
          "p: model.onnx: 1 inputs, the first 'image': expected one, "
