@@ -12,6 +12,7 @@ enum {
 
 typedef struct points {
     double t[N_POINTS_MAX], weight[N_POINTS_MAX];
+    double inverse[N_POINTS_MAX]; /* 1 / (1 - t) */
 } points;
 
 static points rules[N_POINTS_MAX + 1]; /* [n]: of n points over 0..1 */
@@ -38,6 +39,7 @@ static void make_rules(void)
                 }
             }
             rules[n].t[i] = 0.5 * (1.0 + x);
+            rules[n].inverse[i] = 2.0 / (1.0 - x);
             rules[n].weight[i] = 1.0 / ((1.0 - x * x) * slope * slope);
         }
     }
@@ -71,6 +73,50 @@ static double chance(const asked *a, double t)
     return t * a->goes + (1.0 - t) * a->share;
 }
 
+/* 1 / chance at each point. */
+static void invert(const walk *w, const asked *a, double *ret_inverse)
+{
+    if (a->goes > 0.0) {
+        for (unsigned q = 0; q < w->n_points; q++) {
+            ret_inverse[q] = 1.0 / chance(a, w->rule->t[q]);
+        }
+        return;
+    }
+    const double inverse = 1.0 / a->share; /* half of all edges: without a division each */
+    for (unsigned q = 0; q < w->n_points; q++) {
+        ret_inverse[q] = inverse * w->rule->inverse[q];
+    }
+}
+
+static void visit(walk *w, uint32_t at, unsigned depth, const double *reach, double *ret_sums);
+
+/* One child of a split: its sums are added to ret_sums. `inverse`: 1 / chance of `before`. */
+static void visit_child(walk *w, uint32_t child, unsigned depth, const asked *before,
+                        const double *inverse, const asked *now, const double *reach,
+                        double *ret_sums)
+{
+    double further[N_POINTS_MAX], sums[N_POINTS_MAX], again[N_POINTS_MAX], part = 0.0;
+    const double gain = now->goes - now->share, gain_before = before->goes - before->share;
+    const md_forest_node *node = &w->forest->nodes[child];
+    for (unsigned q = 0; q < w->n_points; q++) {
+        further[q] = reach[q] * inverse[q] * chance(now, w->rule->t[q]);
+    }
+    w->path[depth] = *now;
+    if (node->column < 0) {
+        for (unsigned q = 0; q < w->n_points; q++) {
+            sums[q] = further[q] * node->value;
+        }
+    } else {
+        visit(w, child, depth + 1, further, sums);
+    }
+    invert(w, now, again);
+    for (unsigned q = 0; q < w->n_points; q++) {
+        part += w->rule->weight[q] * sums[q] * (gain * again[q] - gain_before * inverse[q]);
+        ret_sums[q] += sums[q];
+    }
+    w->parts[now->column] += part;
+}
+
 /* sums[q]: over the leaves below, value times the chance of getting there, at each point; the
  * chance down to `at` comes in `reach`. What a column adds at a leaf is the chance there
  * without its factor, times (goes - share). An edge that asks a column again takes back what
@@ -78,44 +124,31 @@ static double chance(const asked *a, double t)
 static void visit(walk *w, uint32_t at, unsigned depth, const double *reach, double *ret_sums)
 {
     const md_forest_node *node = &w->forest->nodes[at];
-    if (node->column < 0) {
+    asked before = {node->column, 1.0, 1.0};
+    double inverse[N_POINTS_MAX];
+    unsigned i = depth;
+    while (i > 0 && w->path[i - 1].column != node->column) {
+        i--;
+    }
+    if (i > 0) {
+        before = w->path[i - 1];
+        invert(w, &before, inverse);
+    } else {
         for (unsigned q = 0; q < w->n_points; q++) {
-            ret_sums[q] = reach[q] * node->value;
+            inverse[q] = 1.0;
         }
-        return;
     }
-    const asked *earlier = NULL;
-    for (unsigned i = depth; i > 0 && earlier == NULL; i--) {
-        earlier = w->path[i - 1].column == node->column ? &w->path[i - 1] : NULL;
-    }
-    const asked before = earlier != NULL ? *earlier : (asked){node->column, 1.0, 1.0};
-    bool left = goes_left(node, w->x);
     memset(ret_sums, 0, w->n_points * sizeof *ret_sums);
+    const bool left = goes_left(node, w->x);
     for (int side = 0; side < 2; side++) {
-        uint32_t child = side == 0 ? node->left : node->right;
-        double share = (double)w->forest->nodes[child].cover / fmax((double)node->cover, 1e-30);
-        asked now = {node->column, (side == 0) == left ? before.goes : 0.0,
-                     before.share * share};
-        double further[N_POINTS_MAX], sums[N_POINTS_MAX];
-        bool any = now.goes > 0.0 || now.share > 0.0;
-        if (!any) {
-            continue; /* nobody comes here */
+        const uint32_t child = side == 0 ? node->left : node->right;
+        const double share =
+            (double)w->forest->nodes[child].cover / fmax((double)node->cover, 1e-30);
+        const asked now = {node->column, (side == 0) == left ? before.goes : 0.0,
+                           before.share * share};
+        if (now.goes > 0.0 || now.share > 0.0) { /* else nobody comes here */
+            visit_child(w, child, depth, &before, inverse, &now, reach, ret_sums);
         }
-        for (unsigned q = 0; q < w->n_points; q++) {
-            double t = w->rule->t[q];
-            further[q] = reach[q] * (chance(&now, t) / chance(&before, t));
-        }
-        w->path[depth] = now;
-        visit(w, child, depth + 1, further, sums);
-        double part = 0.0;
-        for (unsigned q = 0; q < w->n_points; q++) {
-            double t = w->rule->t[q];
-            part += w->rule->weight[q] * sums[q] *
-                    ((now.goes - now.share) / chance(&now, t) -
-                     (before.goes - before.share) / chance(&before, t));
-            ret_sums[q] += sums[q];
-        }
-        w->parts[node->column] += part;
     }
 }
 
@@ -144,7 +177,9 @@ void md_forest_shapley(const md_forest *forest, const float *x, double *ret_part
         for (unsigned q = 0; q < w.n_points; q++) {
             reach[q] = 1.0;
         }
-        visit(&w, forest->roots[i], 0, reach, sums);
+        if (depth > 0) { /* a lone leaf is the same for every row */
+            visit(&w, forest->roots[i], 0, reach, sums);
+        }
     }
     for (unsigned j = 0; j < forest->n_columns; j++) {
         ret_parts[j] /= forest->n_trees > 0 ? forest->n_trees : 1;

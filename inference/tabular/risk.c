@@ -176,7 +176,8 @@ static md_status add_interval(const md_risk_model *model, const double *x,
     answer->has_interval = true;
     answer->low = through_link(card, low);
     answer->high = through_link(card, high);
-    return MD_OK;
+    bool fine = isfinite(answer->low) && isfinite(answer->high) && answer->low <= answer->high;
+    return fine ? MD_OK : md_fail(err, MD_LIMIT, "the interval is beyond what a number holds");
 }
 
 md_status md_risk_run(const md_risk_model *model, const double *values,

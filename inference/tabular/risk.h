@@ -153,7 +153,8 @@ typedef struct md_risk_answer {
 } md_risk_answer;
 
 /* values [n_features], NaN for missing; ret_parts [n_features] or NULL. MD_INVALID_ARG, naming
- * the feature: one that may not be missing is, or one is infinite. */
+ * the feature: one that may not be missing is, or one is infinite. MD_LIMIT: the answer or its
+ * interval is no number. */
 md_status md_risk_run(const md_risk_model *model, const double *values,
                       md_risk_answer *ret_answer, md_risk_part *ret_parts, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;

@@ -81,6 +81,8 @@ def seeds(target, onnx_testdata):
     elif target == "manifest":
         for path in sorted(ROOT.glob("plugins/*/model.yaml")):
             yield path.read_bytes()
+    elif target == "risk":
+        yield (ROOT / "plugins" / "risk" / "risk.json").read_bytes()
     elif target == "onnx":
         for path in sorted(pathlib.Path(onnx_testdata).glob("*/test_*/model.onnx")):
             yield path.read_bytes()

@@ -186,6 +186,10 @@ def test_delivered(site):
     assert len(list((site.folder / "pacs").iterdir())) == 1
     text = site.ctl("show", study["study"])
     assert study["study"] in text and "done" in text and "sent" in text, text
+    text = site.ctl("worklist")
+    assert study["study"] in text and "no expected time of reading: " in text, text
+    eta = json.loads(site.ctl("worklist", "--json"))
+    assert eta["studies"][0]["eta"] is None and "none" in eta["eta"], eta
     assert study["study"] in site.ctl("studies") and "medaid " in site.ctl("status")
     site.ctl("retry", study["study"], code=4)
     site.ctl("quarantine", study["study"], code=4)

@@ -4,6 +4,7 @@ diabetes, r-cran-survival's lung. Coefficients as scikit-learn's and R's, accura
 scikit-learn's within the noise of the folds, in the same run; and tables that cannot be learnt from are named with
 column and line, without a value of theirs."""
 import csv
+import hashlib
 import json
 import os
 import pathlib
@@ -157,6 +158,27 @@ class Risk:
             assert measured["assessment"]["findings"][0]["figures"]["measures"]["auc"]["value"] > 0.6
         done = self.train(["{column: a, missing: refuse}", "b"], '{column: y, yes: "1"}', "{kind: linear}")
         assert done.returncode == 2 and "table.csv:2: column 'a' is empty" in done.stderr, done.stderr
+
+    def test_example(self):
+        """plugins/risk is what its script and its recipe make."""
+        example = pathlib.Path(os.environ["MEDAID_SOURCE_ROOT"]) / "plugins" / "risk"
+        folder = pathlib.Path(self.folder)
+        subprocess.run(["/usr/bin/python3", str(example / "make_table.py"), str(folder / "table.csv")], check=True)
+        (folder / "recipe.yaml").write_bytes((example / "recipe.yaml").read_bytes())
+        done = subprocess.run([TRAIN, "risk", str(folder / "recipe.yaml")], stdout=subprocess.PIPE, text=True, check=True)
+        print("#", done.stdout.splitlines()[-1].strip())
+        ours = json.loads((folder / "run" / "risk.json").read_text(encoding="utf-8"))
+        kept = json.loads((example / "risk.json").read_text(encoding="utf-8"))
+        assert np.allclose(ours["linear"]["coefficients"], kept["linear"]["coefficients"], rtol=1e-6)
+        assert abs(ours["a"] - kept["a"]) < 1e-6 * kept["a"] and ours["features"][0]["name"] == "finding.pneumonia"
+        assert "not clinically derived" in kept["note"].lower()
+        manifest = (example / "model.yaml").read_text(encoding="utf-8")
+        row = np.frombuffer((example / "row.f32").read_bytes(), "<f4").astype(float)
+        s = kept["linear"]["intercept"] + row @ np.array(kept["linear"]["coefficients"])
+        said = 1 / (1 + np.exp(-(kept["a"] * s + kept["b"])))
+        assert abs(said - np.frombuffer((example / "answer.f32").read_bytes(), "<f4")[0]) < 1e-6
+        for name in ("risk.json", "row.f32", "answer.f32"):
+            assert hashlib.sha256((example / name).read_bytes()).hexdigest() in manifest, name
 
     def refuse(self, words, rows=None, features=("a", "b"), target='{column: y, yes: "1"}', model="{kind: linear}",
                code=2, **more):

@@ -1,3 +1,4 @@
+#include "daemon/eta/eta.h"
 #include "daemon/http/pages.h"
 #include "daemon/http/server.h"
 #include "daemon/steady.h"
@@ -301,6 +302,31 @@ static void test_steering(void **state)
     assert_int_equal(now->n_changes, 5);
 }
 
+/* Without estimates there is no word of them; without history it says so. */
+static void test_worklist(void **state)
+{
+    fixture *now = *state;
+    char *text = NULL;
+    md_study study;
+    const md_eta_options options = {.least_studies = 200, .history_days = 90};
+    add_study(now, STUDY_UID, 77);
+    assert_int_equal(md_store_study(now->store, now->study, &study, NULL), MD_OK);
+    assert_int_equal(md_store_complete(now->store, &study, md_steady_ms(), NULL), MD_OK);
+    assert_int_equal(ask(now, "GET", "/api/v1/worklist", &text), 200);
+    assert_non_null(strstr(text, now->key));
+    assert_null(strstr(text, "eta"));
+    md_free(text);
+    assert_int_equal(md_eta_start(&options, now->store, &now->service.eta, NULL), MD_OK);
+    assert_int_equal(md_eta_refit(now->service.eta, md_steady_ms(), NULL), MD_NOT_FOUND);
+    assert_int_equal(ask(now, "GET", "/api/v1/worklist", &text), 200);
+    assert_non_null(strstr(text, "\"eta\":null"));
+    assert_non_null(strstr(text, "{\"none\":\"0 studies were read so far, 200 are needed\"}"));
+    md_free(text);
+    assert_int_equal(ask(now, "POST", "/api/v1/worklist", NULL), 405);
+    md_eta_stop(now->service.eta);
+    now->service.eta = NULL;
+}
+
 static void test_pages_of_studies(void **state)
 {
     fixture *now = *state;
@@ -424,6 +450,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_limits, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_health, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_steering, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_worklist, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_pages_of_studies, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_metrics_page, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_no_memory, set_up, tear_down),
