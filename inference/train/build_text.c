@@ -159,7 +159,7 @@ static md_status build_gather(md_build *b, const md_node *node, md_error *err)
     md_trainer *t = b->trainer;
     md_train_layer *layer;
     if (!is_view(b, node, 1, MD_VIEW_TOKENS, "NT") || node->p.axis.axis != 0 ||
-        table->n_dims != 2) {
+        table->n_dims != 2 || table->dtype != MD_F32) {
         return unsupported(node, "only rows of a table [V,C] by the tokens can be trained",
                            err);
     }
@@ -695,12 +695,39 @@ static bool is_of_tokens(const md_build *b, const md_node *node)
     return false;
 }
 
+/* Whatever broadcasting made of the shape: what the layers think of a value and what it is have
+ * to be one. */
+static md_status check_shape(const md_build *b, const md_node *node, md_error *err)
+{
+    const int value = node->outputs[0], feature = b->features[value];
+    const md_view *v = &b->views[value];
+    const md_tensor *y = md_graph_tensor(&b->graph, value);
+    const bool other_rank = v->kind != MD_VIEW_NONE && strlen(v->axes) != y->n_dims;
+    const bool other_size =
+        feature != MD_NO_FEATURE &&
+        (y->dtype != MD_F32 ||
+         y->n_elements != b->net->features[feature].n_per_image * (size_t)b->net->batch);
+    return other_rank || other_size
+               ? unsupported(node, "its operands are broadcast in a way that cannot be trained",
+                             err)
+               : MD_OK;
+}
+
+static md_status build_token_node(md_build *b, unsigned number, md_error *err);
+
 md_status md_build_text_node(md_build *b, unsigned number, md_error *err)
 {
     const md_node *node = &b->graph.nodes[number];
     if (!is_of_tokens(b, node)) {
         return md_build_node(b, node, err);
     }
+    MD_TRY(build_token_node(b, number, err));
+    return b->gelus[number] == MD_WITHIN_GELU ? MD_OK : check_shape(b, node, err);
+}
+
+static md_status build_token_node(md_build *b, unsigned number, md_error *err)
+{
+    const md_node *node = &b->graph.nodes[number];
     if (b->gelus[number] == MD_WITHIN_GELU) {
         set_view(b, node->outputs[0], MD_VIEW_TOKENS, ""); /* nobody but the GELU reads it */
         return MD_OK;

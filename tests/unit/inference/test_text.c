@@ -659,6 +659,51 @@ static void test_refused_graphs(void **state)
     release(&n);
 }
 
+/* Two heads of 3 share values of 6 by broadcasting: what they give is wider than what a layer
+ * of heads gives. */
+static void test_broadcast_heads(void **state)
+{
+    (void)state;
+    static const change none;
+    static const int64_t rows_first[] = {0, 2, 1, 3}, columns_first[] = {0, 2, 3, 1};
+    md_writer *w;
+    network n;
+    md_error err = {0};
+    random_state = 11;
+    assert_int_equal(md_writer_create("text", &w, &err), MD_OK);
+    write_begin(w, &none);
+    md_writer_integers(w, "two_heads", (const int64_t[]){0, 0, 2, 3}, 4);
+    md_writer_integers(w, "one_head", (const int64_t[]){0, 0, 1, 6}, 4);
+    md_writer_integers(w, "joined", (const int64_t[]){0, 0, -1}, 3);
+    md_writer_integers(w, "axes", (const int64_t[]){1, 2}, 2);
+    md_writer_node(w, "Unsqueeze", "mask axes", "keys");
+    md_writer_node(w, "Reshape", "embedded two_heads", "split");
+    md_writer_node(w, "Reshape", "embedded one_head", "whole");
+    md_writer_node(w, "Transpose", "split", "q");
+    md_writer_attribute_ints(w, "perm", rows_first, 4);
+    md_writer_node(w, "Transpose", "split", "k");
+    md_writer_attribute_ints(w, "perm", columns_first, 4);
+    md_writer_node(w, "Transpose", "whole", "values");
+    md_writer_attribute_ints(w, "perm", rows_first, 4);
+    md_writer_node(w, "MatMul", "q k", "products");
+    md_writer_node(w, "Where", "keys products lowest", "hidden");
+    md_writer_node(w, "Softmax", "hidden", "shares_of_heads");
+    md_writer_attribute_int(w, "axis", -1);
+    md_writer_node(w, "MatMul", "shares_of_heads values", "mixed");
+    md_writer_node(w, "Transpose", "mixed", "turned");
+    md_writer_attribute_ints(w, "perm", rows_first, 4);
+    md_writer_node(w, "Reshape", "turned joined", "y");
+    write_end(w, &none, 12);
+    assert_int_equal(md_writer_finish(w, &n.bytes, &n.n_bytes, &err), MD_OK);
+    md_writer_destroy(w);
+    md_trainer *trainer;
+    const md_trainer_options options = {.batch = BATCH};
+    assert_int_equal(md_trainer_create(n.bytes, n.n_bytes, &options, &trainer, &err),
+                     MD_UNSUPPORTED);
+    assert_non_null(strstr(err.msg, "node 'mixed'"));
+    release(&n);
+}
+
 static void test_bad_architectures(void **state)
 {
     (void)state;
@@ -741,6 +786,7 @@ int main(void)
         cmocka_unit_test(test_bad_tokens),
         cmocka_unit_test(test_refused_graphs),
         cmocka_unit_test(test_bad_architectures),
+        cmocka_unit_test(test_broadcast_heads),
         cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
