@@ -44,19 +44,23 @@ MD_AVX512 MD_ALWAYS_INLINE __m512 md_load_16(const void *x, size_t at, md_lanes 
                                                   : _mm512_cvtepi8_epi32(bytes));
 }
 
-/* bfloat16 and integers: to the nearest, half to even. In bfloat16 an infinite number stays so
- * and a NaN may become infinite; integers are cut to their range, a NaN to its end. */
+/* To the nearest, half to even; less than 2^-126 becomes 0. The processor must have
+ * avx512_bf16. In assembler, lest every caller be compiled for it. */
+MD_AVX512 MD_ALWAYS_INLINE __m256i md_to_bf16(__m512 value)
+{
+    __m256i rounded;
+    __asm__("vcvtneps2bf16 %1, %0" : "=v"(rounded) : "v"(value));
+    return rounded;
+}
+
+/* bfloat16: see md_to_bf16. Integers: to the nearest, half to even, cut to their range, a NaN
+ * to its end. */
 MD_AVX512 MD_ALWAYS_INLINE void md_store_16(void *y, size_t at, md_lanes type, __m512 value)
 {
     if (type == MD_LANES_F32) {
         _mm512_storeu_ps((float *)y + at, value);
     } else if (type == MD_LANES_BF16) {
-        const __m512i bits = _mm512_castps_si512(value);
-        const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-        const __m512i half = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
-        const __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(bits, half), 16);
-        _mm256_storeu_si256((__m256i_u *)(void *)((uint16_t *)y + at),
-                            _mm512_cvtepi32_epi16(rounded));
+        _mm256_storeu_si256((__m256i_u *)(void *)((uint16_t *)y + at), md_to_bf16(value));
     } else if (type == MD_LANES_U8) {
         const __m512 limited = _mm512_max_ps(_mm512_setzero_ps(), value);
         _mm_storeu_si128((__m128i_u *)(void *)((uint8_t *)y + at),

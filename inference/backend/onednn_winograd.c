@@ -111,7 +111,7 @@ static bool describe(const md_dnnl *d, const md_graph *graph, const md_node *nod
     }
     ret->c_in = in->dims[1];
     ret->c_out = out->dims[1];
-    return pays(d, ret) && md_dnnl_has_avx512() && md_winograd_is_supported();
+    return pays(d, ret) && md_dnnl_has_avx512() && md_winograd_is_supported(ret->bf16);
 }
 
 /* A job: the weights, transformed. */

@@ -103,9 +103,9 @@ void md_winograd_weights(const md_winograd *s, const float *w, float *ret_u)
 }
 
 #if defined(__x86_64__)
-bool md_winograd_is_supported(void)
+bool md_winograd_is_supported(bool bf16)
 {
-    return md_has_avx512();
+    return md_has_avx512() && (!bf16 || __builtin_cpu_supports("avx512bf16"));
 }
 
 /* Of B^T d the elements 1 and 2, 3 and 4, 0 or 5 (d is then what follows the first or second):
@@ -355,8 +355,9 @@ void md_winograd_run(const md_winograd *s, const void *x, const float *u, const 
     }
 }
 #else
-bool md_winograd_is_supported(void)
+bool md_winograd_is_supported(bool bf16)
 {
+    (void)bf16;
     return false;
 }
 

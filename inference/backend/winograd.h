@@ -32,7 +32,7 @@ typedef struct md_winograd {
 } md_winograd;
 
 /* Whether this processor has the instructions. */
-bool md_winograd_is_supported(void) MD_NOEXCEPT;
+bool md_winograd_is_supported(bool bf16) MD_NOEXCEPT;
 int64_t md_winograd_n_tiles(const md_winograd *s) MD_NOEXCEPT;
 
 /* Transformed weights: 36 c_in c_out floats, from w [c_out, c_in, 3, 3]. */
