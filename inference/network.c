@@ -358,6 +358,8 @@ static md_status build_plan(md_network *network, md_graph *graph, md_error *err)
         MD_TRY(md_plan_plain(plan, graph, graph->inputs[i].value, buffer, err));
         md_plan_pin(plan, *buffer, true, false);
     }
+    unsigned n_steps = plan->n_steps;
+    double n_operations = 0.0; /* of nodes that wait for the next one to be a step */
     for (unsigned i = 0; i < graph->n_nodes; i++) {
         const md_node *node = &graph->nodes[i];
         if (node->op != MD_OP_NONE) {
@@ -366,8 +368,11 @@ static md_status build_plan(md_network *network, md_graph *graph, md_error *err)
             if (status != MD_OK) {
                 return md_node_fail(err, node, status, "%s", inner.msg);
             }
-            if (plan->n_steps > 0) {
-                plan->steps[plan->n_steps - 1].n_operations += count_operations(graph, node);
+            n_operations += count_operations(graph, node);
+            if (plan->n_steps > n_steps) {
+                plan->steps[plan->n_steps - 1].n_operations += n_operations;
+                n_operations = 0.0;
+                n_steps = plan->n_steps;
             }
             MD_TRY(discard_constants(plan, graph, last_reader, i, err));
             md_work_end_group(plan->work);

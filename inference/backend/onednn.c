@@ -516,7 +516,9 @@ static md_status survey(md_dnnl *d, const md_graph *graph, md_error *err)
     d->layouts = md_pool_alloc(&d->pool, n * sizeof(md_dnnl_layout *));
     d->last_use = md_pool_alloc(&d->pool, n * sizeof *d->last_use);
     d->waiting = md_pool_alloc(&d->pool, n * sizeof *d->waiting);
-    if (d->layouts == NULL || d->last_use == NULL || d->waiting == NULL) {
+    d->inverted = md_pool_alloc(&d->pool, n * sizeof *d->inverted);
+    if (d->layouts == NULL || d->last_use == NULL || d->waiting == NULL ||
+        d->inverted == NULL) {
         return md_fail(err, MD_NOMEM, "no memory for the back end");
     }
     for (unsigned i = 0; i < graph->n_nodes; i++) {

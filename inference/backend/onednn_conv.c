@@ -287,6 +287,25 @@ static md_status emit_conv(md_dnnl *d, md_plan *plan, const md_graph *graph,
     return status;
 }
 
+const md_node *md_dnnl_only_reader(const md_graph *graph, int value, const md_node *after)
+{
+    const md_node *reader = NULL;
+    if (graph->values[value].kept) {
+        return NULL;
+    }
+    for (const md_node *node = after + 1; node < graph->nodes + graph->n_nodes; node++) {
+        for (unsigned i = 0; i < node->n_inputs && node->op != MD_OP_NONE; i++) {
+            if (node->inputs[i] == value) {
+                if (reader != NULL) {
+                    return NULL;
+                }
+                reader = node;
+            }
+        }
+    }
+    return reader;
+}
+
 md_status md_dnnl_emit_conv(md_dnnl *d, md_plan *plan, const md_graph *graph,
                             const md_node *node, bool *ret_done, md_error *err)
 {
@@ -298,11 +317,21 @@ md_status md_dnnl_emit_conv(md_dnnl *d, md_plan *plan, const md_graph *graph,
         return MD_OK;
     }
     const md_node *norm = d->waiting[node->inputs[0]];
+    if (norm != NULL && norm->op == MD_OP_CONV) {
+        *ret_done = true;
+        return md_dnnl_join_inverted(d, plan, graph, node, err);
+    }
     MD_TRY(md_dnnl_source(d, plan, graph, norm == NULL ? node->inputs[0] : norm->inputs[0],
                           &usable, &at.x, err));
     if (norm != NULL) {
         MD_TRY(md_dnnl_emit_pointwise(d, plan, graph, node, norm, &at.x, ret_done, err));
         return *ret_done ? MD_OK : md_fail(err, MD_INTERNAL, "a batch normalisation waits");
+    }
+    if (usable) {
+        MD_TRY(md_dnnl_begin_inverted(d, plan, graph, node, &at.x, ret_done, err));
+        if (*ret_done) {
+            return MD_OK;
+        }
     }
     if (node->p.conv.has_residual) {
         MD_TRY(md_dnnl_source(d, plan, graph, node->inputs[3], &residual_usable, &at.residual,

@@ -86,31 +86,11 @@ static bool describe(const md_dnnl *d, const md_graph *graph, const md_node *nod
            md_pointwise_is_supported(ret->bf16);
 }
 
-/* The only node that reads the value; NULL: there are several, or it is an output. */
-static const md_node *only_reader(const md_graph *graph, int value, const md_node *after)
-{
-    const md_node *reader = NULL;
-    if (graph->values[value].kept) {
-        return NULL;
-    }
-    for (const md_node *node = after + 1; node < graph->nodes + graph->n_nodes; node++) {
-        for (unsigned i = 0; i < node->n_inputs && node->op != MD_OP_NONE; i++) {
-            if (node->inputs[i] == value) {
-                if (reader != NULL) {
-                    return NULL;
-                }
-                reader = node;
-            }
-        }
-    }
-    return reader;
-}
-
 bool md_dnnl_defer_norm(md_dnnl *d, const md_graph *graph, const md_node *norm,
                         const md_dnnl_layout *x)
 {
     const int value = norm->outputs[0];
-    const md_node *conv = only_reader(graph, value, norm);
+    const md_node *conv = md_dnnl_only_reader(graph, value, norm);
     md_pointwise described;
     if (conv == NULL || conv->op != MD_OP_CONV || conv->inputs[0] != value ||
         !describe(d, graph, conv, norm, x, &described)) {

@@ -37,7 +37,8 @@ typedef struct md_dnnl {
     md_dnnl_layout **layouts; /* for each value that this back end made; NULL: none */
     md_dnnl_chain **chains;   /* for each node: the one that it is part of; NULL: none */
     int *last_use;            /* for each value: the last node that reads it; INT_MAX: kept */
-    const md_node **waiting;  /* for each value: the batch normalisation that will make it */
+    const md_node **waiting;  /* for each value: the node that is part of its only reader */
+    void **inverted;          /* for each value that a convolution will make: the step */
     int scratch;              /* see md_dnnl_scratch */
 } md_dnnl;
 
@@ -184,6 +185,16 @@ md_status md_dnnl_emit_pointwise(md_dnnl *d, md_plan *plan, const md_graph *grap
  * waits for that in d->waiting. */
 bool md_dnnl_defer_norm(md_dnnl *d, const md_graph *graph, const md_node *norm,
                         const md_dnnl_layout *x);
+/* The only node that reads the value, which `after` makes; NULL: there are several, or it is an
+ * output. */
+const md_node *md_dnnl_only_reader(const md_graph *graph, int value, const md_node *after);
+/* When the convolution of x and those behind it can be one step, they wait in d->waiting for
+ * the last of them: *ret_done. The others join, and the last makes the step. */
+md_status md_dnnl_begin_inverted(md_dnnl *d, md_plan *plan, const md_graph *graph,
+                                 const md_node *node, const md_dnnl_layout *x, bool *ret_done,
+                                 md_error *err);
+md_status md_dnnl_join_inverted(md_dnnl *d, md_plan *plan, const md_graph *graph,
+                                const md_node *node, md_error *err);
 /* BatchNorm of channels that lie side by side. */
 md_status md_dnnl_emit_scale(md_dnnl *d, md_plan *plan, const md_graph *graph,
                              const md_node *node, const md_dnnl_layout *x, bool *ret_done,
