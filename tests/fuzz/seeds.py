@@ -79,10 +79,10 @@ def seeds(target, onnx_testdata):
         if target == "j2k":
             yield from small_j2k()
     elif target == "manifest":
-        for path in sorted(ROOT.glob("plugins/*/model.yaml")):
+        for path in sorted([*ROOT.glob("plugins/*/model.yaml"), *ROOT.glob("plugins/*/*/model.yaml")]):
             yield path.read_bytes()
     elif target == "risk":
-        yield (ROOT / "plugins" / "risk" / "risk.json").read_bytes()
+        yield (ROOT / "plugins" / "risk" / "example" / "risk.json").read_bytes()
     elif target == "onnx":
         for path in sorted(pathlib.Path(onnx_testdata).glob("*/test_*/model.onnx")):
             yield path.read_bytes()

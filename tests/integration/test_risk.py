@@ -168,17 +168,17 @@ class Risk:
         done = subprocess.run([TRAIN, "risk", str(folder / "recipe.yaml")], stdout=subprocess.PIPE, text=True, check=True)
         print("#", done.stdout.splitlines()[-1].strip())
         ours = json.loads((folder / "run" / "risk.json").read_text(encoding="utf-8"))
-        kept = json.loads((example / "risk.json").read_text(encoding="utf-8"))
+        kept = json.loads((example / "example" / "risk.json").read_text(encoding="utf-8"))
         assert np.allclose(ours["linear"]["coefficients"], kept["linear"]["coefficients"], rtol=1e-6)
         assert abs(ours["a"] - kept["a"]) < 1e-6 * kept["a"] and ours["features"][0]["name"] == "finding.pneumonia"
         assert "not clinically derived" in kept["note"].lower()
-        manifest = (example / "model.yaml").read_text(encoding="utf-8")
-        row = np.frombuffer((example / "row.f32").read_bytes(), "<f4").astype(float)
+        manifest = (example / "example" / "model.yaml").read_text(encoding="utf-8")
+        row = np.frombuffer((example / "example" / "row.f32").read_bytes(), "<f4").astype(float)
         s = kept["linear"]["intercept"] + row @ np.array(kept["linear"]["coefficients"])
         said = 1 / (1 + np.exp(-(kept["a"] * s + kept["b"])))
-        assert abs(said - np.frombuffer((example / "answer.f32").read_bytes(), "<f4")[0]) < 1e-6
+        assert abs(said - np.frombuffer((example / "example" / "answer.f32").read_bytes(), "<f4")[0]) < 1e-6
         for name in ("risk.json", "row.f32", "answer.f32"):
-            assert hashlib.sha256((example / name).read_bytes()).hexdigest() in manifest, name
+            assert hashlib.sha256((example / "example" / name).read_bytes()).hexdigest() in manifest, name
 
     def refuse(self, words, rows=None, features=("a", "b"), target='{column: y, yes: "1"}', model="{kind: linear}",
                code=2, **more):
