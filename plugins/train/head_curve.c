@@ -98,8 +98,7 @@ static md_status write_chart(const md_head_options *options, const md_head_repor
                              md_error *err)
 {
     double x[MD_HEAD_MAX_SIZES], y[3][MD_HEAD_MAX_SIZES];
-    static const char *const names[] = {"mean of the draws", "95% interval of the mean, low",
-                                        "high"};
+    static const char *const names[] = {"mean", "95% of the mean, low", "high"};
     unsigned n = 0;
     for (unsigned i = 0; i < report->n_points; i++) {
         const md_head_point *p = &report->points[i];
@@ -115,7 +114,7 @@ static md_status write_chart(const md_head_options *options, const md_head_repor
         lines[k] = (md_chart_line){names[k], x, y[k], n};
     }
     const md_chart_panel panel = {
-        .title = "Area under the ROC curve, films held back", .lines = lines, .n_lines = 3};
+        .title = "AUC, films held back", .lines = lines, .n_lines = 3};
     MD_AUTO(md_drawing_destroyp) md_drawing *drawing = NULL;
     MD_TRY(md_chart_curves(options->finding, "labelled films", &panel, 1, (double)NAN, NULL,
                            &drawing, err));

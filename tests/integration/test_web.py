@@ -172,6 +172,9 @@ def check_page(site, medaid, browser):
     hospital.wait_for("the pictures", lambda: browser.driver.execute_script(
         "return [...document.querySelectorAll('#detail img')].every(i => i.naturalWidth > 100)"))
     hospital.wait_for("the overlay", browser.shows_overlay)
+    hospital.wait_for("the similar cases", lambda: len(browser.texts("#similar .case")) == 2)
+    assert all("distance 0." in text and "Pneumonia: present" in text for text in browser.texts("#similar .case"))
+    assert "Zebra" in " ".join(browser.texts("#similar .case")) and not browser.all("#similar b, #similar script")
     browser.shot("study")
     browser.press("o")
     assert not browser.shows_overlay()
@@ -213,6 +216,8 @@ def check_page(site, medaid, browser):
     assert "Zebra" not in browser.driver.page_source and hospital.PATIENT[1] not in browser.driver.page_source
     browser.press("j")
     hospital.wait_for("the study", lambda: "Pictures are for those" in browser.texts("#detail")[0])
+    hospital.wait_for("the similar cases", lambda: browser.texts("#similar .case"))
+    assert "Zebra" not in browser.driver.page_source and not browser.all("#similar img")
     assert not browser.all("#mark-read") and not browser.all(".agree")
     problems = browser.problems()
     assert not problems, problems
