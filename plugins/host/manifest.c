@@ -162,7 +162,7 @@ static const md_schema_field text_fields[] = {
 static const md_schema_field risk_attribute_item[] = {
     {.key = "name", .type = MD_SCHEMA_TEXT, RISK_OFFSET(name),
      .size_bytes = MD_EVIDENCE_NAME_BYTES, .least = 1, .check = check_printable},
-    {.key = "attribute", .type = MD_SCHEMA_TEXT, RISK_OFFSET(attribute), .size_bytes = 10,
+    {.key = "attribute", .type = MD_SCHEMA_TEXT, RISK_OFFSET(attribute), .size_bytes = 33,
      .check = check_tag},
 };
 static const md_schema_field real_item = {.key = "value", .type = MD_SCHEMA_REAL,

@@ -67,7 +67,7 @@ typedef struct md_manifest {
         double range[2];
         unsigned n_range;
         struct {
-            char name[MD_EVIDENCE_NAME_BYTES], attribute[10];
+            char name[MD_EVIDENCE_NAME_BYTES], attribute[33];
         } attributes[MD_RISK_MAX_ATTRIBUTES];
         unsigned n_attributes;
     } risk;

@@ -140,6 +140,7 @@ def risk_of(values):
 
 
 def risk_json(**changes):
+    """The model file; a change to None leaves the key out."""
     model = {
         "medaid_risk": 1, "name": "triage", "meaning": "read first", "unit": "1", "note": "for tests",
         "answer": "score", "kind": "linear", "link": "logistic", "a": 1, "b": 0,
@@ -148,7 +149,7 @@ def risk_json(**changes):
         "linear": {"intercept": INTERCEPT, "coefficients": [f[5] for f in FEATURES]},
     }
     model.update(changes)
-    return json.dumps(model).encode()
+    return json.dumps({key: value for key, value in model.items() if value is not None}).encode()
 
 
 def put(folder, data, text, edit):

@@ -170,4 +170,5 @@ for key, edit in RISK_EDITS.items():
 study_models.write_risk(ROOT / "bad-risk-self-test" / "p", answer=np.zeros(1, "<f4").tobytes())
 study_models.write_risk(ROOT / "bad-risk-json" / "p", model=b"{\"medaid_risk\": 1, \"name\": NaN}")
 study_models.write_risk(ROOT / "bad-risk-value" / "p",
-                        model=study_models.risk_json(answer="value", link="identity", unit="min"))
+                        model=study_models.risk_json(answer="value", link="identity", unit="min", a=None,
+                                                      b=None))
