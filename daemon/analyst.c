@@ -44,6 +44,7 @@ struct md_analyst {
     md_notifiers *notifiers;
     md_couriers *couriers;
     md_cases *cases; /* NULL: none are kept */
+    md_follow_up_engine *follow_up;
     pthread_t threads[MAX_THREADS];
     unsigned n_threads;
     pthread_mutex_t mutex;
@@ -282,6 +283,34 @@ static void find_vectors(const md_analyst *now, const md_study *study,
     }
 }
 
+/* What to do next, unless it was asked for the report already. A study without it is as good as
+ * one with it: NULL. */
+static md_follow_up_kept *propose(md_analyst *now, const md_study *study,
+                                  const md_analysis *analysis)
+{
+    md_error err = {0};
+    md_follow_up follow_up = analysis->follow_up;
+    if (analysis->n_results == 0) {
+        return NULL; /* nobody knows whose study it is */
+    }
+    if (!follow_up.there) {
+        md_follow_up_propose(now->follow_up, study->study_uid, analysis, &follow_up);
+    }
+    md_follow_up_kept *kept = md_calloc(1, sizeof *kept);
+    md_status status = kept == NULL ? md_fail(&err, MD_NOMEM, "no memory for proposals")
+                                    : md_follow_up_keep(now->follow_up, study->study_uid,
+                                                        analysis, &follow_up, kept, &err);
+    if (status != MD_OK && status != MD_NOT_FOUND) {
+        md_log(MD_LOG_ERROR, "follow_up_failed", MD_LOG_TEXT("study", study->key),
+               MD_LOG_TEXT("reason", err.msg), MD_LOG_TEXT("then", "nothing is proposed"));
+    }
+    if (status != MD_OK) {
+        md_free(kept);
+        kept = NULL;
+    }
+    return kept;
+}
+
 /* Results on disk, then the study and its outbox in one transaction. A failure of every model
  * is the failure of the study; its report goes out all the same. */
 static md_status hand_on(md_analyst *now, const md_claim *claim, const md_study_task *task,
@@ -316,6 +345,7 @@ static md_status hand_on(md_analyst *now, const md_claim *claim, const md_study_
     if (status == MD_OK) {
         status = add_originals(now, study->id, &plan, MD_ORIGINALS_AFTER, err);
     }
+    md_follow_up_kept *kept = status == MD_OK ? propose(now, study, analysis) : NULL;
     if (status == MD_OK) {
         md_study_outcome outcome = {.objects = r.objects,
                                     .n_objects = r.n,
@@ -330,6 +360,7 @@ static md_status hand_on(md_analyst *now, const md_claim *claim, const md_study_
                                              .overlay_bytes = analysis->view.overlay_bytes},
                                     .vectors = vectors,
                                     .n_vectors = n_vectors,
+                                    .follow_up = kept != NULL ? &kept->row : NULL,
                                     .failed = failed};
         status = finish_study(now, claim, study, &plan, analysis, &outcome, &state, err);
     }
@@ -348,6 +379,10 @@ static md_status hand_on(md_analyst *now, const md_claim *claim, const md_study_
         md_cases_forget(now->cases); /* the vector of the analysis before is gone */
     } else if (status == MD_OK) {
         md_cases_wake(now->cases);
+    }
+    if (kept != NULL) {
+        md_follow_up_kept_finish(kept);
+        md_free(kept);
     }
     md_told_finish(&told);
     if (status == MD_OK && task_conf->n_destinations == 0 && r.n > 0) {
@@ -645,7 +680,10 @@ static void run_study(md_analyst *now, const md_claim *claim, const md_study *st
     md_predecessor predecessors[MD_HOST_MAX_PREDECESSORS];
     MD_AUTO(md_freep) md_tag_set *sets = NULL;
     md_plan plan = {0};
-    md_study_task task = {.study = study, .predecessors = predecessors, .plan = &plan};
+    md_study_task task = {.study = study,
+                          .predecessors = predecessors,
+                          .plan = &plan,
+                          .follow_up = now->follow_up};
     md_error err = {0};
     md_error store_err = {0};
     bool ours = true;
@@ -719,7 +757,8 @@ static void *analyst_thread(void *argument)
 md_status md_analyst_start(const md_analyser *analyser, const md_policy *policy,
                            md_store *store, md_spool *spool, md_outbox *outbox,
                            md_notifiers *notifiers, md_couriers *couriers, md_cases *cases,
-                           md_analyst **ret_analyst, md_error *err)
+                           md_follow_up_engine *follow_up, md_analyst **ret_analyst,
+                           md_error *err)
 {
     md_analyst *now = md_calloc(1, sizeof *now);
     if (now == NULL) {
@@ -738,6 +777,7 @@ md_status md_analyst_start(const md_analyser *analyser, const md_policy *policy,
     now->notifiers = notifiers;
     now->couriers = couriers;
     now->cases = cases;
+    now->follow_up = follow_up;
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);

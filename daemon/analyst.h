@@ -6,6 +6,7 @@
  * worker process can stand there instead of a call. Without a destination results are also
  * linked below the storage path, for people to fetch: results/<study>-<generation>/<n>.dcm. */
 
+#include "daemon/follow_up/follow_up.h"
 #include "daemon/notifier/notifier.h"
 #include "daemon/outbox.h"
 #include "daemon/rules/plan.h"
@@ -27,7 +28,8 @@ typedef struct md_study_task {
     uint64_t revision;      /* as in md_result */
     const md_tag_set *sets; /* what is known of the instances */
     size_t n_sets;
-    const md_plan *plan; /* which models may look, and what is missing */
+    const md_plan *plan;            /* which models may look, and what is missing */
+    md_follow_up_engine *follow_up; /* who is asked what to do next; NULL: nobody */
 } md_study_task;
 
 /* From a study's files to its results. Called on at most n_parallel threads at a time. */
@@ -57,11 +59,13 @@ typedef struct md_analyser {
 
 typedef struct md_analyst md_analyst;
 
-/* Everything is borrowed until the stop; cases NULL: none are kept. */
+/* Everything is borrowed until the stop; cases NULL: none are kept, follow_up NULL: nothing is
+ * proposed. */
 md_status md_analyst_start(const md_analyser *analyser, const md_policy *policy,
                            md_store *store, md_spool *spool, md_outbox *outbox,
                            md_notifiers *notifiers, md_couriers *couriers, md_cases *cases,
-                           md_analyst **ret_analyst, md_error *err) MD_NODISCARD;
+                           md_follow_up_engine *follow_up, md_analyst **ret_analyst,
+                           md_error *err) MD_NODISCARD;
 /* Hand the results of studies that are claimed from now on to other destinations. `shared` is
  * from md_conf_share, and is held. Any thread. */
 void md_analyst_reload(md_analyst *analyst, const md_conf *shared);

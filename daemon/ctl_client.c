@@ -16,6 +16,7 @@ enum {
     MAX_ANSWER_BYTES = 16 * 1024 * 1024,
     FIRST_ROOM = 64 * 1024,
     TIMEOUT_MS = 30000,
+    LONG_TIMEOUT_MS = 600000, /* for what is sent with a body */
     REQUEST_BYTES = 1024
 };
 
@@ -60,7 +61,7 @@ static md_status wait_for(int fd, short events, int64_t until_ms, md_error *err)
     struct pollfd waiting = {.fd = fd, .events = events};
     int64_t left_ms = until_ms - md_clock_monotonic_us() / 1000;
     if (left_ms <= 0 || poll(&waiting, 1, (int)left_ms) == 0) {
-        return md_fail(err, MD_TIMEOUT, "no answer within %d s", TIMEOUT_MS / 1000);
+        return md_fail(err, MD_TIMEOUT, "no answer in time");
     }
     return MD_OK;
 }
@@ -127,33 +128,67 @@ static md_status parse(const char *text, size_t n, md_ctl_answer *ret_answer, md
     return MD_OK;
 }
 
-static md_status exchange(int fd, const char *method, const char *target,
-                          md_ctl_answer *ret_answer, md_error *err)
+/* The body; a daemon that refuses it closes before its end, and has answered. */
+static md_status send_all(int fd, const uint8_t *bytes, size_t n, int64_t until_ms,
+                          md_error *err)
+{
+    while (n > 0) {
+        MD_TRY(wait_for(fd, POLLOUT, until_ms, err));
+        ssize_t sent = send(fd, bytes, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (sent < 0 && (errno == EPIPE || errno == ECONNRESET)) {
+            return MD_OK;
+        }
+        if (sent < 0 && errno != EINTR && errno != EAGAIN) {
+            return md_fail_os(err, errno, "send the table");
+        }
+        bytes += sent > 0 ? sent : 0;
+        n -= sent > 0 ? (size_t)sent : 0;
+    }
+    return MD_OK;
+}
+
+static md_status exchange(int fd, const char *method, const char *target, const uint8_t *bytes,
+                          size_t n_bytes, md_ctl_answer *ret_answer, md_error *err)
 {
     char request[REQUEST_BYTES];
     int length = snprintf(request, sizeof request,
                           "%s %s HTTP/1.1\r\nHost: medaid\r\nConnection: close\r\n"
-                          "Content-Length: 0\r\n\r\n",
-                          method, target);
+                          "Content-Length: %zu\r\n\r\n",
+                          method, target, n_bytes);
     if (length < 0 || (size_t)length >= sizeof request) {
         return md_fail(err, MD_LIMIT, "a request of %d bytes", length);
     }
-    int64_t until_ms = md_clock_monotonic_us() / 1000 + TIMEOUT_MS;
+    int64_t until_ms =
+        md_clock_monotonic_us() / 1000 + (n_bytes > 0 ? LONG_TIMEOUT_MS : TIMEOUT_MS);
     if (send(fd, request, (size_t)length, MSG_NOSIGNAL) != length) {
         return md_fail_os(err, errno, "send the request");
     }
+    MD_TRY(send_all(fd, bytes, n_bytes, until_ms, err));
     MD_AUTO(md_freep) char *text = NULL;
     size_t n = 0;
     MD_TRY(read_all(fd, until_ms, &text, &n, err));
     return parse(text, n, ret_answer, err);
 }
 
-md_status md_ctl_request(const char *socket_path, const char *method, const char *target,
-                         md_ctl_answer *ret_answer, md_error *err)
+static md_status ask(const char *socket_path, const char *method, const char *target,
+                     const void *bytes, size_t n_bytes, md_ctl_answer *ret_answer,
+                     md_error *err)
 {
     int fd = -1;
     MD_TRY(connect_to(socket_path, &fd, err));
-    md_status status = exchange(fd, method, target, ret_answer, err);
+    md_status status = exchange(fd, method, target, bytes, n_bytes, ret_answer, err);
     close(fd);
     return status;
+}
+
+md_status md_ctl_request(const char *socket_path, const char *method, const char *target,
+                         md_ctl_answer *ret_answer, md_error *err)
+{
+    return ask(socket_path, method, target, NULL, 0, ret_answer, err);
+}
+
+md_status md_ctl_send(const char *socket_path, const char *target, const void *bytes,
+                      size_t n_bytes, md_ctl_answer *ret_answer, md_error *err)
+{
+    return ask(socket_path, "POST", target, bytes, n_bytes, ret_answer, err);
 }

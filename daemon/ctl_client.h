@@ -16,5 +16,8 @@ typedef struct md_ctl_answer {
  * MD_NOMEM, MD_INVALID_ARG: the socket's folder cannot be used. */
 md_status md_ctl_request(const char *socket_path, const char *method, const char *target,
                          md_ctl_answer *ret_answer, md_error *err) MD_NODISCARD;
+/* POST with a body; the daemon may take ten minutes over it. */
+md_status md_ctl_send(const char *socket_path, const char *target, const void *bytes,
+                      size_t n_bytes, md_ctl_answer *ret_answer, md_error *err) MD_NODISCARD;
 
 #endif

@@ -12,10 +12,8 @@ typedef struct cell {
     char text[CELL_BYTES];
 } cell;
 
-/* A member as text. */
-static cell show(const json_t *object, const char *key)
+static cell show_value(const json_t *value)
 {
-    const json_t *value = json_object_get(object, key);
     cell shown = {"-"};
     if (json_is_string(value) && json_string_length(value) > 0) {
         snprintf(shown.text, sizeof shown.text, "%s", json_string_value(value));
@@ -31,6 +29,12 @@ static cell show(const json_t *object, const char *key)
         *at = (unsigned char)*at < 0x20 || *at == 0x7f ? '?' : *at;
     }
     return shown;
+}
+
+/* A member as text. */
+static cell show(const json_t *object, const char *key)
+{
+    return show_value(json_object_get(object, key));
 }
 
 /* Bytes for people: 1.5 GiB. */
@@ -282,5 +286,72 @@ void md_ctl_print_change(const json_t *answer, FILE *out)
     } else {
         fprintf(out, "paused %s, draining %s\n", show(answer, "paused").text,
                 show(answer, "draining").text);
+    }
+}
+
+static void print_proposal(const json_t *p, FILE *out)
+{
+    const json_t *alike = json_object_get(p, "alike_in");
+    fprintf(out, "  %-20s %.2f  %s; accepted for %s of %s similar patients",
+            show(p, "key").text, json_number_value(json_object_get(p, "score")),
+            show(json_object_get(p, "action"), "meaning").text, show(p, "accepted").text,
+            show(p, "similar_patients").text);
+    for (size_t i = 0; i < json_array_size(alike); i++) {
+        fprintf(out, "%s%s", i == 0 ? ", alike in " : ", ",
+                show_value(json_array_get(alike, i)).text);
+    }
+    fputc('\n', out);
+}
+
+void md_ctl_print_follow_up(const json_t *study, FILE *out)
+{
+    const json_t *f = json_object_get(study, "follow_up");
+    const json_t *proposals = json_object_get(f, "proposals");
+    const json_t *decisions = json_object_get(f, "decisions");
+    const json_t *choices = json_object_get(f, "choices");
+    if (f == NULL) {
+        fputs("no follow-up: there are no follow_up.actions, or the study was not analysed "
+              "since\n",
+              out);
+        return;
+    }
+    fprintf(out, "proposed for study %s (a proposal, not an order)\n",
+            show(study, "study").text);
+    for (size_t i = 0; i < json_array_size(proposals); i++) {
+        print_proposal(json_array_get(proposals, i), out);
+    }
+    if (json_array_size(proposals) == 0) {
+        fprintf(out, "  nothing: %s\n", show(f, "why_none").text);
+    }
+    fprintf(out,
+            "of %s actions %s with fewer than %s similar patients, %s rather declined; %s "
+            "patients on record\n",
+            show(f, "actions").text, show(f, "abstained").text, show(f, "min_support").text,
+            show(f, "rather_declined").text, show(f, "patients_on_record").text);
+    for (size_t i = 0; i < json_array_size(decisions); i++) {
+        const json_t *each = json_array_get(decisions, i);
+        fprintf(out, "decided  %-20s %s by %s, %s%s\n", show(each, "action").text,
+                show(each, "decision").text, show(each, "reader").text,
+                show(each, "given").text,
+                json_is_true(json_object_get(each, "on_this_study")) ? "" : ", elsewhere");
+    }
+    fputs("actions ", out);
+    for (size_t i = 0; i < json_array_size(choices); i++) {
+        fprintf(out, " %s", show(json_array_get(choices, i), "key").text);
+    }
+    fputc('\n', out);
+}
+
+void md_ctl_print_decision(const json_t *answer, FILE *out)
+{
+    if (json_object_get(answer, "decisions") != NULL) {
+        fprintf(out, "%s decisions, %s patients forgotten\n", show(answer, "decisions").text,
+                show(answer, "forgotten").text);
+    } else if (json_object_get(answer, "forgotten") != NULL) {
+        fprintf(out, "study %s: %s decisions for its patient forgotten\n",
+                show(answer, "study").text, show(answer, "forgotten").text);
+    } else {
+        fprintf(out, "study %s: %s %s\n", show(answer, "study").text,
+                show(answer, "action").text, show(answer, "decision").text);
     }
 }

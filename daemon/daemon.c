@@ -52,6 +52,7 @@ typedef struct daemon_state {
     md_couriers *couriers; /* NULL: no workitems */
     md_ups ups;
     md_cases *cases; /* NULL: none are kept */
+    md_follow_up_engine *follow_up;
     md_analyst *analyst;
     md_listener *listener;
     md_eta *eta; /* NULL: no estimates */
@@ -241,6 +242,7 @@ static md_status use_conf(daemon_state *now, const md_conf *next, md_error *err)
         md_log(MD_LOG_ERROR, "reload_incomplete", MD_LOG_TEXT("reason", why.msg),
                MD_LOG_TEXT("then", "a destination waits for the next reload"));
     }
+    md_follow_up_reload(now->follow_up, next);
     md_analyst_reload(now->analyst, next);
     md_http_reload(now->http, next);
     md_web_reload(now->web, next);
@@ -393,6 +395,7 @@ static md_status start_http(daemon_state *now, md_error *err)
         .heartbeat_ms = &now->heartbeat_ms,
         .on_change = look_again,
         .on_read = now->first_conf->ups.enabled ? complete_workitem : NULL,
+        .follow_up = now->follow_up,
         .context = now,
     };
     int64_t watchdog_ms = md_notify_watchdog_ms();
@@ -485,6 +488,7 @@ static md_status start(daemon_state *now, const md_analyser *analyser, md_error 
     }
     MD_TRY(make_policy(now, analyser, err));
     MD_TRY(open_cases(now, analyser, err));
+    MD_TRY(md_follow_up_start(now->conf, now->store, &now->follow_up, err));
     MD_TRY(md_outbox_start(conf, now->store, now->spool, NULL, &now->outbox, err));
     MD_TRY(md_notifiers_start(now->first_conf, now->store, NULL, &now->notifiers, err));
     now->ups = (md_ups){now->first_conf, now->store, wake_couriers, now};
@@ -512,6 +516,7 @@ static void stop(daemon_state *now)
     md_eta_stop(now->eta);
     md_listener_stop(now->listener, STOP_GRACE_MS);
     md_analyst_stop(now->analyst);
+    md_follow_up_stop(now->follow_up);
     md_outbox_stop(now->outbox);
     md_notifiers_stop(now->notifiers);
     md_couriers_stop(now->couriers);
@@ -561,7 +566,8 @@ static md_status serve(const md_conf *conf, const md_analyser *analyser, int sig
          * those that wait ends the program. */
         log_state(&now, "daemon_started");
         status = md_analyst_start(analyser, &now.policy, now.store, now.spool, now.outbox,
-                                  now.notifiers, now.couriers, now.cases, &now.analyst, err);
+                                  now.notifiers, now.couriers, now.cases, now.follow_up,
+                                  &now.analyst, err);
     }
     if (status == MD_OK) {
         status = start_http(&now, err);

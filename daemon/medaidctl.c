@@ -1,5 +1,6 @@
 /* The program `medaidctl`: shows and steers a running daemon over its Unix socket. */
 
+#include "base/file.h"
 #include "conf/conf.h"
 #include "daemon/ctl_client.h"
 #include "daemon/ctl_print.h"
@@ -19,6 +20,13 @@ static const char usage[] =
     "       medaidctl read KEY              a person has read it\n"
     "       medaidctl agree KEY             a reader agrees with a finding, or does not; with\n"
     "       medaidctl disagree KEY          --model, --finding and --reader\n"
+    "       medaidctl follow-up KEY         what is proposed to do next, and what was decided\n"
+    "       medaidctl follow-up KEY accept ACTION    a reader's decision on an action of\n"
+    "       medaidctl follow-up KEY decline ACTION   follow_up.actions, with --reader; "
+    "withdraw\n"
+    "       medaidctl follow-up KEY withdraw ACTION  takes it back\n"
+    "       medaidctl follow-up KEY forget  all decisions for the study's patient\n"
+    "       medaidctl follow-up import FILE decisions of before, a table (docs/follow-up.md)\n"
     "       medaidctl report                times, findings and verdicts over all studies\n"
     "       medaidctl pause                 start no new analysis\n"
     "       medaidctl drain                 take no new object\n"
@@ -37,11 +45,17 @@ static const char usage[] =
     "  --limit N       at most so many, 1..100 (default: similar.n_nearest)\n"
     "with agree and disagree:\n"
     "  --model ID, --finding KEY, --reader NAME\n"
+    "with follow-up accept, decline and withdraw:\n"
+    "  --reader NAME\n"
     "with report:\n"
     "  --days N        of the studies of the last N days (default: all)\n"
     "\n"
     "exit: 0 done, 1 the daemon failed, 2 usage or configuration, 3 no such study,\n"
     "      4 the study's state does not allow it, 5 no daemon answers\n";
+
+enum {
+    MAX_TABLE_BYTES = 64 * 1024 * 1024
+};
 
 typedef enum exit_code {
     EXIT_DONE = 0,
@@ -69,6 +83,7 @@ static const command commands[] = {
     {"read", "POST", "/api/v1/study/", "/read", md_ctl_print_change},
     {"agree", "POST", "/api/v1/study/", "/agree", md_ctl_print_change},
     {"disagree", "POST", "/api/v1/study/", "/disagree", md_ctl_print_change},
+    {"follow-up", "GET", "/api/v1/study/", "", md_ctl_print_follow_up},
     {"report", "GET", "/api/v1/report", NULL, md_ctl_print_report},
     {"pause", "POST", "/api/v1/pause", NULL, md_ctl_print_change},
     {"drain", "POST", "/api/v1/drain", NULL, md_ctl_print_change},
@@ -229,11 +244,21 @@ static exit_code code_of(unsigned http)
 }
 
 static exit_code run(const command *wanted, const char *socket_path, const char *target,
-                     bool as_json)
+                     const char *table, bool as_json)
 {
     md_ctl_answer answer;
     md_error err = {0};
-    md_status status = md_ctl_request(socket_path, wanted->method, target, &answer, &err);
+    md_status status = MD_OK;
+    if (table != NULL) {
+        MD_AUTO(md_freep) uint8_t *bytes = NULL;
+        size_t n = 0;
+        if (md_file_read(table, MAX_TABLE_BYTES, &bytes, &n, &err) != MD_OK) {
+            return complain(err.msg, EXIT_USAGE);
+        }
+        status = md_ctl_send(socket_path, target, bytes, n, &answer, &err);
+    } else {
+        status = md_ctl_request(socket_path, wanted->method, target, &answer, &err);
+    }
     if (status != MD_OK) {
         return complain(err.msg, EXIT_NO_DAEMON);
     }
@@ -256,6 +281,39 @@ static exit_code run(const command *wanted, const char *socket_path, const char 
     return fflush(stdout) == 0 ? code : EXIT_FAILED;
 }
 
+/* `follow-up KEY WORD [ACTION]` and `follow-up import FILE`: what differs from the plain
+ * command. False: the words make none of these. */
+static bool make_follow_up(const arguments *args, char **words, size_t n_words,
+                           command *ret_command, char target[512], const char **ret_table)
+{
+    static const char *const verbs[] = {"accept", "decline", "withdraw"};
+    if (args->state != NULL || args->limit != NULL || args->before != NULL ||
+        args->model != NULL || args->finding != NULL || args->days != NULL || n_words < 2) {
+        return false;
+    }
+    ret_command->method = "POST";
+    ret_command->print = md_ctl_print_decision;
+    if (strcmp(words[0], "import") == 0) {
+        *ret_table = words[1];
+        snprintf(target, 512, "/api/v1/follow-up");
+        return n_words == 2 && args->reader == NULL;
+    }
+    if (!is_key(words[0])) {
+        return false;
+    }
+    snprintf(target, 512, "/api/v1/study/%s/%s", words[0], words[1]);
+    if (strcmp(words[1], "forget") == 0) {
+        return n_words == 2 && args->reader == NULL;
+    }
+    bool is_verb = false;
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
+        is_verb = is_verb || strcmp(words[1], verbs[i]) == 0;
+    }
+    return is_verb && n_words == 3 && args->reader != NULL &&
+           add_query(target, 512, "action", words[2]) &&
+           add_query(target, 512, "reader", args->reader);
+}
+
 int main(int argc, char **argv)
 {
     static md_conf conf;
@@ -273,8 +331,15 @@ int main(int argc, char **argv)
     while (optind < argc && wanted->name != NULL && strcmp(wanted->name, argv[optind]) != 0) {
         wanted++;
     }
+    char **words = argv + optind + 1;
+    size_t n_words = optind < argc ? (size_t)(argc - optind - 1) : 0;
+    const char *table = NULL;
+    command changed = *wanted;
+    bool is_change =
+        wanted->name != NULL && strcmp(wanted->name, "follow-up") == 0 && n_words > 1;
     if (optind == argc || wanted->name == NULL ||
-        !make_target(wanted, &args, argv + optind + 1, (size_t)(argc - optind - 1), target)) {
+        !(is_change ? make_follow_up(&args, words, n_words, &changed, target, &table)
+                    : make_target(wanted, &args, words, n_words, target))) {
         fputs(usage, stderr);
         return EXIT_USAGE;
     }
@@ -283,5 +348,6 @@ int main(int argc, char **argv)
         return complain(err.msg, EXIT_USAGE);
     }
     snprintf(socket_path, sizeof socket_path, "%s/medaid.sock", conf.storage.path);
-    return run(wanted, args.socket != NULL ? args.socket : socket_path, target, args.json);
+    return run(&changed, args.socket != NULL ? args.socket : socket_path, target, table,
+               args.json);
 }

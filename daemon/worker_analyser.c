@@ -28,11 +28,20 @@ static void on_problem(void *context, const char *path, const md_error *reason)
            MD_LOG_TEXT("reason", reason->msg));
 }
 
+static void propose(void *context, const char *patient_id, const char *issuer,
+                    const md_features *features, md_follow_up *ret_follow_up)
+{
+    const md_study_task *task = context;
+    md_follow_up_propose_for(task->follow_up, task->study->study_uid, patient_id, issuer,
+                             features, ret_follow_up);
+}
+
 /* One attempt at a study, or, with a reason, its failure. */
 static md_status run(md_worker_pool *pool, const md_study_task *task, const char *reason,
                      md_analysis *ret_analysis, md_error *err)
 {
     md_study told = *task->study;
+    md_study_task asked = *task;
     const md_worker_job job = {
         .paths = task->paths,
         .n_paths = task->n_paths,
@@ -51,6 +60,8 @@ static md_status run(md_worker_pool *pool, const md_study_task *task, const char
         .missing = task->plan->missing[0] != '\0' ? task->plan->missing : NULL,
         .on_problem = reason == NULL ? on_problem : NULL,
         .context = &told,
+        .propose = propose,
+        .propose_context = &asked,
     };
     md_worker_outcome outcome;
     md_status status =

@@ -132,22 +132,31 @@ static void count_class(md_audit_class *classes, unsigned *n_classes, const char
     }
 }
 
+static bool is_full(void)
+{
+    return trail.conf->audit.identifiers == MD_CONF_IDENTIFIERS_FULL;
+}
+
+/* The patient as the configuration lets him be told; `key` holds his hash. */
+static const char *patient_as_told(const char *patient_id, char key[MD_STORE_KEY_BYTES])
+{
+    char marked[MD_IDENTITY_TEXT_BYTES + 8];
+    /* marked, so that no patient has the hash of a study */
+    snprintf(marked, sizeof marked, "patient %s", patient_id);
+    md_store_hash(trail.store, marked, key);
+    return patient_id[0] == '\0' ? "none" : is_full() ? patient_id : key;
+}
+
 /* Fill in who it is about, as the configuration allows, and queue. */
 static void write_transfer(md_audit_transfer *transfer, const char *study_uid,
                            const char *study_key, const char *patient_id)
 {
     char text[MD_AUDIT_MAX_BYTES];
-    char marked[MD_IDENTITY_TEXT_BYTES + 8];
     char patient_key[MD_STORE_KEY_BYTES];
     const md_audit_source source = source_now();
-    bool is_full = trail.conf->audit.identifiers == MD_CONF_IDENTIFIERS_FULL;
-    /* marked, so that no patient has the hash of a study */
-    snprintf(marked, sizeof marked, "patient %s", patient_id);
-    md_store_hash(trail.store, marked, patient_key);
-    bool has_patient = patient_id[0] != '\0';
-    transfer->study = is_full ? study_uid : study_key;
+    transfer->study = is_full() ? study_uid : study_key;
     transfer->study_name = study_key;
-    transfer->patient = !has_patient ? "none" : is_full ? patient_id : patient_key;
+    transfer->patient = patient_as_told(patient_id, patient_key);
     enqueue(text, md_audit_write_transfer(&source, md_clock_wall_ms(), transfer, text));
 }
 
@@ -511,6 +520,25 @@ void md_audit_alert(const char *peer_address, const char *reason)
         const md_audit_source source = source_now();
         const md_audit_alert_event event = {.peer_host = host, .reason = reason};
         enqueue(text, md_audit_write_alert(&source, md_clock_wall_ms(), &event, text));
+    }
+    pthread_mutex_unlock(&trail.mutex);
+}
+
+void md_audit_decision(const md_audit_decision_event *event)
+{
+    char text[MD_AUDIT_MAX_BYTES];
+    char key[MD_STORE_KEY_BYTES];
+    pthread_mutex_lock(&trail.mutex);
+    if (is_on()) {
+        const md_audit_source source = source_now();
+        const md_audit_record record = {
+            .user = event->reader,
+            .study = is_full() ? event->study_uid : event->study_key,
+            .patient = patient_as_told(event->patient_id, key),
+            .action = event->action,
+            .decision = event->decision,
+        };
+        enqueue(text, md_audit_write_record(&source, md_clock_wall_ms(), &record, text));
     }
     pthread_mutex_unlock(&trail.mutex);
 }

@@ -2,8 +2,8 @@
 #define MEDAID_DAEMON_AUDIT_AUDIT_H
 
 /* The audit trail of this process, PS3.15 A.5: Application Activity, DICOM Instances
- * Transferred and Security Alert, to a syslog as `audit` of the configuration says. One trail a
- * process, as there is one log.
+ * Transferred, Patient Record and Security Alert, to a syslog as `audit` of the configuration
+ * says. One trail a process, as there is one log.
  *
  * Nobody waits for it: messages stand in a bounded queue (MD_AUDIT_QUEUE), a thread sends them,
  * and what has no room is counted (medaid_audit_dropped_total) and logged. What was received is
@@ -52,6 +52,14 @@ typedef struct md_audit_sending {
     bool is_failed;
 } md_audit_sending;
 void md_audit_sent(const md_audit_sending *sending);
+
+/* A reader decided what is to be done next for the patient of a study. */
+typedef struct md_audit_decision_event {
+    const char *reader; /* as the configuration or medaidctl names him */
+    const char *study_uid, *study_key, *patient_id; /* "": not known */
+    const char *action, *decision;                  /* "chest-ct", "accepted" */
+} md_audit_decision_event;
+void md_audit_decision(const md_audit_decision_event *event);
 
 /* A peer was refused: by AE title, address or certificate. */
 void md_audit_alert(const char *peer_address, const char *reason);

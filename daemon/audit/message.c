@@ -282,15 +282,30 @@ static void put_study(writer *to, const md_audit_transfer *transfer)
     put(to, "</ParticipantObjectDescription></ParticipantObjectIdentification>");
 }
 
-static void put_patient(writer *to, const md_audit_transfer *transfer)
+/* Its element stays open, for details. */
+static void begin_patient(writer *to, const char *patient)
 {
     put(to, "<ParticipantObjectIdentification");
-    put_attribute(to, "ParticipantObjectID", transfer->patient);
+    put_attribute(to, "ParticipantObjectID", patient);
     put(to, " ParticipantObjectTypeCode=\"1\" ParticipantObjectTypeCodeRole=\"1\">");
     put_code(to, "ParticipantObjectIDTypeCode", "2", "RFC-3881", "Patient Number");
     put(to, "<ParticipantObjectName>");
-    put_escaped(to, transfer->patient);
-    put(to, "</ParticipantObjectName></ParticipantObjectIdentification>");
+    put_escaped(to, patient);
+    put(to, "</ParticipantObjectName>");
+}
+
+static void end_patient(writer *to)
+{
+    put(to, "</ParticipantObjectIdentification>");
+}
+
+static void put_detail(writer *to, const char *type, const char *value)
+{
+    put(to, "<ParticipantObjectDetail");
+    put_attribute(to, "type", type);
+    put(to, " value=\"");
+    put_base64(to, value);
+    put(to, "\"/>");
 }
 
 size_t md_audit_write_transfer(const md_audit_source *source, int64_t wall_ms,
@@ -314,7 +329,27 @@ size_t md_audit_write_transfer(const md_audit_source *source, int64_t wall_ms,
     }
     put_source(&to, source);
     put_study(&to, transfer);
-    put_patient(&to, transfer);
+    begin_patient(&to, transfer->patient);
+    end_patient(&to);
+    return end(&to);
+}
+
+size_t md_audit_write_record(const md_audit_source *source, int64_t wall_ms,
+                             const md_audit_record *record, char ret_text[MD_AUDIT_MAX_BYTES])
+{
+    writer to = {.text = ret_text};
+    begin(&to, source, wall_ms, OUTCOME_SUCCESS);
+    begin_event(&to, 'U', wall_ms, OUTCOME_SUCCESS, "110110", "Patient Record");
+    put(&to, "</EventIdentification>");
+    put_participant(&to,
+                    &(participant){.user_id = record->user, .is_requestor = true, .host = ""});
+    put_own(&to, source, source->ae_title, false, "110150", "Application");
+    put_source(&to, source);
+    begin_patient(&to, record->patient);
+    put_detail(&to, "Study", record->study);
+    put_detail(&to, "Follow-up action", record->action);
+    put_detail(&to, "Follow-up decision", record->decision);
+    end_patient(&to);
     return end(&to);
 }
 

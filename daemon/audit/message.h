@@ -47,6 +47,13 @@ typedef struct md_audit_transfer {
     unsigned n_classes;
 } md_audit_transfer;
 
+/* A.5.3.14 Patient Record: a reader's decision on what to do next. */
+typedef struct md_audit_record {
+    const char *user;
+    const char *study, *patient; /* as in md_audit_transfer */
+    const char *action, *decision;
+} md_audit_record;
+
 /* A.5.3.11 Security Alert, (110126, DCM, "Node Authentication"), minor failure: it was refused.
  */
 typedef struct md_audit_alert_event {
@@ -62,6 +69,8 @@ size_t md_audit_write_application(const md_audit_source *source, int64_t wall_ms
 size_t md_audit_write_transfer(const md_audit_source *source, int64_t wall_ms,
                                const md_audit_transfer *transfer,
                                char ret_text[MD_AUDIT_MAX_BYTES]);
+size_t md_audit_write_record(const md_audit_source *source, int64_t wall_ms,
+                             const md_audit_record *record, char ret_text[MD_AUDIT_MAX_BYTES]);
 size_t md_audit_write_alert(const md_audit_source *source, int64_t wall_ms,
                             const md_audit_alert_event *event,
                             char ret_text[MD_AUDIT_MAX_BYTES]);

@@ -1,6 +1,7 @@
 #include "daemon/http/pages.h"
 
 #include "base/log.h"
+#include "daemon/follow_up/follow_up_json.h"
 #include "daemon/http/report_json.h"
 #include "daemon/http/similar_json.h"
 #include "daemon/http/study_json.h"
@@ -245,6 +246,11 @@ static md_status answer_study(const exchange *now, const md_study *study, md_err
     json_t *json = NULL;
     md_error why = {0};
     md_status status = md_study_json_whole(now->service->store, study, &json, &why);
+    if (status == MD_OK) {
+        status = md_follow_up_json_add(now->service->conf, now->service->store, study->key,
+                                       json, &why);
+        json = status == MD_OK ? json : (json_decref(json), NULL);
+    }
     return status == MD_OK ? answer_json(now, OK, json, err)
                            : answer_failure(now, status, &why, err);
 }
@@ -328,6 +334,10 @@ typedef enum study_action {
     ACTION_READ,
     ACTION_AGREE,
     ACTION_DISAGREE,
+    ACTION_DECLINE,
+    ACTION_ACCEPT,
+    ACTION_WITHDRAW,
+    ACTION_FORGET,
     N_ACTIONS
 } study_action;
 
@@ -337,6 +347,37 @@ md_status md_http_mark_read(const md_http_service *service, const char *study_ke
     MD_TRY(md_store_set_read(service->store, study_key, md_steady_ms(), err));
     return service->on_read != NULL ? service->on_read(service->context, study_key, err)
                                     : MD_OK;
+}
+
+/* A decision on what to do next, or the end of all for this patient. */
+static md_status take_decision(const exchange *now, const md_study *study, study_action action,
+                               md_error *err)
+{
+    md_follow_up_engine *follow_up = now->service->follow_up;
+    const md_http_request *request = now->request;
+    md_error why = {0};
+    size_t n = 0;
+    md_status status =
+        action == ACTION_FORGET
+            ? md_follow_up_forget(follow_up, study, &n, &why)
+            : md_follow_up_decide(follow_up, study, request->action, request->reader,
+                                  (md_follow_up_word)(action - ACTION_DECLINE), &why);
+    if (status == MD_INVALID_ARG) {
+        return answer_error(now, BAD_REQUEST, why.msg, err);
+    }
+    if (status != MD_OK) {
+        return answer_failure(now, status, &why, err);
+    }
+    if (action == ACTION_FORGET) {
+        return answer_json(
+            now, OK, json_pack("{s:s, s:I}", "study", study->key, "forgotten", (json_int_t)n),
+            err);
+    }
+    static const char *const words[] = {"declined", "accepted", "withdrawn"};
+    return answer_json(now, OK,
+                       json_pack("{s:s, s:s, s:s}", "study", study->key, "action",
+                                 request->action, "decision", words[action - ACTION_DECLINE]),
+                       err);
 }
 
 /* A reader's word on a study; who says so is taken as it is told, over the socket that only
@@ -385,8 +426,9 @@ static md_status route_study(const exchange *now, const char *rest, bool is_post
     enum {
         KEY_LENGTH = MD_STORE_KEY_BYTES - 1
     };
-    static const char *const names[N_ACTIONS] = {"",      "/similar", "/retry",   "/quarantine",
-                                                 "/read", "/agree",   "/disagree"};
+    static const char *const names[N_ACTIONS] = {
+        "",          "/similar", "/retry",  "/quarantine", "/read",  "/agree",
+        "/disagree", "/decline", "/accept", "/withdraw",   "/forget"};
     const char *name = rest + strnlen(rest, KEY_LENGTH);
     study_action action = ACTION_SHOW;
     while (action < N_ACTIONS && strcmp(name, names[action]) != 0) {
@@ -418,7 +460,44 @@ static md_status route_study(const exchange *now, const char *rest, bool is_post
     if (action == ACTION_RETRY || action == ACTION_QUARANTINE) {
         return change_study(now, &study, action == ACTION_RETRY, err);
     }
+    if (action >= ACTION_DECLINE) {
+        return take_decision(now, &study, action, err);
+    }
     return take_word(now, &study, action, err);
+}
+
+static const char import_path[] = "/api/v1/follow-up";
+
+bool md_http_takes_body(bool is_local, const char *method, const char *path)
+{
+    return is_local && strcmp(method, "POST") == 0 && strcmp(path, import_path) == 0;
+}
+
+static md_status answer_import(const exchange *now, md_error *err)
+{
+    md_follow_up_import_outcome outcome = {0};
+    md_error why = {0};
+    size_t n = now->request->body_bytes;
+    if (now->request->body == NULL) {
+        return answer_error(now, BAD_REQUEST, "a table of decisions is needed", err);
+    }
+    char *table = md_malloc(n + 1); /* it is taken apart in place */
+    if (table == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for a table of %zu bytes", n);
+    }
+    memcpy(table, now->request->body, n);
+    md_status status =
+        md_follow_up_import(now->service->follow_up, table, n, "history", &outcome, &why);
+    if (status == MD_FORMAT || status == MD_INVALID_ARG || status == MD_LIMIT) {
+        return answer_error(now, BAD_REQUEST, why.msg, err);
+    }
+    if (status != MD_OK) {
+        return answer_failure(now, status, &why, err);
+    }
+    return answer_json(now, OK,
+                       json_pack("{s:I, s:I}", "decisions", (json_int_t)outcome.n_decisions,
+                                 "forgotten", (json_int_t)outcome.n_forgotten),
+                       err);
 }
 
 static md_status set_flags(const exchange *now, bool paused, bool draining, md_error *err)
@@ -472,10 +551,15 @@ static const route open_routes[] = {
     {NULL, false, NULL},
 };
 static const route local_routes[] = {
-    {"/api/v1/status", false, answer_status}, {"/api/v1/studies", false, answer_studies},
-    {"/api/v1/report", false, answer_report}, {"/api/v1/worklist", false, answer_worklist},
-    {"/api/v1/pause", true, answer_pause},    {"/api/v1/drain", true, answer_drain},
-    {"/api/v1/resume", true, answer_resume},  {NULL, false, NULL},
+    {"/api/v1/status", false, answer_status},
+    {"/api/v1/studies", false, answer_studies},
+    {"/api/v1/report", false, answer_report},
+    {"/api/v1/worklist", false, answer_worklist},
+    {import_path, true, answer_import},
+    {"/api/v1/pause", true, answer_pause},
+    {"/api/v1/drain", true, answer_drain},
+    {"/api/v1/resume", true, answer_resume},
+    {NULL, false, NULL},
 };
 
 static const route *find_route(const route *routes, const char *path)
@@ -496,7 +580,12 @@ md_status md_http_answer(const md_http_service *service, const md_http_request *
         return answer_error(&now, URI_TOO_LONG, "the path is too long", err);
     }
     if (request->has_body) {
-        return answer_error(&now, TOO_LARGE, "no request has a body", err);
+        return answer_error(
+            &now, TOO_LARGE,
+            md_http_takes_body(request->is_local, request->method, request->path)
+                ? "the table is too large, at most 64 MiB"
+                : "no request has a body",
+            err);
     }
     bool is_post = strcmp(request->method, "POST") == 0;
     if (!is_post && strcmp(request->method, "GET") != 0 &&

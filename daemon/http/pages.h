@@ -15,12 +15,16 @@
  *                                      that is gone, as long as its case is kept
  *   POST /api/v1/study/KEY/retry       failed or quarantined: again
  *   POST /api/v1/study/KEY/quarantine  not to be analysed or sent any more
+ *   POST /api/v1/study/KEY/accept, decline, withdraw   ?action=&reader=: what to do next
+ *   POST /api/v1/study/KEY/forget      all decisions for its patient
+ *   POST /api/v1/follow-up             a history of decisions as the body, a CSV
  *   POST /api/v1/pause, resume, drain  no new analyses; all as usual; no new objects either
  *
  * An answer names a study by its key and holds no UID, AE title or other data of a patient.
  * Everything of a request is hostile and limited before it is looked at. Any thread. */
 
 #include "conf/conf.h"
+#include "daemon/follow_up/follow_up.h"
 #include "daemon/metrics/figures.h"
 #include "daemon/similar/cases.h"
 #include "daemon/spool/spool.h"
@@ -30,6 +34,7 @@ enum {
     MD_HTTP_HEARTBEAT_MS = 10000,  /* the main loop goes round so often */
     MD_HTTP_LOST_BEAT_MS = 120000, /* and counts as dead after so long without */
     MD_HTTP_DEFAULT_PAGE = 100,    /* studies */
+    MD_HTTP_MAX_BODY_BYTES = 64 * 1024 * 1024,
 };
 
 /* What the pages are about; borrowed. */
@@ -46,6 +51,7 @@ typedef struct md_http_service {
     /* A person has read the study: its workitem is to be completed. NULL: there are none. */
     md_status (*on_read)(void *context, const char *study_key, md_error *err);
     void *context;
+    md_follow_up_engine *follow_up; /* NULL: there is none */
 } md_http_service;
 
 /* md_store_set_read, and what follows from it. */
@@ -61,9 +67,11 @@ md_status md_http_retry(const md_http_service *service, const md_study *study,
 typedef struct md_http_request {
     const char *method, *path;          /* the path without the query */
     const char *state, *limit, *before; /* of the query; NULL: not given */
-    const char *days, *model, *finding, *reader;
-    bool is_local; /* came over the Unix socket */
-    bool has_body; /* none is asked for anywhere */
+    const char *days, *model, *finding, *reader, *action;
+    bool is_local;    /* came over the Unix socket */
+    bool has_body;    /* with one that is not asked for */
+    const char *body; /* of the one request that has one; NULL: none came */
+    size_t body_bytes;
 } md_http_request;
 
 typedef struct md_http_response {
@@ -73,6 +81,9 @@ typedef struct md_http_response {
     char *body;               /* caller frees with md_free; never NULL after a success */
     size_t n_bytes;
 } md_http_response;
+
+/* Whether a request may have a body: a local one that imports. Known before the body comes. */
+bool md_http_takes_body(bool is_local, const char *method, const char *path);
 
 /* Answer. Fails only with MD_NOMEM; every other trouble is an answer of its own. */
 md_status md_http_answer(const md_http_service *service, const md_http_request *request,

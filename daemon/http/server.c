@@ -157,16 +157,64 @@ static enum MHD_Result send_response(struct MHD_Connection *connection,
     return result;
 }
 
-/* Called first when the head is there; the answer is made at once, no body is waited for. */
+/* The body of the one request that may have one. */
+typedef struct arrival {
+    char *bytes;
+    size_t n, n_room;
+    bool is_refused; /* too large, or no memory */
+} arrival;
+
+static void take_part(arrival *body, const char *part, size_t n)
+{
+    if (n > (size_t)MD_HTTP_MAX_BODY_BYTES - body->n) {
+        body->is_refused = true;
+    }
+    if (!body->is_refused && body->n + n > body->n_room) {
+        size_t n_room = 2 * (body->n + n);
+        char *grown = md_realloc(body->bytes, n_room);
+        body->is_refused = grown == NULL;
+        body->bytes = grown != NULL ? grown : body->bytes;
+        body->n_room = grown != NULL ? n_room : body->n_room;
+    }
+    if (!body->is_refused) {
+        memcpy(body->bytes + body->n, part, n);
+        body->n += n;
+    }
+}
+
+static void on_end(void *context, struct MHD_Connection *connection, void **request_context,
+                   enum MHD_RequestTerminationCode code)
+{
+    (void)context;
+    (void)connection;
+    (void)code;
+    arrival *body = *request_context;
+    if (body != NULL) {
+        md_free(body->bytes);
+        md_free(body);
+    }
+    *request_context = NULL;
+}
+
+/* Called first when the head is there; the answer is made at once, and no body is waited for
+ * but that of the one request that may have one. */
 static enum MHD_Result on_request(void *context, struct MHD_Connection *connection,
                                   const char *url, const char *method, const char *version,
                                   const char *body, size_t *body_bytes, void **request_context)
 {
     const server *now = context;
+    arrival *arrived = *request_context;
     (void)version;
-    (void)body;
-    (void)body_bytes;
-    (void)request_context;
+    bool takes_body = md_http_takes_body(now->is_local, method, url);
+    if (takes_body && arrived == NULL) {
+        *request_context = arrived = md_calloc(1, sizeof *arrived);
+        return arrived != NULL ? MHD_YES : MHD_NO;
+    }
+    if (takes_body && *body_bytes > 0) {
+        take_part(arrived, body, *body_bytes);
+        *body_bytes = 0;
+        return MHD_YES;
+    }
     const md_http_request request = {
         .method = method,
         .path = url,
@@ -177,8 +225,11 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
         .model = query(connection, "model"),
         .finding = query(connection, "finding"),
         .reader = query(connection, "reader"),
+        .action = query(connection, "action"),
         .is_local = now->is_local,
-        .has_body = has_body(connection),
+        .has_body = takes_body ? arrived->is_refused : has_body(connection),
+        .body = takes_body ? arrived->bytes : NULL,
+        .body_bytes = takes_body ? arrived->n : 0,
     };
     md_http_response answer;
     md_error err = {0};
@@ -263,7 +314,7 @@ static md_status start_server(server *now, int listen_fd, md_error *err)
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)MAX_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT,
         (unsigned)SILENCE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)MEMORY_BYTES,
         MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_CONNECTION, on_connection, now,
-        MHD_OPTION_END);
+        MHD_OPTION_NOTIFY_COMPLETED, on_end, NULL, MHD_OPTION_END);
     if (now->daemon == NULL) {
         close(listen_fd);
         return md_fail(err, MD_IO, "http: the server does not start");

@@ -6,8 +6,8 @@
  * configuration names one.
  *
  * One thread a socket. A connection carries one request and lives at most 10 seconds, whatever
- * its client does; head and URL have 16 KiB; bodies are refused. When very many are open, the
- * oldest makes room for a new one: silent clients keep nobody out. */
+ * its client does; head and URL have 16 KiB; bodies are refused but that of an import. When
+ * very many are open, the oldest makes room for a new one: silent clients keep nobody out. */
 
 #include "daemon/http/pages.h"
 

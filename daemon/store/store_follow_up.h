@@ -27,8 +27,8 @@ typedef struct md_store_follow_up {
 } md_store_follow_up;
 void md_store_follow_up_finish(md_store_follow_up *follow_up);
 
-/* Of a study; MD_NOT_FOUND: there is no such study, or it was analysed before there were
- * actions. Caller finishes. */
+/* Of a study; MD_NOT_FOUND: there is no such study, or it was not analysed since there
+ * are actions. Caller finishes. */
 md_status md_store_follow_up_of(md_store *store, const char *study_key,
                                 md_store_follow_up *ret_follow_up, md_error *err) MD_NODISCARD;
 

@@ -46,7 +46,7 @@ static md_status load(md_sqlite *c, const char *study_key, md_store_follow_up *r
     md_sqlite_end(row_of);
     return row ? status
                : md_fail(err, MD_NOT_FOUND,
-                         "the study is not there, or was analysed before there were actions");
+                         "the study is not there, or was not analysed since there are actions");
 }
 
 md_status md_sqlite_follow_up_of(md_store *store, const char *study_key,

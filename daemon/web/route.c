@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "daemon/follow_up/follow_up_json.h"
 #include "daemon/http/report_json.h"
 #include "daemon/http/similar_json.h"
 #include "daemon/http/worklist_json.h"
@@ -196,6 +197,10 @@ static md_status answer_study(exchange *now, const md_study *study, md_error *er
     const md_http_service *service = &now->site->service;
     md_status status = md_worklist_study_json(service->store, service->eta, md_steady_ms(),
                                               study, now->session.sees_patient, &json, &why);
+    if (status == MD_OK) {
+        status = md_follow_up_json_add(service->conf, service->store, study->key, json, &why);
+        json = status == MD_OK ? json : (json_decref(json), NULL);
+    }
     return status == MD_OK ? answer_json(now, OK, json, err)
                            : answer_failure(now, status, &why, err);
 }
@@ -241,6 +246,13 @@ static md_status answer_picture(exchange *now, const md_study *study, md_view_pa
 
 /* ---- what is changed ---- */
 
+static const struct {
+    const char *path;
+    md_follow_up_word word;
+} decisions[] = {{"/accept", MD_FOLLOW_UP_ACCEPT},
+                 {"/decline", MD_FOLLOW_UP_DECLINE},
+                 {"/withdraw", MD_FOLLOW_UP_WITHDRAW}};
+
 static md_status change(exchange *now, const md_study *study, const char *action, md_error *err)
 {
     md_store *store = now->site->service.store;
@@ -249,6 +261,12 @@ static md_status change(exchange *now, const md_study *study, const char *action
     if (agree || strcmp(action, "/disagree") == 0) {
         return md_store_set_verdict(store, study->key, request->model, request->finding,
                                     now->session.user, agree, md_steady_ms(), err);
+    }
+    for (size_t i = 0; i < sizeof decisions / sizeof *decisions; i++) {
+        if (strcmp(action, decisions[i].path) == 0) {
+            return md_follow_up_decide(now->site->service.follow_up, study, request->action,
+                                       now->session.user, decisions[i].word, err);
+        }
     }
     if (strcmp(action, "/read") == 0) {
         return md_http_mark_read(&now->site->service, study->key, err);
@@ -259,6 +277,11 @@ static md_status change(exchange *now, const md_study *study, const char *action
 
 static bool is_change(const char *action)
 {
+    for (size_t i = 0; i < sizeof decisions / sizeof *decisions; i++) {
+        if (strcmp(action, decisions[i].path) == 0) {
+            return true;
+        }
+    }
     return strcmp(action, "/agree") == 0 || strcmp(action, "/disagree") == 0 ||
            strcmp(action, "/read") == 0 || strcmp(action, "/retry") == 0;
 }

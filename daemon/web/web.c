@@ -230,6 +230,7 @@ static md_web_request request_of(struct MHD_Connection *connection, const char *
         .source_ae = QUERY("source"),
         .called_ae = QUERY("called"),
         .generation = QUERY("generation"),
+        .action = QUERY("action"),
         .body = body->body,
         .body_bytes = body->n,
         .upload_fd = body->upload_fd,

@@ -16,9 +16,9 @@ enum {
 
 typedef struct md_web_request {
     const char *method, *path;
-    const char *cookie, *csrf, *origin, *host;              /* headers; NULL: not sent */
-    const char *read, *model, *finding, *days, *generation; /* of the query */
-    const char *body;                                       /* ends with a zero byte */
+    const char *cookie, *csrf, *origin, *host; /* headers; NULL: not sent */
+    const char *read, *model, *finding, *days, *generation, *action; /* of the query */
+    const char *body;                                                /* ends with a zero byte */
     size_t body_bytes;
     int upload_fd;                     /* a file that was sent, from its first byte; -1 */
     const char *source_ae, *called_ae; /* of the query, for the rules */

@@ -76,6 +76,12 @@ typedef struct md_worker_job {
      * At most n_paths + 64 times. May be NULL. */
     void (*on_problem)(void *context, const char *path, const md_error *reason);
     void *context;
+    /* What to do next, for the report, from what the worker says it found; called by a thread
+     * of the pool, which it must not hold up. What it answers is md_analysis.follow_up. May be
+     * NULL: nothing. */
+    void (*propose)(void *context, const char *patient_id, const char *issuer,
+                    const md_features *features, md_follow_up *ret_follow_up);
+    void *propose_context;
 } md_worker_job;
 
 /* How an attempt went, seen from the worker. */

@@ -18,6 +18,8 @@ typedef struct md_worker_entry {
     const md_worker_job *job;
     const char *fail_reason; /* NULL: analyse */
     md_analysis analysis;
+    md_follow_up follow_up; /* what was answered to PROPOSE */
+    bool proposed;
     md_status status;
     md_worker_outcome outcome;
     md_error err;

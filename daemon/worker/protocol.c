@@ -2,6 +2,7 @@
 
 #include "daemon/worker/evidence_wire.h"
 #include "daemon/worker/protocol_embedding.h"
+#include "daemon/worker/protocol_internal.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -46,21 +47,6 @@ static void get_model(md_wire_reader *in, md_model_identity *model)
         md_wire_refuse(in, "a model without id or version");
     }
 }
-
-#define PUT_TEXTS(out, list, n)                                                                \
-    do {                                                                                       \
-        md_wire_put_u32(out, (uint32_t)(n));                                                   \
-        for (size_t i_ = 0; i_ < (n); i_++) {                                                  \
-            md_wire_put_text(out, (list)[i_]);                                                 \
-        }                                                                                      \
-    } while (0)
-#define GET_TEXTS(in, list, ret_n)                                                             \
-    do {                                                                                       \
-        (ret_n) = md_wire_get_below(in, sizeof(list) / sizeof((list)[0]) + 1);                 \
-        for (size_t i_ = 0; i_ < (ret_n) && (in)->bad == NULL; i_++) {                         \
-            md_wire_get_text(in, (list)[i_], sizeof((list)[0]));                               \
-        }                                                                                      \
-    } while (0)
 
 static void put_required(md_wire_writer *out, const md_required *required)
 {
@@ -189,6 +175,16 @@ md_status md_worker_encode(const md_worker_packet *packet, md_worker_buffer *buf
         md_wire_put_text(&out, packet->text);
         md_wire_put_u64(&out, packet->bytes);
         break;
+    case MD_WORKER_PROPOSE:
+        md_wire_put_u64(&out, packet->job);
+        md_wire_put_text(&out, packet->patient_id);
+        md_wire_put_text(&out, packet->issuer);
+        md_worker_put_features(&out, &packet->features);
+        break;
+    case MD_WORKER_PROPOSED:
+        md_wire_put_u64(&out, packet->job);
+        md_worker_put_follow_up(&out, &packet->follow_up);
+        break;
     case MD_WORKER_PING:
     case MD_WORKER_PONG:
         md_wire_put_u64(&out, packet->job);
@@ -214,6 +210,7 @@ static bool may_come_from(md_worker_kind kind, bool from_main)
     case MD_WORKER_CONFIGURE:
     case MD_WORKER_ANALYSE:
     case MD_WORKER_FAIL:
+    case MD_WORKER_PROPOSED:
     case MD_WORKER_PING:
     case MD_WORKER_BYE:
         return from_main;
@@ -223,6 +220,7 @@ static bool may_come_from(md_worker_kind kind, bool from_main)
     case MD_WORKER_PROBLEM:
     case MD_WORKER_REFUSED:
     case MD_WORKER_RESULT:
+    case MD_WORKER_PROPOSE:
     case MD_WORKER_PONG:
         return !from_main;
     case MD_WORKER_LOG:
@@ -289,6 +287,16 @@ static void get_body(md_wire_reader *in, md_worker_packet *packet)
         if (packet->bytes > MD_WORKER_SHARED_BYTES) {
             md_wire_refuse(in, "more bytes than the shared block has");
         }
+        break;
+    case MD_WORKER_PROPOSE:
+        packet->job = md_wire_get_u64(in);
+        md_wire_get_text(in, packet->patient_id, sizeof packet->patient_id);
+        md_wire_get_text(in, packet->issuer, sizeof packet->issuer);
+        md_worker_get_features(in, &packet->features);
+        break;
+    case MD_WORKER_PROPOSED:
+        packet->job = md_wire_get_u64(in);
+        md_worker_get_follow_up(in, &packet->follow_up);
         break;
     case MD_WORKER_PING:
     case MD_WORKER_PONG:

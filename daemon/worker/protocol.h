@@ -11,6 +11,8 @@
  *                            <-   MODEL identity, once for each; then READY, or START_FAILED
  *   ANALYSE or FAIL          ->
  *                            <-   PROBLEM, REFUSED, LOG, any number up to a limit
+ *                            <-   PROPOSE what was found, at most once, for the report
+ *   PROPOSED follow-up       ->
  *                            <-   RESULT status and size of what stands in the shared block
  *   PING                     ->
  *                            <-   PONG
@@ -27,13 +29,14 @@
  * descriptor could not be opened a second time through /proc/self/fd, as DCMTK does. */
 
 #include "conf/conf.h"
+#include "daemon/follow_up/profile.h"
 #include "plugins/host/host.h"
 
 enum {
     MD_WORKER_SOCKET_FD = 3, /* in the worker */
     MD_WORKER_SHARED_FD = 4,
     MD_WORKER_WEIGHTS_FD = 5, /* inference/share.h; may be missing */
-    MD_WORKER_PROTOCOL = 5,
+    MD_WORKER_PROTOCOL = 6,
     MD_WORKER_PACKET_BYTES = 128 * 1024,
     MD_WORKER_MAX_MODELS = 64,
     MD_WORKER_MISSING_BYTES = 161, /* what of a study has not come, in words */
@@ -54,6 +57,8 @@ typedef enum md_worker_kind {
     MD_WORKER_PROBLEM,
     MD_WORKER_REFUSED,
     MD_WORKER_RESULT,
+    MD_WORKER_PROPOSE,
+    MD_WORKER_PROPOSED,
     MD_WORKER_PING,
     MD_WORKER_PONG,
     MD_WORKER_BYE,
@@ -64,10 +69,11 @@ typedef enum md_worker_kind {
 /* One packet, taken apart. Members that the kind does not use are zero. */
 typedef struct md_worker_packet {
     md_worker_kind kind;
-    uint64_t job;   /* ANALYSE, FAIL; repeated in PROBLEM, RESULT. PING, PONG: a number */
-    uint32_t n;     /* CONFIGURE: protocol; READY: models; ANALYSE, FAIL: files; PROBLEM: index
-                       of the file; REFUSED: number of the system call */
-    uint64_t bytes; /* RESULT: used bytes of the shared block */
+    uint64_t job; /* ANALYSE, FAIL; repeated in PROBLEM, RESULT, PROPOSE, PROPOSED. PING, PONG:
+                     a number */
+    uint32_t n;   /* CONFIGURE: protocol; READY: models; ANALYSE, FAIL: files; PROBLEM: index
+                     of the file; REFUSED: number of the system call */
+    uint64_t bytes;                /* RESULT: used bytes of the shared block */
     md_status status;              /* START_FAILED, PROBLEM, RESULT */
     char text[MD_ERROR_MSG_BYTES]; /* its message; FAIL: why the study failed */
     int64_t first_received_ms, last_received_ms, complete_ms; /* ANALYSE, FAIL */
@@ -80,7 +86,10 @@ typedef struct md_worker_packet {
     bool some_models;        /* ANALYSE: as in md_analyse_options, like what follows */
     char models[MD_WORKER_MAX_MODELS][MD_KEY_BYTES];
     uint32_t n_models;
-    char missing[MD_WORKER_MISSING_BYTES]; /* "": nothing */
+    char missing[MD_WORKER_MISSING_BYTES];                 /* "": nothing */
+    char patient_id[MD_TEXT_BYTES], issuer[MD_TEXT_BYTES]; /* PROPOSE */
+    md_features features;                                  /* PROPOSE */
+    md_follow_up follow_up;                                /* PROPOSED */
     const md_conf *conf; /* CONFIGURE: borrowed from the packet's bytes or the caller */
     const char *log;     /* LOG: the line, log_bytes long, borrowed from the packet's bytes */
     size_t log_bytes;

@@ -145,6 +145,25 @@ static void on_problem(void *context, const char *path, const md_error *reason)
     (void)tell(s, &packet);
 }
 
+/* Ask main what to do next, before the report is written. No answer is no proposal. */
+static void propose(void *context, const md_analysis *analysis, md_follow_up *ret_follow_up)
+{
+    server *s = context;
+    MD_AUTO(md_freep) md_worker_packet *packet = md_calloc(1, sizeof *packet);
+    if (packet == NULL) {
+        return;
+    }
+    packet->kind = MD_WORKER_PROPOSE;
+    packet->job = s->job;
+    memcpy(packet->patient_id, analysis->header.patient_id, sizeof packet->patient_id);
+    memcpy(packet->issuer, analysis->header.issuer_of_patient_id, sizeof packet->issuer);
+    md_features_of(analysis, &packet->features);
+    if (tell(s, packet) && receive(s, packet) && packet->kind == MD_WORKER_PROPOSED &&
+        packet->job == s->job) {
+        *ret_follow_up = packet->follow_up;
+    }
+}
+
 static void free_paths(server *s)
 {
     for (size_t i = 0; s->paths != NULL && i < s->n_paths; i++) {
@@ -180,6 +199,8 @@ static md_status run_engine(server *s, const md_worker_packet *request, md_analy
     md_analyse_options options = s->options;
     options.on_problem = on_problem;
     options.context = s;
+    options.propose = s->conf.follow_up.in_report ? propose : NULL;
+    options.propose_context = s;
     options.first_received_ms = request->first_received_ms;
     options.last_received_ms = request->last_received_ms;
     options.complete_ms = request->complete_ms;

@@ -443,6 +443,7 @@ static bool take_result(md_worker_slot *slot, md_worker_entry *entry,
         memset(&entry->analysis, 0, sizeof entry->analysis);
         return false;
     }
+    entry->analysis.follow_up = entry->follow_up;
     entry->status = packet->status;
     entry->outcome =
         packet->status == MD_NOMEM ? MD_WORKER_OUTCOME_MEMORY : MD_WORKER_OUTCOME_ANSWERED;
@@ -472,6 +473,26 @@ static bool take_problem(const md_worker_entry *entry, const md_worker_packet *p
     return true;
 }
 
+/* A report is about to be written: answer what to do next. False: the worker may not ask now,
+ * or does not listen. */
+static bool answer_proposal(md_worker_slot *slot, md_worker_entry *entry,
+                            md_worker_packet *packet, md_error *err)
+{
+    const md_worker_job *job = entry->job;
+    if (entry->proposed || entry->fail_reason != NULL) {
+        (void)md_fail(err, MD_FORMAT, "a question that was not to be asked");
+        return false;
+    }
+    entry->proposed = true;
+    if (job->propose != NULL) {
+        job->propose(job->propose_context, packet->patient_id, packet->issuer,
+                     &packet->features, &entry->follow_up);
+    }
+    packet->kind = MD_WORKER_PROPOSED;
+    packet->follow_up = entry->follow_up;
+    return md_worker_send(slot->process.socket_fd, true, packet, &slot->buffer, err) == MD_OK;
+}
+
 /* From the request to the result. EVENT_PACKET: entry holds the answer. */
 static event converse(md_worker_slot *slot, md_worker_entry *entry, uint64_t number,
                       md_error *err)
@@ -488,6 +509,8 @@ static event converse(md_worker_slot *slot, md_worker_entry *entry, uint64_t num
         if (fine && packet.kind == MD_WORKER_PROBLEM) {
             slot->n_packets--; /* they have their own limit */
             fine = take_problem(entry, &packet, &n_problems, err);
+        } else if (fine && packet.kind == MD_WORKER_PROPOSE) {
+            fine = answer_proposal(slot, entry, &packet, err);
         } else if (fine && packet.kind == MD_WORKER_RESULT) {
             return take_result(slot, entry, &packet, err) ? EVENT_PACKET : EVENT_BROKEN;
         } else {

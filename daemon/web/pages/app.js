@@ -168,6 +168,40 @@ function findingBlock(study, f) {
       make("button", { class: "disagree", onclick: () => judge("disagree") }, "Disagree")) : null);
 }
 
+/* What to do next: proposals with what they stand on, then the other actions; a decision that is
+ * pressed again is taken back. Nothing here orders anything. */
+function followUp(study) {
+  const f = study.follow_up;
+  if (!f) return null;
+  const mayDecide = state.session.role !== "viewer" && f.generation === study.generation;
+  const own = new Map(f.decisions.filter((d) => d.reader === state.session.user).map((d) => [d.action, d.decision]));
+  const decide = (word, key) => act("/api/v1/study/" + study.study + "/" + word + "?action=" + encodeURIComponent(key) +
+    "&generation=" + study.generation, "Noted: " + word + " " + key + ".").then((done) => done && loadDetail());
+  const button = (key, word, label, said) => make("button", { class: word, "data-action": key,
+    "aria-pressed": String(own.get(key) === said),
+    onclick: () => decide(own.get(key) === said ? "withdraw" : word, key) }, label);
+  const buttons = (key) => mayDecide ? make("div", { class: "actions" },
+    button(key, "accept", "Accept", "accepted"), button(key, "decline", "Decline", "declined")) : null;
+  const said = (key) => f.decisions.filter((d) => d.action === key).map((d) => make("div", { class: "faint small" },
+    d.decision + " by " + d.reader + ", " + clockTime(d.given) + (d.on_this_study ? "" : ", not on this study")));
+  const proposed = new Set(f.proposals.map((p) => p.key));
+  const others = f.choices.filter((c) => !proposed.has(c.key));
+  return [make("h3", {}, "Follow-up"),
+    make("p", { class: "faint small" }, "Proposed from decisions for similar patients. It orders nothing."),
+    f.generation === study.generation ? null : make("div", { class: "stale" }, "From the earlier analysis " + f.generation + "."),
+    f.proposals.map((p) => make("div", { class: "proposal" }, p.action.meaning,
+      make("span", { class: "faint small" }, " (predicted " + p.score.toFixed(2) + " of 1)"),
+      make("div", { class: "faint small" }, "accepted for " + p.accepted + " of " + p.similar_patients + " similar patients" +
+        (p.alike_in.length ? ", alike in " + p.alike_in.join(", ") : "")),
+      said(p.key), buttons(p.key))),
+    f.proposals.length ? null : make("p", { id: "no-proposal" }, "No proposal: " + f.why_none + "."),
+    make("p", { class: "faint small" }, "Of " + f.actions + " actions " + f.abstained + " have decisions for fewer than " +
+      f.min_support + " similar patients, " + f.rather_declined + " were rather declined."),
+    others.length ? make("details", { id: "other-actions", open: state.others ? "" : null,
+      ontoggle: (event) => { state.others = event.target.open; } }, make("summary", {}, "Other actions"),
+      others.map((c) => make("div", { class: "proposal" }, c.action.meaning, said(c.key), buttons(c.key)))) : null];
+}
+
 function picture(study) {
   if (!state.session.patient) return make("p", { class: "faint small" }, "Pictures are for those who may see patient data.");
   const at = "/api/v1/study/" + study.study;
@@ -204,6 +238,7 @@ function showDetail() {
     make("p", { id: "note", role: "status" }),
     make("h3", {}, "Findings"),
     notes(study), strongest(study.findings).map((f) => findingBlock(study, f)),
+    followUp(study),
     make("div", { id: "similar" }),
     make("h3", {}, "Destinations"),
     Object.keys(study.destinations).length ? detailList(Object.entries(study.destinations).map(([name, d]) =>

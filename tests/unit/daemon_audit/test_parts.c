@@ -240,6 +240,40 @@ static void test_many_open(void **state)
     tear_down(&f);
 }
 
+/* A reader's decision: who, about whom (a hash, or by name where that is wanted), and what. */
+static void test_decision(void **state)
+{
+    fixture f;
+    char text[MD_AUDIT_MAX_BYTES];
+    (void)state;
+    set_up(&f);
+    listen_here(&f);
+    assert_int_equal(md_audit_start(&f.conf, f.store, NULL), MD_OK);
+    const md_audit_decision_event event = {.reader = "dr-<jones>",
+                                           .study_uid = "1.2.3.4",
+                                           .study_key = "aaaaaaaaaaaaaaaa",
+                                           .patient_id = "MARKER-77",
+                                           .action = "chest-ct",
+                                           .decision = "accepted"};
+    md_audit_decision(&event);
+    receive(&f, text);
+    assert_non_null(strstr(text, "EventActionCode=\"U\""));
+    assert_non_null(strstr(text, "csd-code=\"110110\""));
+    assert_non_null(strstr(text, "UserID=\"dr-&lt;jones&gt;\""));
+    assert_non_null(strstr(text, "type=\"Follow-up action\" value=\"Y2hlc3QtY3Q=\""));
+    assert_non_null(strstr(text, "type=\"Follow-up decision\" value=\"YWNjZXB0ZWQ=\""));
+    assert_non_null(strstr(text, "type=\"Study\" value=\"YWFhYWFhYWFhYWFhYWFhYQ==\""));
+    assert_null(strstr(text, "MARKER-77"));
+    assert_null(strstr(text, "1.2.3.4"));
+    f.conf.audit.identifiers = MD_CONF_IDENTIFIERS_FULL;
+    md_audit_reload(&f.conf);
+    md_audit_decision(&event);
+    receive(&f, text);
+    assert_non_null(strstr(text, "ParticipantObjectID=\"MARKER-77\""));
+    md_audit_stop(0);
+    tear_down(&f);
+}
+
 /* Off, then on, then elsewhere. */
 static void test_reload(void **state)
 {
@@ -277,7 +311,7 @@ int main(void)
         cmocka_unit_test(test_escapes),  cmocka_unit_test(test_base64),
         cmocka_unit_test(test_room),     cmocka_unit_test(test_groups),
         cmocka_unit_test(test_overflow), cmocka_unit_test(test_many_open),
-        cmocka_unit_test(test_reload),
+        cmocka_unit_test(test_reload),   cmocka_unit_test(test_decision),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -108,7 +108,7 @@ static void test_refused(void **state)
     /* a study of before */
     md_study old = study_of(f->store, study_in_state(f->store, 2, MD_STUDY_DONE, NULL));
     assert_int_equal(md_store_rate(f->store, old.key, "ct", "jones", 1, 1, &why), MD_NOT_FOUND);
-    assert_non_null(strstr(why.msg, "before there were actions"));
+    assert_non_null(strstr(why.msg, "since there are actions"));
     size_t n = 9;
     md_store_rating rows[2];
     assert_ok(md_store_ratings_of(f->store, old.key, 2, rows, &n, err));

@@ -96,6 +96,68 @@ static void test_models_and_problems(void **state)
     fixture_assert_serves(&f);
 }
 
+typedef struct asked {
+    unsigned n;
+    char patient_id[80];
+    md_features features;
+} asked;
+
+static void propose(void *context, const char *patient_id, const char *issuer,
+                    const md_features *features, md_follow_up *ret_follow_up)
+{
+    asked *a = context;
+    a->n++;
+    snprintf(a->patient_id, sizeof a->patient_id, "%s%s", patient_id, issuer);
+    a->features = *features;
+    ret_follow_up->there = true;
+    ret_follow_up->n_proposals = 1;
+    ret_follow_up->n_patients = 77;
+    snprintf(ret_follow_up->proposals[0].key, MD_KEY_BYTES, "chest-ct");
+}
+
+/* The worker asks before it writes the report, once; what main answered is what main keeps. */
+static void test_proposals(void **state)
+{
+    (void)state;
+    f.conf.follow_up.in_report = true;
+    fixture_start(&f);
+    asked a = {0};
+    const char *paths[] = {fixture_file(&f, HOSTILE_NONE), fixture_file(&f, HOSTILE_NONE)};
+    md_worker_job job = fixture_job(paths, 1);
+    job.propose = propose;
+    job.propose_context = &a;
+    md_analysis analysis;
+    md_worker_outcome outcome;
+    md_error err = {0};
+    assert_int_equal(md_worker_pool_analyse(f.pool, &job, &analysis, &outcome, &err), MD_OK);
+    assert_int_equal(a.n, 1);
+    assert_string_equal(a.patient_id, "P-TEST");
+    assert_int_equal(a.features.n, 1);
+    assert_string_equal(a.features.items[0].name, MD_FEATURE_NOTHING);
+    assert_string_equal(analysis.results[0].failure_text, "told chest-ct");
+    assert_true(analysis.follow_up.there);
+    assert_int_equal(analysis.follow_up.n_patients, 77);
+    md_analysis_finish(&analysis);
+    /* nobody to ask: an answer all the same */
+    job.propose = NULL;
+    assert_int_equal(md_worker_pool_analyse(f.pool, &job, &analysis, &outcome, &err), MD_OK);
+    assert_false(analysis.follow_up.there);
+    assert_string_equal(analysis.results[0].failure_text, "told ");
+    md_analysis_finish(&analysis);
+    /* asked a second time: no honest worker */
+    job.propose = propose;
+    job.n_paths = 2;
+    assert_int_equal(md_worker_pool_analyse(f.pool, &job, &analysis, &outcome, &err),
+                     MD_PLUGIN);
+    assert_int_equal(outcome, MD_WORKER_OUTCOME_BROKEN);
+    assert_non_null(strstr(err.msg, "a question that was not to be asked"));
+    assert_int_equal(a.n, 2);
+    md_analysis_finish(&analysis);
+    job.n_paths = 1; /* the next worker is a good one */
+    assert_int_equal(md_worker_pool_analyse(f.pool, &job, &analysis, &outcome, &err), MD_OK);
+    md_analysis_finish(&analysis);
+}
+
 /* A large study, and one whose file lies on another file system, where it cannot be linked. */
 static void test_large_and_far(void **state)
 {
@@ -353,6 +415,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_models_and_problems, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_proposals, setup, teardown),
         cmocka_unit_test_setup_teardown(test_large_and_far, setup, teardown),
         cmocka_unit_test_setup_teardown(test_recycle, setup, teardown),
         cmocka_unit_test_setup_teardown(test_ping, setup, teardown),

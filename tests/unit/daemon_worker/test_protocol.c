@@ -555,9 +555,32 @@ static void test_packets(void **state)
         {.kind = MD_WORKER_PING, .job = 7},
         {.kind = MD_WORKER_PONG, .job = 7},
         {.kind = MD_WORKER_BYE},
+        {.kind = MD_WORKER_PROPOSE,
+         .job = 3,
+         .patient_id = "P 1",
+         .issuer = "H",
+         .features = {.items = {{"SCT:1", "Opacity", 0.5F}, {"none", "", 1.0F}}, .n = 2}},
+        {.kind = MD_WORKER_PROPOSED,
+         .job = 3,
+         .follow_up = {.there = true,
+                       .proposals = {{.key = "ct",
+                                      .action = {"1", "SCT", "A CT"},
+                                      .score = 0.75,
+                                      .n_similar = 9,
+                                      .n_accepted = 8,
+                                      .basis = MD_FOLLOW_UP_BOTH,
+                                      .reasons = {"Opacity", "Nodule"},
+                                      .n_reasons = 2}},
+                       .n_proposals = 1,
+                       .n_actions = 5,
+                       .n_abstained = 3,
+                       .n_below = 1,
+                       .n_patients = 7,
+                       .min_support = 4,
+                       .why_none = "why"}},
     };
-    static const bool from_main[] = {true, false, false, false, false, true,  true,
-                                     true, false, false, false, true,  false, true};
+    static const bool from_main[] = {true,  false, false, false, false, true, true,  true,
+                                     false, false, false, true,  false, true, false, true};
     for (size_t i = 0; i < sizeof packets / sizeof *packets; i++) {
         size_t size_bytes = 0;
         md_worker_packet got;
@@ -574,6 +597,10 @@ static void test_packets(void **state)
         assert_int_equal(got.n_predecessors, packets[i].n_predecessors);
         assert_true(got.revision == packets[i].revision);
         assert_memory_equal(got.predecessors, packets[i].predecessors, sizeof got.predecessors);
+        assert_string_equal(got.patient_id, packets[i].patient_id);
+        assert_string_equal(got.issuer, packets[i].issuer);
+        assert_memory_equal(&got.features, &packets[i].features, sizeof got.features);
+        assert_memory_equal(&got.follow_up, &packets[i].follow_up, sizeof got.follow_up);
         if (got.kind == MD_WORKER_CONFIGURE) {
             assert_memory_equal(got.conf, &conf, sizeof conf);
         }
@@ -609,10 +636,27 @@ static void test_bad_packets(void **state)
          .model = model,
          .embeds = {MD_EMBEDS_IMAGE, MD_EMBEDDING_MAX + 1}},
         {.kind = MD_WORKER_MODEL, .model = model, .embeds = {(md_embeds_kind)3, 8}},
+        {.kind = MD_WORKER_PROPOSE, .features = {.n = MD_FEATURES_MAX + 1}},
+        {.kind = MD_WORKER_PROPOSE, .features = {.items = {{"", "", 0.5F}}, .n = 1}},
+        {.kind = MD_WORKER_PROPOSE, .features = {.items = {{"a b", "", 0.5F}}, .n = 1}},
+        {.kind = MD_WORKER_PROPOSE, .features = {.items = {{"a", "", 1.5F}}, .n = 1}},
+        {.kind = MD_WORKER_PROPOSE, .features = {.items = {{"a", "", NAN}}, .n = 1}},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_int_equal(md_worker_encode(&bad[i], &buffer, &size_bytes, NULL), MD_OK);
         assert_int_equal(md_worker_decode(&buffer, size_bytes, false, &got, NULL), MD_FORMAT);
+    }
+    const md_worker_packet from_main[] = {
+        {.kind = MD_WORKER_PROPOSED,
+         .follow_up = {.n_proposals = MD_FOLLOW_UP_MAX_PROPOSALS + 1}},
+        {.kind = MD_WORKER_PROPOSED,
+         .follow_up = {.proposals = {{.score = 2.0}}, .n_proposals = 1}},
+        {.kind = MD_WORKER_PROPOSED,
+         .follow_up = {.proposals = {{.basis = MD_FOLLOW_UP_N_BASES}}, .n_proposals = 1}},
+    };
+    for (size_t i = 0; i < sizeof from_main / sizeof *from_main; i++) {
+        assert_int_equal(md_worker_encode(&from_main[i], &buffer, &size_bytes, NULL), MD_OK);
+        assert_int_equal(md_worker_decode(&buffer, size_bytes, true, &got, NULL), MD_FORMAT);
     }
     buffer.bytes[0] = MD_WORKER_N_KINDS;
     assert_int_equal(md_worker_decode(&buffer, 1, false, &got, NULL), MD_FORMAT);
