@@ -369,7 +369,8 @@ static md_status make_model(const part *p, md_risk_point *points, unsigned n_poi
     }
     if (status == MD_OK) {
         for (unsigned j = 0; is_linear && j < card->n_features; j++) {
-            card->features[j].reference = f.linear.means[j];
+            /* one and the same number, so that a missing value adds nothing at all */
+            card->features[j].reference = card->features[j].fill = f.linear.means[j];
         }
         const md_risk_draft draft = {.card = card,
                                      .linear = is_linear ? &f.linear : NULL,
