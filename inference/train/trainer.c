@@ -407,6 +407,14 @@ static md_status prepare(md_trainer *t, md_error *err)
         most = net->layers[i].scratch_bytes > most ? net->layers[i].scratch_bytes : most;
     }
     if (most > t->scratch_bytes) {
+        const size_t needed = md_trainer_bytes(t) - t->scratch_bytes + most;
+        if (t->max_bytes != 0 && needed > t->max_bytes) {
+            return md_fail(err, MD_LIMIT,
+                           "training with batches of %lld pictures of %lld x %lld needs %zu "
+                           "MiB, the limit is %zu: take smaller batches or pictures",
+                           (long long)t->batch, (long long)net->height, (long long)net->width,
+                           needed >> 20, t->max_bytes >> 20);
+        }
         md_free(t->scratch);
         t->scratch_bytes = 0;
         t->scratch = md_malloc_aligned(most);
@@ -416,6 +424,12 @@ static md_status prepare(md_trainer *t, md_error *err)
         t->scratch_bytes = most;
     }
     return MD_OK;
+}
+
+md_status md_trainer_prepare(md_trainer *trainer, md_error *err)
+{
+    trainer->n = trainer->batch;
+    return prepare(trainer, err);
 }
 
 static void use_values(md_trainer *t, const float *const *values)

@@ -108,6 +108,9 @@ const char *md_trainer_backend_name(const md_trainer *trainer) MD_NOEXCEPT;
 void md_trainer_input_dims(const md_trainer *trainer, int64_t ret_dims[4]) MD_NOEXCEPT;
 int64_t md_trainer_n_classes(const md_trainer *trainer) MD_NOEXCEPT;
 unsigned md_trainer_n_threads(const md_trainer *trainer) MD_NOEXCEPT;
+/* What the first step would do before it computes, for a whole batch: from then on
+ * md_trainer_bytes is what steps take. MD_LIMIT, MD_NOMEM, MD_UNSUPPORTED. */
+md_status md_trainer_prepare(md_trainer *trainer, md_error *err) MD_NOEXCEPT MD_NODISCARD;
 /* Memory that the trainer holds: parameters with gradients, activations, scratch. */
 size_t md_trainer_bytes(const md_trainer *trainer) MD_NOEXCEPT;
 

@@ -274,6 +274,82 @@ static md_status check_reading(const md_fitting *fit, int64_t length, md_error *
     return MD_OK;
 }
 
+/* What the weights, activations and the optimizer may take together. */
+static size_t memory_bound(const md_recipe *r)
+{
+    const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    if (r->training.max_mib > 0) {
+        return (size_t)r->training.max_mib << 20;
+    }
+    return pages > 0 && page > 0 ? (size_t)pages / 4 * 3 * (size_t)page : 0;
+}
+
+/* A limit that is passed is a mistake of the recipe. */
+static md_status too_large(const md_fitting *fit, md_status status, md_error *err)
+{
+    if (status != MD_LIMIT) {
+        return md_error_prefix(err, status, "network");
+    }
+    return md_error_prefix(
+        err, MD_INVALID_ARG, "line %u: training.max_mib%s", fit->recipe->training.line,
+        fit->recipe->training.max_mib == 0 ? " (0: three quarters of this machine's memory)"
+                                           : "");
+}
+
+static md_status try_size(md_fitting *fit, unsigned width, unsigned height, md_error *err)
+{
+    md_status status = md_fit_resize(fit, width, height, err);
+    if (status == MD_OK) {
+        status = md_trainer_prepare(fit->trainer, err);
+    }
+    if (status != MD_OK) {
+        return too_large(fit, status, err);
+    }
+    const size_t bytes = md_trainer_bytes(fit->trainer);
+    fit->trainer_bytes = bytes > fit->trainer_bytes ? bytes : fit->trainer_bytes;
+    return MD_OK;
+}
+
+/* Pictures larger than those of `preprocess` are tried now, not after hours. */
+static md_status try_sizes(md_fitting *fit, md_error *err)
+{
+    const md_recipe *r = fit->recipe;
+    unsigned epoch = 0, width = 0, height = 0;
+    for (unsigned i = 0; i < r->training.n_sizes && epoch < r->training.epochs; i++) {
+        md_recipe_size_of(r, epoch, &width, &height);
+        epoch += r->training.sizes[i].epochs;
+        if (width > r->preprocess.width || height > r->preprocess.height) {
+            MD_TRY(try_size(fit, width, height, err));
+        }
+    }
+    return try_size(fit, r->preprocess.width, r->preprocess.height, err);
+}
+
+/* Told before the first step, so that nobody finds out when the kernel ends the program. */
+static md_status tell_memory(md_fitting *fit, md_error *err)
+{
+    FILE *out = fit->options->progress;
+    const size_t optimizer = md_optimizer_state_bytes(fit->optimizer);
+    const size_t bound = memory_bound(fit->recipe);
+    fit->memory_bytes = fit->trainer_bytes + optimizer;
+    if (bound > 0 && fit->memory_bytes > bound) {
+        (void)md_fail(err, MD_LIMIT,
+                      "training with batches of %u needs %zu MiB, the limit is %zu: take "
+                      "smaller batches or pictures",
+                      fit->recipe->training.batch, fit->memory_bytes >> 20, bound >> 20);
+        return too_large(fit, MD_LIMIT, err);
+    }
+    if (out != NULL) {
+        fprintf(
+            out,
+            "memory: %zu MiB for the network in batches of %u, %zu for the optimizer, up to "
+            "%u for data (data.cache_mib)\n",
+            fit->trainer_bytes >> 20, fit->recipe->training.batch, optimizer >> 20,
+            fit->recipe->data.cache_mib);
+    }
+    return MD_OK;
+}
+
 static md_status make_trainer(md_fitting *fit, md_error *err)
 {
     const md_recipe *r = fit->recipe;
@@ -302,11 +378,12 @@ static md_status make_trainer(md_fitting *fit, md_error *err)
         .within_weight = (float)r->training.loss.within,
         .frozen = frozen,
         .n_frozen = r->network.n_freeze,
+        .max_bytes = memory_bound(r),
     };
     md_status status =
         md_trainer_create(fit->onnx, fit->onnx_bytes, &options, &fit->trainer, err);
     if (status != MD_OK) {
-        return md_error_prefix(err, status, "network");
+        return too_large(fit, status, err);
     }
     fit->width = r->preprocess.width;
     fit->height = r->preprocess.height;
@@ -322,7 +399,7 @@ static md_status make_trainer(md_fitting *fit, md_error *err)
                        (long long)dims[1], (long long)n_classes,
                        (unsigned)r->preprocess.n_channels, r->data.n_classes);
     }
-    return MD_OK;
+    return try_sizes(fit, err);
 }
 
 static md_status make_optimizer(md_fitting *fit, md_error *err)
@@ -411,6 +488,7 @@ static md_status set_up(md_fitting *fit, const char *recipe_path, md_error *err)
     MD_TRY(make_loaders(fit, err));
     MD_TRY(make_trainer(fit, err));
     MD_TRY(make_optimizer(fit, err));
+    MD_TRY(tell_memory(fit, err));
     md_fit_identity *identity = &fit->checkpoint.identity;
     md_sha256(fit->recipe_text, strlen(fit->recipe_text), identity->recipe);
     md_sha256(fit->onnx, fit->onnx_bytes, identity->network);

@@ -34,7 +34,8 @@ typedef struct md_fitting {
     md_trainer *trainer;
     const md_parameter **parameters;
     unsigned n_parameters;
-    unsigned width, height; /* of the trainer at present */
+    unsigned width, height;             /* of the trainer at present */
+    size_t trainer_bytes, memory_bytes; /* of the largest pictures; with the optimizer */
     md_optimizer *optimizer;
     md_schedule schedule;
     uint64_t steps_per_epoch;

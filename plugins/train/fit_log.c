@@ -75,13 +75,14 @@ md_status md_fit_log_start(md_fitting *fit, bool resumed, md_error *err)
         (void)json_object_set_new(parts, md_part_name((md_part)p), counts);
     }
     json_t *o = json_pack(
-        "{s:s, s:s, s:I, s:s, s:i, s:I, s:I, s:[I,I,I], s:o, s:I, s:I, s:I}", "event",
+        "{s:s, s:s, s:I, s:s, s:i, s:I, s:I, s:I, s:[I,I,I], s:o, s:I, s:I, s:I}", "event",
         resumed ? "resumed" : "start", "recipe", fit->recipe->name, "seed",
         (json_int_t)fit->recipe->seed, "backend", md_trainer_backend_name(fit->trainer),
         "threads", (int)fit->n_threads, "weights", (json_int_t)n_weights, "steps_per_epoch",
-        (json_int_t)fit->steps_per_epoch, "input", (json_int_t)dims[1], (json_int_t)dims[2],
-        (json_int_t)dims[3], "parts", parts, "unreadable", (json_int_t)set->n_unreadable,
-        "epoch", (json_int_t)fit->state.epoch, "step", (json_int_t)fit->state.step);
+        (json_int_t)fit->steps_per_epoch, "memory_mib", (json_int_t)(fit->memory_bytes >> 20),
+        "input", (json_int_t)dims[1], (json_int_t)dims[2], (json_int_t)dims[3], "parts", parts,
+        "unreadable", (json_int_t)set->n_unreadable, "epoch", (json_int_t)fit->state.epoch,
+        "step", (json_int_t)fit->state.step);
     return md_fit_log(fit, o, err);
 }
 

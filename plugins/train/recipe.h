@@ -153,6 +153,7 @@ typedef struct md_recipe_training {
     md_backend backend;
     md_recipe_size sizes[MD_RECIPE_MAX_SIZES];
     unsigned n_sizes;
+    unsigned max_mib;           /* of memory for training; 0: three quarters of the machine's */
     unsigned loader_threads;    /* beside those of the training */
     unsigned checkpoint_epochs; /* a checkpoint after every so many epochs */
 } md_recipe_training;

@@ -368,6 +368,8 @@ static const md_schema_field training_fields[] = {
      .choices = backends},
     {.key = "sizes", .type = MD_SCHEMA_LIST, AT(training.sizes), .item = &size_item,
      .max_items = MD_RECIPE_MAX_SIZES, COUNT(training.n_sizes)},
+    {.key = "max_mib", .type = MD_SCHEMA_INT, AT(training.max_mib), .least = 0, .most = 1048576,
+     .unit = "MiB", .fallback = "0"},
     {.key = "loader_threads", .type = MD_SCHEMA_INT, AT(training.loader_threads), .least = 1,
      .most = 256, .fallback = "1"},
     {.key = "checkpoint_epochs", .type = MD_SCHEMA_INT, AT(training.checkpoint_epochs),

@@ -128,7 +128,8 @@ class Case:
 
     def test_a_model_is_trained_and_its_file_gives_what_the_log_says(self):
         self.set_up()
-        self.good(self.fit())
+        done = self.fit()
+        self.good(done)
         names = {p.name for p in self.run_folder.iterdir()}
         assert {"recipe.yaml", "split.csv", "log.jsonl", "checkpoint.bin", "checkpoint.previous.bin", "model.onnx",
                 "best.onnx", "last.onnx", "curves.svg", "curves.png", "confusion.svg", "confusion.png",
@@ -139,6 +140,8 @@ class Case:
         assert epochs[-1]["loss"] < 0.6 * epochs[0]["loss"]
         assert epochs[-1]["auc"] > 0.95 and epochs[-1]["accuracy"] > 0.85, epochs[-1]
         assert [e["event"] for e in self.log()] == ["start"] + ["epoch"] * 8 + ["done"]
+        memory = self.log()[0]["memory_mib"]
+        assert 1 <= memory < 200 and "memory: " in done[1] + done[2], memory
         model = onnx.load(self.run_folder / "model.onnx")
         onnx.checker.check_model(model, full_check=True)
         assert any(n.op_type == "BatchNormalization" for n in model.graph.node)
@@ -299,6 +302,10 @@ class Case:
             (("network: {name: resnet-small, width: 0.25}",
               "network: {layers: [{conv: 8}, {flatten: true}, {conv: 4}, {fully_connected: 3}]}"),
              "it needs a picture"),
+            (("  clip_norm: 5", "  clip_norm: 5\n  max_mib: 1"), "the limit is 1: take smaller batches"),
+            (("sizes: [{epochs: 3, size: 32}]", "sizes: [{epochs: 1, size: 32}, {epochs: 1, size: 512}]\n"
+              "  max_mib: 64"), "pictures of 512 x 512: training with batches of 16"),
+            (("  clip_norm: 5", "  clip_norm: 5\n  max_mib: 0.5"), "training.max_mib"),
         ]
         for (old, new), text in rows:
             assert old in RECIPE, old
