@@ -63,8 +63,15 @@ static md_status analyse(void *context, const char *const *paths, size_t n_paths
 /* Who failed is only known when there is one model; else medaid speaks for itself. */
 static void choose_identity(const host_engine *now, md_model_identity *ret_identity)
 {
-    if (md_host_n_models(now->host) == 1) {
-        *ret_identity = *md_host_model(now->host, 0);
+    size_t n = 0, only = 0;
+    for (size_t i = 0; i < md_host_n_models(now->host); i++) {
+        if (!md_host_model_card(now->host, i)->is_gate) {
+            only = i;
+            n++;
+        }
+    }
+    if (n == 1) {
+        *ret_identity = *md_host_model(now->host, only);
     } else {
         md_worker_host_identity(ret_identity);
     }

@@ -54,6 +54,16 @@ md_status md_finding_judge(const md_finding_spec *spec, double score, md_finding
 void md_finding_describe(const md_finding_spec *specs, unsigned n_specs, char *ret_text,
                          size_t size_bytes) MD_NOEXCEPT;
 
+/* The model looks at a frame only when another one's finding about it is as it should be. */
+typedef struct md_after {
+    unsigned line;            /* of the manifest */
+    char model[MD_KEY_BYTES]; /* "": it comes after none */
+    char finding[MD_KEY_BYTES];
+    md_presence when;      /* present or absent; undetermined is neither */
+    size_t gate;           /* number of the model in its registry (registry.h) */
+    unsigned gate_finding; /* and of the finding among its specs */
+} md_after;
+
 /* What an image analyzer needs of an image. */
 typedef struct md_image_needs {
     md_accept accept;
@@ -149,6 +159,8 @@ struct md_analyzer {
     md_analyzer_kind kind;
     md_model_identity identity;
     md_model_card card;
+    md_after after;
+    bool is_gate; /* it answers for models that come after it and gives no result of its own */
     md_required required;   /* of a study; nothing: no views and count 0 */
     md_finding_spec *specs; /* owned by the analyzer */
     unsigned n_findings;

@@ -49,6 +49,26 @@ void md_host_destroy(md_host *host)
     }
 }
 
+/* The one model that was asked for may come after another, which then gives no result. */
+static md_status load_gate(md_registry *registry, const md_host_options *options,
+                           md_backend backend, md_error *err)
+{
+    const size_t n = registry->n;
+    md_host_options gate = *options;
+    if (options->only_model == NULL || n != 1 || registry->models[0]->after.model[0] == '\0') {
+        return MD_OK;
+    }
+    gate.only_model = registry->models[0]->after.model;
+    for (size_t i = 0; i < options->n_folders; i++) {
+        MD_TRY(md_registry_scan(registry, options->folders[i], &gate, backend, err));
+    }
+    for (size_t i = n; i < registry->n; i++) {
+        registry->models[i]->is_gate = true;
+        registry->models[i]->required = (md_required){0};
+    }
+    return MD_OK;
+}
+
 md_status md_host_create(const md_host_options *options, md_host **ret_host, md_error *err)
 {
     md_backend backend = MD_BACKEND_AUTO;
@@ -61,6 +81,8 @@ md_status md_host_create(const md_host_options *options, md_host **ret_host, md_
     for (size_t i = 0; i < options->n_folders; i++) {
         MD_TRY(md_registry_scan(registry, options->folders[i], options, backend, err));
     }
+    MD_TRY(load_gate(registry, options, backend, err));
+    md_registry_link(registry, options);
     if (registry->n == 0) {
         const char *only = options->only_model;
         bool refused = registry->n_refused > 0;

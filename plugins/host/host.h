@@ -81,8 +81,10 @@ typedef struct md_measure {
 
 /* What its maker says of it, for --list-models. */
 typedef struct md_model_card {
-    const char *form; /* "package" or "plugin" */
-    const char *kind; /* "image", "text", "risk" */
+    bool is_gate; /* asked before other models; gives no result of its own */
+    char after[2 * MD_KEY_BYTES + 32]; /* "chest-view finds upright-frontal-chest"; "": none */
+    const char *form;                  /* "package" or "plugin" */
+    const char *kind;                  /* "image", "text", "risk" */
     char accepts[513];
     char findings[513];     /* "pneumonia (233604007, SCT, Pneumonia) from 0.55; ..." */
     char set[MD_KEY_BYTES]; /* the set that the measures come from; "": none stated */

@@ -86,6 +86,10 @@ static const md_schema_choice activations[] = {{"softmax", MD_TARGET_SOFTMAX},
                                                {"none", MD_TARGET_SCORE},
                                                {NULL, 0}};
 static const md_schema_choice precisions[] = {{"f32", 0}, {"bf16", 0}, {"int8", 0}, {NULL, 0}};
+static const md_schema_choice roles[] = {
+    {"report", MD_ROLE_REPORT}, {"gate", MD_ROLE_GATE}, {NULL, 0}};
+static const md_schema_choice whens[] = {
+    {"present", MD_PRESENCE_PRESENT}, {"absent", MD_PRESENCE_ABSENT}, {NULL, 0}};
 static const md_schema_choice when_absent[] = {{"refuse", 0}, {"accept", 1}, {NULL, 0}};
 static const md_schema_choice inverted_checks[] = {
     {"none", MD_GATE_INVERTED_NONE}, {"chest", MD_GATE_INVERTED_CHEST}, {NULL, 0}};
@@ -200,6 +204,16 @@ static const md_schema_field accepts_fields[] = {
      .most = 150, .unit = "years", .fallback = "0"},
     {.key = "max_age_years", .type = MD_SCHEMA_REAL, AT(accept.max_age_years), .least = 0,
      .most = 150, .unit = "years", .fallback = "150"},
+    {.key = NULL},
+};
+
+static const md_schema_field after_fields[] = {
+    {.key = "model", .type = MD_SCHEMA_TEXT, AT(after.model), .required = true, .least = 1,
+     .check = md_schema_check_slug},
+    {.key = "finding", .type = MD_SCHEMA_TEXT, AT(after.finding), .required = true, .least = 1,
+     .check = md_schema_check_slug},
+    {.key = "when", .type = MD_SCHEMA_ENUM, AT(after.when), .fallback = "present",
+     .choices = whens},
     {.key = NULL},
 };
 
@@ -359,7 +373,10 @@ static const md_schema_field files_item[] = {
     ACCEPTS_FIELD,                                                                             \
     {.key = "required", .type = MD_SCHEMA_MAP, .offset = offsetof(md_manifest, required),      \
      .fields = md_required_manifest_fields, LINE(required.line)},                              \
-    {.key = "quality", .type = MD_SCHEMA_MAP, .fields = quality_fields}
+    {.key = "quality", .type = MD_SCHEMA_MAP, .fields = quality_fields},                       \
+    {.key = "role", .type = MD_SCHEMA_ENUM, AT(role), .fallback = "report", .choices = roles}, \
+    {.key = "after", .type = MD_SCHEMA_MAP, .fields = after_fields, LINE(after.line),          \
+     HAS(has_after)}
 #define FINDINGS_FIELD(item_)                                                                  \
     {.key = "findings", .type = MD_SCHEMA_LIST, AT(findings), .required = true, .least = 1,    \
      .item = &(item_), .max_items = MD_RESULT_MAX_FINDINGS, COUNT(n_findings)}
@@ -663,6 +680,28 @@ static md_status check_text(const md_manifest *m, const char *name, md_error *er
     return MD_OK;
 }
 
+md_status md_manifest_check_after(const md_manifest *m, const char *name, const char *prefix,
+                                  md_error *err)
+{
+    if (!m->has_after && m->role == MD_ROLE_REPORT) {
+        return MD_OK;
+    }
+    if (m->has_after && strcmp(m->after.model, m->id) == 0) {
+        return md_fail(err, MD_FORMAT, "%s:%u: key '%safter.model': got the model itself", name,
+                       m->after.line, prefix);
+    }
+    if (m->has_after && m->role == MD_ROLE_GATE) {
+        return md_fail(err, MD_FORMAT,
+                       "%s:%u: key '%safter': a gate comes after no other model", name,
+                       m->after.line, prefix);
+    }
+    if (m->role == MD_ROLE_GATE && m->required.line != 0) {
+        return md_fail(err, MD_FORMAT, "%s:%u: key '%srequired': has no effect with role gate",
+                       name, m->required.line, prefix);
+    }
+    return MD_OK;
+}
+
 static md_status check_risk(const md_manifest *m, const char *name, md_error *err)
 {
     if (m->n_findings != 1) {
@@ -695,6 +734,7 @@ static md_status check_kind(md_manifest *m, const char *name, md_error *err)
         return check_risk(m, name, err);
     case MD_ANALYZER_IMAGE:
     default:
+        MD_TRY(md_manifest_check_after(m, name, "", err));
         MD_TRY(fill_required(m, name, err));
         MD_TRY(md_preprocess_spec_check(&m->preprocess, name, err));
         return md_test_time_check(&m->test_time, &m->preprocess, name, m->test_time_line,

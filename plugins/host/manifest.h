@@ -28,6 +28,11 @@ typedef enum md_calibration_method {
     MD_CALIBRATION_PLATT
 } md_calibration_method;
 
+typedef enum md_role {
+    MD_ROLE_REPORT,
+    MD_ROLE_GATE /* asked by models that come after it; no result of its own */
+} md_role;
+
 typedef struct md_manifest_finding {
     md_finding_spec spec;
     unsigned line; /* not first: an offset of 0 is none */
@@ -73,6 +78,9 @@ typedef struct md_manifest {
     } risk;
     unsigned accepts_line;
     md_accept accept;
+    md_role role;
+    bool has_after;
+    md_after after;
     md_required required; /* filled up from accept: n_views and count 0 when nothing is */
     md_gate gate;
     md_preprocess_spec preprocess;
@@ -137,6 +145,11 @@ extern const md_schema_field md_manifest_recipe_fields[];
 md_status md_manifest_check_saliency(md_manifest *manifest,
                                      const md_preprocess_spec *preprocess, const char *name,
                                      const char *key, md_error *err) MD_NOEXCEPT MD_NODISCARD;
+
+/* What the keys `role`, `after`, `required` and `id` cannot show one by one. `prefix` stands
+ * before them in messages: "" or "export.". MD_FORMAT. */
+md_status md_manifest_check_after(const md_manifest *manifest, const char *name,
+                                  const char *prefix, md_error *err) MD_NOEXCEPT MD_NODISCARD;
 
 /* The manifest as YAML that reads back to the same. MD_IO. */
 md_status md_manifest_write(const md_manifest *manifest, FILE *out, md_error *err)

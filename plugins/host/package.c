@@ -528,6 +528,8 @@ static void prepare(package *self)
     self->base.specs = self->specs;
     self->base.n_findings = m->n_findings;
     self->base.required = m->required;
+    self->base.after = m->after;
+    self->base.is_gate = m->role == MD_ROLE_GATE;
     md_image_needs *needs = &self->base.needs.image;
     *needs =
         (md_image_needs){.accept = m->accept, .gate = m->gate, .values = m->preprocess.values};

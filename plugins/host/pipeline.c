@@ -59,6 +59,12 @@ static bool accepted(const md_study_file *file, size_t model)
     return (file->accepted_by >> model & 1) != 0;
 }
 
+/* Its values are needed: it looks at the file itself or is asked before one that does. */
+static bool is_asked(const md_study_file *file, size_t model)
+{
+    return (file->asked >> model & 1) != 0;
+}
+
 bool md_pipeline_may_run(const md_analyse_options *options, const char *model_id)
 {
     for (size_t i = 0; options->some_models && i < options->n_models; i++) {
@@ -80,7 +86,7 @@ static void match(md_run *r, md_error *ret_first_refusal)
             const md_analyzer *model = r->registry->models[m];
             const md_image_needs *needs = &model->needs.image;
             char reason[160] = "";
-            if (model->kind != MD_ANALYZER_IMAGE) {
+            if (model->kind != MD_ANALYZER_IMAGE || model->is_gate) {
                 continue;
             }
             n_asked++;
@@ -102,12 +108,21 @@ static void match(md_run *r, md_error *ret_first_refusal)
             snprintf(reasons, sizeof reasons, "%u frames, at most %d are analysed one by one",
                      file->n_frames, MD_HOST_MAX_FRAMES);
         }
+        file->asked = file->accepted_by;
+        for (size_t m = 0; m < r->registry->n; m++) {
+            const md_after *after = &r->registry->models[m]->after;
+            if (accepted(file, m) && after->model[0] != '\0') {
+                file->asked |= UINT64_C(1) << after->gate;
+            }
+        }
         if (file->accepted_by != 0 || (n_asked == 0 && r->offered != 0)) {
             continue; /* where no analyzer looks at images, none refuses this one */
         }
         md_error reason = {0};
         (void)md_fail(&reason, MD_NOT_FOUND, "no model accepts this: %s",
-                      file->is_image ? reasons : "it holds no image");
+                      !file->is_image      ? "it holds no image"
+                      : reasons[0] != '\0' ? reasons
+                                           : "all that are loaded are asked for others alone");
         r->analysis->n_not_accepted++;
         if (ret_first_refusal->status == MD_OK) {
             *ret_first_refusal = reason;
@@ -226,10 +241,14 @@ typedef struct frame {
     bool has_spacing;
     unsigned scale; /* pixels of the stored image along a side of one of the rasters */
     int64_t decode_us, normalise_us;
+    md_finding *answers[MD_REGISTRY_MAX_MODELS]; /* owned; of gates that were asked */
 } frame;
 
 static void frame_finish(frame *f)
 {
+    for (size_t m = 0; m < MD_REGISTRY_MAX_MODELS; m++) {
+        md_free(f->answers[m]);
+    }
     md_raster_finish(&f->display);
     md_raster_finish(&f->physical);
 }
@@ -239,7 +258,7 @@ static md_image_least least_of(const md_run *r, const md_study_file *file)
 {
     md_image_least least = {.longer_side = r->options->want_picture ? MD_PICTURE_SIDE : 0};
     for (size_t m = 0; m < r->registry->n; m++) {
-        if (!accepted(file, m)) {
+        if (!is_asked(file, m)) {
             continue;
         }
         const md_image_least *one = &r->registry->models[m]->needs.image.least;
@@ -264,7 +283,7 @@ static void note_reduce(const md_image *image, frame *f)
 static bool wants_plain(const md_run *r, const md_study_file *file)
 {
     for (size_t m = 0; m < r->registry->n; m++) {
-        if (accepted(file, m) && r->registry->models[m]->needs.image.plain) {
+        if (is_asked(file, m) && r->registry->models[m]->needs.image.plain) {
             return true;
         }
     }
@@ -377,8 +396,41 @@ static void finish_embeddings(md_run *r)
     }
 }
 
-/* The model looks at one frame; its findings go to the end of the result's list. */
-static md_status ask_model(md_run *r, size_t m, const md_unit *u, const frame *f, md_error *err)
+/* One call of a model; `findings` has room for its findings and is cleared when it fails. */
+static md_status call_model(md_run *r, size_t m, const md_unit *u, const frame *f,
+                            bool want_saliency, int64_t *infer_us, md_finding *findings,
+                            md_steps *steps, md_error *err)
+{
+    md_analyzer *model = r->registry->models[m];
+    const bool physical = model->needs.image.values == MD_VALUES_PHYSICAL;
+    const md_image_input input = {
+        .values = physical ? &f->physical : &f->display,
+        .facts = &u->file->facts,
+        .has_spacing = f->has_spacing,
+        .frame = u->frame > 0 ? u->frame : 1,
+        .n_frames = u->file->n_frames,
+        .want_saliency = want_saliency,
+    };
+    const md_analyzer_times before = model->spent;
+    const int64_t start_us = md_clock_monotonic_us();
+    const md_status status = model->ops->analyse_image(model, &input, findings, steps, err);
+    const int64_t call_us = md_clock_monotonic_us() - start_us;
+    *infer_us += call_us;
+    add_call(&r->analysis->times, call_us, &before, &model->spent);
+    for (unsigned i = 0; i < model->n_findings; i++) {
+        if (status != MD_OK) { /* half an answer is none */
+            md_free(findings[i].saliency.values);
+            findings[i] = (md_finding){0};
+        }
+        findings[i].instance_index = (uint32_t)(u - r->units);
+    }
+    return status;
+}
+
+/* The model looks at one frame; its findings go to the end of the result's list. `passed` says
+ * which gate let it through, "" none. */
+static md_status ask_model(md_run *r, size_t m, const md_unit *u, const frame *f,
+                           const char *passed, md_error *err)
 {
     md_analyzer *model = r->registry->models[m];
     md_result *result = r->tallies[m].result;
@@ -387,42 +439,98 @@ static md_status ask_model(md_run *r, size_t m, const md_unit *u, const frame *f
         return md_fail(err, MD_LIMIT, "a report holds at most %d findings",
                        MD_RESULT_MAX_FINDINGS);
     }
-    bool physical = model->needs.image.values == MD_VALUES_PHYSICAL;
-    const md_image_input input = {
-        .values = physical ? &f->physical : &f->display,
-        .facts = &u->file->facts,
-        .has_spacing = f->has_spacing,
-        .frame = u->frame > 0 ? u->frame : 1,
-        .n_frames = u->file->n_frames,
-        .want_saliency = !r->options->report.triage_only,
-    };
+    const bool physical = model->needs.image.values == MD_VALUES_PHYSICAL;
     md_steps steps = physical ? f->physical_steps : f->display_steps;
     md_finding *findings = &result->findings[result->n_findings];
-    const md_analyzer_times before = model->spent;
-    int64_t start_us = md_clock_monotonic_us();
-    md_status status = model->ops->analyse_image(model, &input, findings, &steps, err);
-    const int64_t call_us = md_clock_monotonic_us() - start_us;
-    result->times.infer_us += call_us;
-    add_call(&r->analysis->times, call_us, &before, &model->spent);
-    size_t index = (size_t)(u - r->units);
+    if (passed[0] != '\0') {
+        md_steps_add(&steps, "%s", passed);
+    }
+    MD_TRY(call_model(r, m, u, f, !r->options->report.triage_only, &result->times.infer_us,
+                      findings, &steps, err));
     for (unsigned i = 0; i < model->n_findings; i++) {
-        if (status != MD_OK) { /* half an answer is none */
-            md_free(findings[i].saliency.values);
-            findings[i] = (md_finding){0};
-        }
-        findings[i].instance_index = (uint32_t)index;
         place_in_source(&findings[i].saliency, f);
     }
-    if (status == MD_OK) {
-        result->n_findings += model->n_findings;
-        result->instances[index].analysed = true;
-        result->instances[index].steps = steps;
-        take_embedding(r, m);
-    }
-    return status;
+    const size_t index = (size_t)(u - r->units);
+    result->n_findings += model->n_findings;
+    result->instances[index].analysed = true;
+    result->instances[index].steps = steps;
+    take_embedding(r, m);
+    return MD_OK;
 }
 
-static void try_model(md_run *r, size_t m, const md_unit *u, const frame *f)
+/* What model g, which answers before others, finds in this frame: from its own result, or asked
+ * now and kept. Borrowed, its n_findings. */
+static md_status ask_gate(md_run *r, size_t g, const md_unit *u, frame *f, int64_t *infer_us,
+                          const md_finding **ret_findings, md_error *err)
+{
+    const md_analyzer *gate = r->registry->models[g];
+    const md_image_needs *needs = &gate->needs.image;
+    const md_result *result = r->tallies[g].result;
+    const bool physical = needs->values == MD_VALUES_PHYSICAL;
+    char reason[160] = "";
+    for (size_t i = 0; result != NULL && i < result->n_findings; i++) {
+        if (result->findings[i].instance_index == (size_t)(u - r->units)) {
+            *ret_findings = &result->findings[i];
+            return MD_OK;
+        }
+    }
+    if (f->answers[g] == NULL) {
+        if (!md_accept_check(&needs->accept, !physical, &u->file->facts, reason,
+                             sizeof reason)) {
+            return md_fail(err, MD_UNSUPPORTED, "%s", reason);
+        }
+        if (physical && f->physical.values == NULL) {
+            *err = f->physical_error;
+            return err->status;
+        }
+        MD_TRY(md_gate_check(&needs->gate, &f->display, err));
+        md_finding *answers = md_calloc(gate->n_findings, sizeof *answers);
+        if (answers == NULL) {
+            return md_fail(err, MD_NOMEM, "no memory for %u findings", gate->n_findings);
+        }
+        md_steps steps = {0};
+        const md_status status = call_model(r, g, u, f, false, infer_us, answers, &steps, err);
+        if (status != MD_OK) {
+            md_free(answers);
+            return status;
+        }
+        f->answers[g] = answers;
+    }
+    *ret_findings = f->answers[g];
+    return MD_OK;
+}
+
+/* Model m comes after another: MD_UNSUPPORTED when that one's finding is not as it should be.
+ * `ret_passed` says that it is, for the report. */
+static md_status check_after(md_run *r, size_t m, const md_unit *u, frame *f,
+                             char ret_passed[MD_STEP_BYTES], md_error *err)
+{
+    const md_after *after = &r->registry->models[m]->after;
+    const md_finding *findings = NULL;
+    ret_passed[0] = '\0';
+    if (after->model[0] == '\0') {
+        return MD_OK;
+    }
+    const md_status status =
+        ask_gate(r, after->gate, u, f, &r->tallies[m].result->times.infer_us, &findings, err);
+    if (status != MD_OK) {
+        return md_error_prefix(err, status, "%s (asked before)", after->model);
+    }
+    const md_finding *finding = &findings[after->gate_finding];
+    const char *not_so = finding->presence == MD_PRESENCE_UNDETERMINED ? "is not sure of"
+                         : after->when == MD_PRESENCE_PRESENT          ? "does not find"
+                                                                       : "finds";
+    if (finding->presence != after->when) {
+        return md_fail(err, MD_UNSUPPORTED, "%s %s %s in it (score %.3f, present from %.3g)",
+                       after->model, not_so, after->finding, finding->score,
+                       finding->threshold);
+    }
+    snprintf(ret_passed, MD_STEP_BYTES, "%.24s: %.32s %.3f (present from %.3g)", after->model,
+             after->finding, finding->score, finding->threshold);
+    return MD_OK;
+}
+
+static void try_model(md_run *r, size_t m, const md_unit *u, frame *f)
 {
     md_error reason = {0};
     md_code code;
@@ -436,8 +544,12 @@ static void try_model(md_run *r, size_t m, const md_unit *u, const frame *f)
         const int64_t start_us = md_clock_monotonic_us();
         status = md_gate_check(&needs->gate, &f->display, &reason);
         r->analysis->times.quality_us += md_clock_monotonic_us() - start_us;
+        char passed[MD_STEP_BYTES];
         if (status == MD_OK) {
-            status = ask_model(r, m, u, f, &reason);
+            status = check_after(r, m, u, f, passed, &reason);
+        }
+        if (status == MD_OK) {
+            status = ask_model(r, m, u, f, passed, &reason);
         }
     } else {
         reason = f->physical_error;
@@ -457,7 +569,7 @@ static void try_model(md_run *r, size_t m, const md_unit *u, const frame *f)
 static bool wants_physical(const md_run *r, const md_study_file *file)
 {
     for (size_t m = 0; m < r->registry->n; m++) {
-        if (accepted(file, m) &&
+        if (is_asked(file, m) &&
             r->registry->models[m]->needs.image.values == MD_VALUES_PHYSICAL) {
             return true;
         }
@@ -516,9 +628,12 @@ static void analyse_unit(md_run *r, md_unit *u)
         frame_finish(&f);
         return;
     }
-    for (size_t m = 0; m < r->registry->n; m++) {
-        if (accepted(u->file, m)) {
-            try_model(r, m, u, &f);
+    for (int later = 0; later < 2; later++) { /* who comes after others waits for them */
+        for (size_t m = 0; m < r->registry->n; m++) {
+            const bool comes_after = r->registry->models[m]->after.model[0] != '\0';
+            if (accepted(u->file, m) && comes_after == (later == 1)) {
+                try_model(r, m, u, &f);
+            }
         }
     }
     if (r->options->want_view) {
@@ -674,34 +789,6 @@ static md_status write_objects(md_run *r, md_error *err)
     return MD_OK;
 }
 
-/* A text that is too long is cut by the reader, between characters. */
-static void read_header(const md_dataset *dataset, md_study_header *h)
-{
-    const struct {
-        uint32_t tag;
-        char *text;
-        size_t size_bytes;
-    } rows[] = {
-        {MD_TAG(0x0010, 0x0010), h->patient_name, sizeof h->patient_name},
-        {MD_TAG(0x0010, 0x0020), h->patient_id, sizeof h->patient_id},
-        {MD_TAG(0x0010, 0x0021), h->issuer_of_patient_id, sizeof h->issuer_of_patient_id},
-        {MD_TAG(0x0010, 0x0030), h->birth_date, sizeof h->birth_date},
-        {MD_TAG(0x0010, 0x0040), h->sex, sizeof h->sex},
-        {MD_TAG(0x0008, 0x0050), h->accession_number, sizeof h->accession_number},
-        {MD_TAG(0x0020, 0x0010), h->study_id, sizeof h->study_id},
-        {MD_TAG(0x0008, 0x0020), h->study_date, sizeof h->study_date},
-        {MD_TAG(0x0008, 0x0030), h->study_time, sizeof h->study_time},
-        {MD_TAG(0x0008, 0x1030), h->study_description, sizeof h->study_description},
-        {MD_TAG(0x0008, 0x0090), h->referring_physician, sizeof h->referring_physician},
-        {MD_TAG(0x0008, 0x0060), h->modality, sizeof h->modality},
-    };
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        if (!md_dataset_get_text(dataset, rows[i].tag, 0, rows[i].text, rows[i].size_bytes)) {
-            rows[i].text[0] = '\0';
-        }
-    }
-}
-
 static md_status analyse(md_run *r, const char *const *paths, size_t n_paths, md_error *err)
 {
     int64_t start_ms = md_clock_wall_ms(), start_us = md_clock_monotonic_us();
@@ -710,7 +797,7 @@ static md_status analyse(md_run *r, const char *const *paths, size_t n_paths, md
     analysis->times.open_us = md_clock_monotonic_us() - start_us;
     analysis->n_unreadable = r->study.n_unreadable;
     MD_TRY(status);
-    read_header(r->study.files[0].dataset, &analysis->header);
+    md_study_read_header(r->study.files[0].dataset, &analysis->header);
     md_error refusal = {0};
     md_pipeline_offer(r);
     match(r, &refusal);

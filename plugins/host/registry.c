@@ -185,6 +185,64 @@ static md_status try_entry(md_registry *registry, const char *path,
     return MD_OK;
 }
 
+static size_t find_model(const md_registry *registry, const char *id)
+{
+    size_t i = 0;
+    while (i < registry->n && strcmp(registry->models[i]->identity.id, id) != 0) {
+        i++;
+    }
+    return i;
+}
+
+static md_status link_one(const md_registry *registry, md_analyzer *model, md_error *err)
+{
+    md_after *after = &model->after;
+    const char *id = model->identity.id;
+    after->gate = find_model(registry, after->model);
+    if (after->gate == registry->n) {
+        return md_fail(err, MD_NOT_FOUND,
+                       "%s: comes after '%s', which is not loaded: add it to plugins.paths", id,
+                       after->model);
+    }
+    const md_analyzer *gate = registry->models[after->gate];
+    if (gate->after.model[0] != '\0' || gate == model || gate->kind != MD_ANALYZER_IMAGE) {
+        return md_fail(err, MD_INVALID_ARG,
+                       "%s: comes after '%s', which comes after a model itself", id,
+                       after->model);
+    }
+    for (unsigned f = 0; f < gate->n_findings; f++) {
+        if (strcmp(gate->specs[f].key, after->finding) == 0) {
+            after->gate_finding = f;
+            snprintf(model->card.after, sizeof model->card.after, "%s finds %s%s", after->model,
+                     after->when == MD_PRESENCE_ABSENT ? "no " : "", after->finding);
+            return MD_OK;
+        }
+    }
+    return md_fail(err, MD_NOT_FOUND, "%s: comes after '%s', which has no finding '%s'", id,
+                   after->model, after->finding);
+}
+
+void md_registry_link(md_registry *registry, const md_host_options *options)
+{
+    for (size_t i = 0; i < registry->n;) {
+        md_analyzer *model = registry->models[i];
+        md_error err = {0};
+        if (model->after.model[0] == '\0' || link_one(registry, model, &err) == MD_OK) {
+            i++;
+            continue;
+        }
+        refuse(registry, options, model->identity.id, &err);
+        md_analyzer_destroy(model);
+        registry->n--;
+        memmove(&registry->models[i], &registry->models[i + 1],
+                (registry->n - i) * sizeof registry->models[0]);
+        i = 0; /* numbers have changed, and others may come after the one that went */
+    }
+    for (size_t i = 0; i < registry->n; i++) {
+        registry->models[i]->card.is_gate = registry->models[i]->is_gate;
+    }
+}
+
 md_status md_registry_scan(md_registry *registry, const char *folder,
                            const md_host_options *options, md_backend backend, md_error *err)
 {

@@ -30,6 +30,10 @@ typedef struct md_registry {
 md_status md_registry_scan(md_registry *registry, const char *folder,
                            const md_host_options *options, md_backend backend, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;
+/* Find the model that each one comes after (md_analyzer.after). A model whose gate is not
+ * there, lacks the finding or comes after another itself is refused as in md_registry_scan:
+ * without what should be asked before, it must not answer. */
+void md_registry_link(md_registry *registry, const md_host_options *options) MD_NOEXCEPT;
 void md_registry_finish(md_registry *registry) MD_NOEXCEPT;
 
 #ifdef __cplusplus

@@ -186,3 +186,31 @@ md_status md_study_open(const char *const *paths, size_t n_paths,
     drop_duplicates(study, options);
     return MD_OK;
 }
+
+void md_study_read_header(const md_dataset *dataset, md_study_header *ret_header)
+{
+    md_study_header *h = ret_header;
+    const struct {
+        uint32_t tag;
+        char *text;
+        size_t size_bytes;
+    } rows[] = {
+        {MD_TAG(0x0010, 0x0010), h->patient_name, sizeof h->patient_name},
+        {MD_TAG(0x0010, 0x0020), h->patient_id, sizeof h->patient_id},
+        {MD_TAG(0x0010, 0x0021), h->issuer_of_patient_id, sizeof h->issuer_of_patient_id},
+        {MD_TAG(0x0010, 0x0030), h->birth_date, sizeof h->birth_date},
+        {MD_TAG(0x0010, 0x0040), h->sex, sizeof h->sex},
+        {MD_TAG(0x0008, 0x0050), h->accession_number, sizeof h->accession_number},
+        {MD_TAG(0x0020, 0x0010), h->study_id, sizeof h->study_id},
+        {MD_TAG(0x0008, 0x0020), h->study_date, sizeof h->study_date},
+        {MD_TAG(0x0008, 0x0030), h->study_time, sizeof h->study_time},
+        {MD_TAG(0x0008, 0x1030), h->study_description, sizeof h->study_description},
+        {MD_TAG(0x0008, 0x0090), h->referring_physician, sizeof h->referring_physician},
+        {MD_TAG(0x0008, 0x0060), h->modality, sizeof h->modality},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        if (!md_dataset_get_text(dataset, rows[i].tag, 0, rows[i].text, rows[i].size_bytes)) {
+            rows[i].text[0] = '\0';
+        }
+    }
+}

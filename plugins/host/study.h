@@ -22,7 +22,8 @@ typedef struct md_study_file {
     uint32_t n_frames; /* 0: claims to be an image, but `broken` says what is wrong */
     md_error broken;
     bool counted;         /* among the unreadable ones */
-    uint64_t accepted_by; /* a bit for each model; filled by the pipeline */
+    uint64_t accepted_by; /* a bit for each model; filled by the pipeline, as the next */
+    uint64_t asked;       /* those, and the models that some of them come after */
 } md_study_file;
 
 typedef struct md_study {
@@ -41,6 +42,10 @@ md_status md_study_open(const char *const *paths, size_t n_paths,
                         const md_analyse_options *options, md_study *ret_study, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;
 void md_study_finish(md_study *study) MD_NOEXCEPT;
+
+/* What an image says of patient and study; a text that is too long is cut between characters.
+ */
+void md_study_read_header(const md_dataset *dataset, md_study_header *ret_header) MD_NOEXCEPT;
 
 /* Tell options->on_problem, when there is one. */
 static inline void md_study_problem(const md_analyse_options *options, const char *path,

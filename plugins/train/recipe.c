@@ -324,6 +324,7 @@ static md_status check_training(const md_recipe *r, const char *name, md_error *
 static md_status check_package(md_recipe *r, const char *name, md_error *err)
 {
     md_manifest *m = &r->package.manifest;
+    MD_TRY(md_manifest_check_after(m, name, "export.", err));
     if (!r->text.there) {
         MD_TRY(md_manifest_check_saliency(m, &r->preprocess, name, "export.saliency", err));
     }

@@ -46,6 +46,25 @@ write("two-r", model_id="first").rename(ROOT / "two" / "r")
 (ROOT / "two" / "empty").mkdir()
 (ROOT / "two" / "text.so").write_text("this is no library\n")
 
+# "second" looks only at what "first", a gate, calls bright; and the other ways round
+AFTER = "after: {model: first, finding: bright%s}\naccepts:"
+GATE = ("accepts:", "role: gate\naccepts:")
+for name, gate, edit in (("gated", True, AFTER % ""), ("gated-absent", True, AFTER % ", when: absent"),
+                         ("chained", False, AFTER % ""), ("gated-narrow", "narrow", AFTER % ""),
+                         ("gated-finding", True, AFTER.replace("bright", "bleak") % "")):
+    write(name, model_id="second", edit=("accepts:", edit))
+    # its folder's name comes later, so order does not decide
+    folder = write(name + "-gate", model_id="first", edit=GATE if gate else None)
+    if gate == "narrow":
+        text = (folder / "model.yaml").read_text()
+        (folder / "model.yaml").write_text(text.replace("modality: [CR, DX]", "modality: [CR]"))
+    folder.rename(ROOT / name / "q")
+write("gate-alone", model_id="first", edit=GATE)
+write("gate-missing", model_id="second", edit=("accepts:", AFTER % ""))
+write("gate-missing-q").rename(ROOT / "gate-missing" / "q")
+write("gate-loop", model_id="first", edit=("accepts:", "after: {model: second, finding: dark}\naccepts:"))
+write("gate-loop-q", model_id="second", edit=("accepts:", AFTER % "")).rename(ROOT / "gate-loop" / "q")
+
 CAM = "method: grad-cam\n  features: features"
 MAPS = {
     "pp": "method: grad-cam++\n  features: features",
@@ -111,6 +130,10 @@ EDITS = {
     "map-steps": (CAM, CAM + "\n  steps: 16"),
     "map-few-steps": (CAM, "method: integrated-gradients\n  steps: 4"),
     "map-noise": (CAM, "method: smooth-grad\n  noise: 0.9"),
+    "after-self": ("accepts:", "after: {model: tiny, finding: dark}\naccepts:"),
+    "after-gate": ("accepts:", "role: gate\nafter: {model: other, finding: dark}\naccepts:"),
+    "gate-required": ("accepts:", "role: gate\nrequired: {count: 2}\naccepts:"),
+    "after-when": ("accepts:", "after: {model: other, finding: dark, when: sure}\naccepts:"),
     "views": ("calibration:", "test_time: {shift: 0.01}\ncalibration:"),
     "views-key": ("calibration:", "test_time: {flipp: true}\ncalibration:"),
     "map-cell": (CAM, "method: smooth-grad\n  cell: 5"),
