@@ -16,6 +16,9 @@ static const char usage[] =
     "       medaid-train preview RECIPE SHEET.png [--epoch E] [--films N]\n"
     "       medaid-train risk RECIPE\n"
     "       medaid-train quantize DIR INPUTS\n"
+    "       medaid-train read FOLDER [--jsonl] [TEXT]\n"
+    "       medaid-train words RECIPE OUT.vec [--width N] [--window N] [--epochs N]\n"
+    "       medaid-train words FILE.vec --near WORD | --analogy A B C\n"
     "       medaid-train --version | --help\n"
     "\n"
     "fit       train the network of RECIPE, a YAML file, into its run folder\n"
@@ -41,6 +44,11 @@ static const char usage[] =
     "quantize  allow the precision of DIR/model.yaml here\n"
     "  DIR     a model package with `precision: bf16` or `int8`\n"
     "  INPUTS  the network inputs of its validation set, float32 [N,C,H,W], at least 100\n"
+    "read      score TEXT, or each line of standard input, with a text network: FOLDER is a "
+    "run\n"
+    "          folder or a model package; --jsonl: one JSON object a line, words with them\n"
+    "words     learn word vectors (skip-gram) from the training part of a recipe for texts;\n"
+    "          or ask: which words are nearest, A is to B as C is to what\n"
     "\n"
     "exit: 0 done, 1 internal error, 2 usage or recipe, 3 unreadable input,\n"
     "      5 not granted, stopped, or a loss that is no number, 7 the results cannot be "
@@ -95,7 +103,8 @@ static const struct {
     {"evaluate", md_train_evaluate}, {"explain", md_train_explain},
     {"export", md_train_export},     {"fit", md_train_fit},
     {"head", md_train_head},         {"preview", md_train_preview},
-    {"quantize", run_quantize},      {"risk", md_train_risk},
+    {"quantize", run_quantize},      {"read", md_train_read},
+    {"risk", md_train_risk},         {"words", md_train_words},
 };
 
 int main(int argc, char **argv)

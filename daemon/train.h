@@ -16,6 +16,8 @@ md_exit_code md_train_export(int argc, char **argv);
 md_exit_code md_train_fit(int argc, char **argv);
 md_exit_code md_train_head(int argc, char **argv);
 md_exit_code md_train_preview(int argc, char **argv);
+md_exit_code md_train_read(int argc, char **argv);
 md_exit_code md_train_risk(int argc, char **argv);
+md_exit_code md_train_words(int argc, char **argv);
 
 #endif

@@ -80,12 +80,18 @@ static md_status open_network(const md_evaluate_options *options, const md_recip
     s->n_outputs = recipe->data.n_classes;
     const md_network_port *in = md_network_input(s->network, 0);
     const md_network_port *out = md_network_output(s->network, 0);
-    if (md_network_n_inputs(s->network) != 1 || out == NULL || in->n_dims != 4 ||
-        out->n_dims != 2 || out->dims[1] != (int64_t)s->n_outputs || out->dtype != MD_F32) {
-        return md_fail(
-            err, MD_INVALID_ARG,
-            "%s: not a network of one picture to [1,%u], one for each of data.classes",
-            options->model, s->n_outputs);
+    const bool is_text = recipe->text.there;
+    if (md_network_n_inputs(s->network) == 1 && is_text &&
+        (in->dtype != MD_I64 || in->n_dims != 2 || in->dims[1] != recipe->text.tokens)) {
+        return md_fail(err, MD_INVALID_ARG, "%s: not a network of %u tokens (text.tokens)",
+                       options->model, recipe->text.tokens);
+    }
+    if (md_network_n_inputs(s->network) != 1 || out == NULL ||
+        in->n_dims != (is_text ? 2 : 4) || out->n_dims != 2 ||
+        out->dims[1] != (int64_t)s->n_outputs || out->dtype != MD_F32) {
+        return md_fail(err, MD_INVALID_ARG,
+                       "%s: not a network of one %s to [1,%u], one for each of data.classes",
+                       options->model, is_text ? "text" : "picture", s->n_outputs);
     }
     char views[MD_TEST_TIME_TEXT_BYTES];
     md_test_time_describe(&s->test_time, views);
@@ -161,6 +167,17 @@ static film_fate score_package(film_scorer *s, const char *path, double *scores,
     return FILM_SCORED;
 }
 
+static bool are_numbers(const float *outputs, size_t n, md_error *reason)
+{
+    for (size_t k = 0; k < n; k++) {
+        if (!isfinite(outputs[k])) {
+            (void)md_fail(reason, MD_PLUGIN, "the network's output %zu is not a number", k);
+            return false;
+        }
+    }
+    return true;
+}
+
 static film_fate score_network(film_scorer *s, const char *path, const float **ret_outputs,
                                size_t *ret_n, md_error *reason)
 {
@@ -178,13 +195,30 @@ static film_fate score_network(film_scorer *s, const char *path, const float **r
                          reason) != MD_OK) {
         return FILM_FAILED;
     }
-    for (size_t k = 0; k < *ret_n; k++) {
-        if (!isfinite((*ret_outputs)[k])) {
-            (void)md_fail(reason, MD_PLUGIN, "the network's output %zu is not a number", k);
-            return FILM_FAILED;
-        }
+    return are_numbers(*ret_outputs, *ret_n, reason) ? FILM_SCORED : FILM_FAILED;
+}
+
+static film_fate score_tokens(film_scorer *s, const md_evaluate_films *films, size_t i,
+                              const float **ret_outputs, size_t *ret_n, md_error *reason)
+{
+    md_tensor outputs[MD_NETWORK_MAX_EXTRA_OUTPUTS] = {0};
+    const md_tensor input = {.dtype = MD_I64,
+                             .n_dims = 2,
+                             .dims = {1, films->length},
+                             .n_elements = films->length,
+                             .data = films->tokens + i * films->length};
+    if (md_network_n_outputs(s->network) > MD_NETWORK_MAX_EXTRA_OUTPUTS) {
+        (void)md_fail(reason, MD_LIMIT, "a network of %u outputs",
+                      md_network_n_outputs(s->network));
+        return FILM_FAILED;
     }
-    return FILM_SCORED;
+    if (md_network_run(s->network, &input, 1, outputs, md_network_n_outputs(s->network),
+                       reason) != MD_OK) {
+        return FILM_FAILED;
+    }
+    *ret_outputs = outputs[0].data;
+    *ret_n = outputs[0].n_elements;
+    return are_numbers(*ret_outputs, *ret_n, reason) ? FILM_SCORED : FILM_FAILED;
 }
 
 /* All scores: of findings [n_findings][n], of classes [n][n_outputs]. */
@@ -288,6 +322,8 @@ static md_status score_all(const md_evaluate_options *options, film_scorer *s,
         const film_fate fate =
             s->analyzer != NULL
                 ? score_package(s, films->paths[i], scores, &outputs, &n_outputs, &reason)
+            : films->tokens != NULL
+                ? score_tokens(s, films, i, &outputs, &n_outputs, &reason)
                 : score_network(s, films->paths[i], &outputs, &n_outputs, &reason);
         if (reason.status == MD_NOMEM) {
             return md_fail(err, MD_NOMEM, "no memory for a film");
@@ -479,6 +515,11 @@ static md_status evaluate(const md_evaluate_options *options, md_evaluation_of_m
         MD_TRY(md_evaluate_table_films(options, scorer.manifest, &films, e, err));
     } else {
         MD_TRY(md_evaluate_recipe_films(options, &films, e, err));
+    }
+    if (is_package && films.tokens != NULL) {
+        return md_fail(
+            err, MD_INVALID_ARG,
+            "a recipe for texts measures an ONNX file: name the package's model.onnx");
     }
     if (!is_package) {
         MD_TRY(open_network(options, films.recipe, &scorer, e, err));

@@ -39,6 +39,7 @@ void md_evaluate_films_finish(md_evaluate_films *films)
         md_free(films->paths[i]);
     }
     md_free(films->paths);
+    md_free(films->tokens);
     md_free(films->patients);
     md_free(films->facts);
     md_free(films->words);
@@ -88,7 +89,10 @@ static md_status take_set(const md_training_set *set, md_part part, md_evaluate_
             continue;
         }
         const size_t at = films->n;
-        films->paths[at] = md_strdup(film->path);
+        films->paths[at] = md_strdup(films->tokens != NULL ? film->name : film->path);
+        for (unsigned k = 0; k < films->length; k++) {
+            films->tokens[at * films->length + k] = set->tokens[i * films->length + k];
+        }
         if (films->paths[at] == NULL) {
             return md_fail(err, MD_NOMEM, "no memory for %zu films", set->n_films);
         }
@@ -118,6 +122,13 @@ md_status md_evaluate_recipe_films(const md_evaluate_options *options, md_evalua
     MD_TRY(count_parts(set, e, err));
     MD_TRY(films_init(films, e->part_images[part], set->n_classes, err));
     films->by_class = true;
+    if (set->tokens != NULL) {
+        films->length = films->recipe->text.tokens;
+        films->tokens = md_calloc(e->part_images[part] * films->length + 1, sizeof(int64_t));
+        if (films->tokens == NULL) {
+            return md_fail(err, MD_NOMEM, "no memory for %zu texts", e->part_images[part]);
+        }
+    }
     MD_TRY(take_set(set, part, films, err));
     (void)snprintf(e->part, sizeof e->part, "%s", md_part_name(part));
     e->n_unreadable = set->n_unreadable;
