@@ -1,6 +1,7 @@
 #include "plugins/train/package_internal.h"
 
 #include "inference/graph/cut.h"
+#include "inference/text/vocabulary.h"
 #include "plugins/host/package.h"
 #include "plugins/host/quantize.h"
 
@@ -14,6 +15,8 @@
 #include <unistd.h>
 
 static const char SELF_TEST_INPUT[] = "selftest-input.f32";
+static const char SELF_TEST_TEXT[] = "selftest-input.txt";
+static const char VOCABULARY[] = "vocabulary.txt";
 static const char SELF_TEST_OUTPUT[] = "selftest-output.f32";
 
 enum {
@@ -104,13 +107,19 @@ static void start_manifest(md_exporting *x)
     *m = x->recipe->package.manifest;
     m->schema_version = 1;
     m->kind = MD_ANALYZER_IMAGE;
+    if (x->recipe->text.there) {
+        m->kind = MD_ANALYZER_TEXT;
+        snprintf(m->text.vocabulary, sizeof m->text.vocabulary, "%s", VOCABULARY);
+        snprintf(m->network.attention, sizeof m->network.attention, "attention");
+    }
     m->preprocess = x->recipe->preprocess;
     m->test_time = x->recipe->evaluation.test_time;
     m->has_test_time = md_test_time_n_views(&m->test_time) > 1;
     m->network.activation =
         x->recipe->data.task == MD_TASK_MULTI_LABEL ? MD_TARGET_SIGMOID : MD_TARGET_SOFTMAX;
     snprintf(m->network.file, sizeof m->network.file, "model.onnx");
-    snprintf(m->self_test.input, sizeof m->self_test.input, "%s", SELF_TEST_INPUT);
+    snprintf(m->self_test.input, sizeof m->self_test.input, "%s",
+             md_export_is_text(x) ? SELF_TEST_TEXT : SELF_TEST_INPUT);
     snprintf(m->self_test.expected, sizeof m->self_test.expected, "%s", SELF_TEST_OUTPUT);
 }
 
@@ -169,6 +178,36 @@ static void draw(const md_preprocess_spec *p, float *ret)
             }
         }
     }
+}
+
+/* Texts: as below. */
+static md_status make_text_self_test(md_exporting *x, md_error *err)
+{
+    const size_t n = x->n_outputs;
+    MD_AUTO(md_freep) float *expected = md_calloc(n + 1, sizeof *expected);
+    MD_AUTO(md_freep) char *words = NULL;
+    const char *text = NULL;
+    size_t text_bytes = 0, words_bytes = 0;
+    double difference = 0.0, largest = 1.0;
+    if (expected == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for %zu outputs", n);
+    }
+    MD_TRY(md_export_text_self_test(x, &text, &text_bytes, expected, &difference, err));
+    for (size_t i = 0; i < n; i++) {
+        largest = fmax(largest, fabs((double)expected[i]));
+    }
+    if (!(difference < 0.01 * largest)) {
+        return md_fail(
+            err, MD_PLUGIN,
+            "the back ends of this machine differ by %g on the self-test: the network "
+            "is not fit to serve",
+            difference);
+    }
+    x->manifest->self_test.tolerance = fmin(1.0, fmax(1e-3 * largest, 4.0 * difference));
+    MD_TRY(md_vocabulary_write(x->set->vocabulary, &words, &words_bytes, err));
+    MD_TRY(put_file(x, VOCABULARY, words, words_bytes, true, err));
+    MD_TRY(put_file(x, SELF_TEST_TEXT, text, text_bytes, true, err));
+    return put_file(x, SELF_TEST_OUTPUT, expected, n * sizeof *expected, true, err);
 }
 
 /* What the portable reference computes is expected; what the other back end of this machine
@@ -231,8 +270,8 @@ static md_status put_manifest(md_exporting *x, md_error *err)
 /* The host's own eyes: whatever it would refuse is refused here. */
 static md_status try_package(md_exporting *x, md_error *err)
 {
-    const md_package_options options = {.backend = x->options->backend,
-                                        .n_threads = x->options->n_threads};
+    const md_package_options options = {
+        .backend = x->options->backend, .n_threads = x->options->n_threads, .any_kind = true};
     md_analyzer *analyzer = NULL;
     md_status status = md_package_open(x->folder, "the package", &options, &analyzer, err);
     md_analyzer_destroy(analyzer);
@@ -266,8 +305,9 @@ static void try_precision(md_exporting *x, const char *inputs)
 /* Remove the half-made folder; it holds only what put_file and md_quantize made. */
 static void remove_folder(const char *folder)
 {
-    static const char *const names[] = {"model.onnx", "model.yaml", "README.md",
-                                        "precision.grant", NULL};
+    static const char *const names[] = {
+        "model.onnx",   "model.yaml", "README.md", "precision.grant",
+        SELF_TEST_TEXT, VOCABULARY,   NULL};
     char path[PATH_MAX];
     const char *more[] = {SELF_TEST_INPUT, SELF_TEST_OUTPUT};
     for (unsigned i = 0; names[i] != NULL; i++) {
@@ -289,7 +329,7 @@ static md_status fill_folder(md_exporting *x, const char *inputs, md_error *err)
     size_t card_bytes = 0;
     tell(x, "writing the package");
     MD_TRY(put_file(x, "model.onnx", x->onnx, x->onnx_bytes, true, err));
-    MD_TRY(make_self_test(x, err));
+    MD_TRY(md_export_is_text(x) ? make_text_self_test(x, err) : make_self_test(x, err));
     if (x->recipe != NULL) {
         MD_TRY(note_training(x, err));
         MD_TRY(md_export_card(x, &card, &card_bytes, err));
@@ -410,7 +450,10 @@ static md_status read_set(md_exporting *x, md_recipe **ret_recipe, md_training_s
                        "package is",
                        path);
     }
-    tell(x, "reading the films");
+    if ((*ret_recipe)->text.there && x->options->inputs != NULL) {
+        return md_fail(err, MD_INVALID_ARG, "--keep-inputs is for films: texts serve in f32");
+    }
+    tell(x, (*ret_recipe)->text.there ? "reading the texts" : "reading the films");
     return md_training_set_read(*ret_recipe, x->options->n_threads, NULL, NULL, ret_set, err);
 }
 

@@ -2,6 +2,7 @@
  * Model Reporting", 2019), from the recipe's words and what was measured. No file names and
  * nothing of a patient. */
 
+#include "inference/text/vocabulary.h"
 #include "plugins/train/package_internal.h"
 
 #include <inttypes.h>
@@ -130,6 +131,15 @@ static void write_training(const md_exporting *x, FILE *out)
     for (int part = MD_PART_TRAIN; part <= MD_PART_TEST; part++) {
         fprintf(out, " %zu |", count_part(x->set, (md_part)part));
     }
+    if (md_export_is_text(x)) {
+        fprintf(out,
+                "\n\nNetwork: %s, %u tokens of a text, a vocabulary of %zu. %u epochs, "
+                "seed %" PRIu64 ".\n\n",
+                r->network.name[0] != '\0' ? r->network.name : "from a file, trained further",
+                r->text.tokens, md_vocabulary_size(x->set->vocabulary), r->training.epochs,
+                r->seed);
+        return;
+    }
     fprintf(out,
             "\n\nNetwork: %s, %u x %u pixels, %u channel%s. %u epochs, seed %" PRIu64 ".\n\n",
             r->network.name[0] != '\0' ? r->network.name
@@ -160,9 +170,13 @@ static void write_card(const md_exporting *x, FILE *out)
     }
     fputs("\n", out);
     write_training(x, out);
-    fputs("## Self-test\n\n`selftest-input.f32` is a drawn pattern and holds no patient's "
-          "pixels. The host runs it before the model serves.\n",
-          out);
+    fputs(
+        md_export_is_text(x)
+            ? "## Self-test\n\n`selftest-input.txt` was made up and is nobody's. The host "
+              "runs it before the model serves.\n"
+            : "## Self-test\n\n`selftest-input.f32` is a drawn pattern and holds no patient's "
+              "pixels. The host runs it before the model serves.\n",
+        out);
 }
 
 md_status md_export_card(const md_exporting *x, char **ret_text, size_t *ret_bytes,

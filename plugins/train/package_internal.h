@@ -54,8 +54,19 @@ void md_export_state(md_manifest *manifest, const char *set, const md_assess_ans
 /* Run the network over a part; with `inputs` also write what went in. */
 md_status md_export_score(md_exporting *x, md_part part, FILE *inputs,
                           md_export_scores *ret_scores, md_error *err) MD_NODISCARD;
+/* Whether the network reads texts. */
+static inline bool md_export_is_text(const md_exporting *x)
+{
+    return x->manifest->kind == MD_ANALYZER_TEXT;
+}
 /* Fill calibration, thresholds and performance of the manifest, and x->figures. */
 md_status md_export_measure(md_exporting *x, md_error *err) MD_NODISCARD;
+/* Of a text network: a text of nobody's as the self-test's input (static), the logits
+ * [n_outputs] that OpenBLAS computes of it, and by how much the other back end differs.
+ * (package_text.c) */
+md_status md_export_text_self_test(md_exporting *x, const char **ret_text, size_t *ret_bytes,
+                                   float *ret_expected, double *ret_difference, md_error *err)
+    MD_NODISCARD;
 /* README.md as text; caller frees. */
 md_status md_export_card(const md_exporting *x, char **ret_text, size_t *ret_bytes,
                          md_error *err) MD_NODISCARD;

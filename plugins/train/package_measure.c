@@ -57,6 +57,14 @@ static md_status score_one(md_exporting *x, const float *image, const md_batch *
     return md_export_logits(x, x->network, &input, ret_logits, n_outputs, err);
 }
 
+/* One text likewise. */
+static md_status score_text(md_exporting *x, const int64_t *tokens, unsigned length,
+                            float *ret_logits, size_t n_outputs, md_error *err)
+{
+    const md_tensor input = {MD_I64, 2, {1, length}, length, (void *)(uintptr_t)tokens, false};
+    return md_export_logits(x, x->network, &input, ret_logits, n_outputs, err);
+}
+
 static md_status score_batches(md_exporting *x, md_loader *loader, FILE *inputs,
                                md_export_scores *s, size_t n_films, md_error *err)
 {
@@ -68,13 +76,15 @@ static md_status score_batches(md_exporting *x, md_loader *loader, FILE *inputs,
         }
         const size_t n_elements = (size_t)batch.n_channels * batch.height * batch.width;
         for (unsigned i = 0; i < batch.n; i++) {
-            const float *image = batch.images + i * n_elements;
+            const float *image = batch.images != NULL ? batch.images + i * n_elements : NULL;
+            float *logits = s->logits + s->n * s->n_outputs;
             if (s->n >= n_films) {
                 return md_fail(err, MD_INTERNAL, "more films than there are");
             }
-            MD_TRY(score_one(x, image, &batch, s->logits + s->n * s->n_outputs, s->n_outputs,
-                             err));
-            if (inputs != NULL &&
+            MD_TRY(image == NULL ? score_text(x, batch.tokens + i * n_elements, batch.width,
+                                              logits, s->n_outputs, err)
+                                 : score_one(x, image, &batch, logits, s->n_outputs, err));
+            if (image != NULL && inputs != NULL &&
                 fwrite(image, sizeof(float), n_elements, inputs) != n_elements) {
                 return md_fail(err, MD_IO, "the network's inputs cannot be written");
             }

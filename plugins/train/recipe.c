@@ -137,6 +137,10 @@ static md_status check_text(md_recipe *r, const char *name, md_error *err)
         {r->training.precision != MD_PRECISION_F32, "training.precision", "f32 for texts"},
         {test_time, "evaluation.test_time", "none for texts"},
         {r->network.n_layers > 0, "network.layers", "name or file for texts"},
+        {r->package.there && r->package.manifest.text.n_attributes == 0, "text.attributes",
+         "which attributes of a study are read, beside export"},
+        {r->package.there && strcmp(r->package.manifest.network.precision, "f32") != 0,
+         "export.precision", "f32 for texts"},
         {r->network.file[0] != '\0' && r->text.vocabulary[0] == '\0', "text.vocabulary",
          "that of network.file"},
     };
