@@ -10,8 +10,8 @@
 /* Films of the chosen part, with what is known of them. Owned: all but `recipe`'s texts. */
 typedef struct md_evaluate_films {
     size_t n;
-    char **paths;                           /* [n]; of a text its name in the table */
-    int64_t *tokens;                        /* [n, length] of texts; NULL: films */
+    char **paths;    /* [n]; of a text its name in the table */
+    int64_t *tokens; /* [n, length] of texts; NULL: films */
     unsigned length;
     uint32_t *patients;                     /* [n] */
     md_group_facts *facts;                  /* [n]; their texts are in `words` */

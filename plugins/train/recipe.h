@@ -223,7 +223,8 @@ typedef struct md_recipe {
     bool has_preprocess;
     md_preprocess_spec preprocess; /* of texts: 1 channel, T x 1 */
     md_recipe_text text;
-    bool has_augment_section; /* texts have none */
+    bool has_augment_section;       /* texts have none */
+    bool has_evaluation, has_split; /* whether the resolved recipe has them */
     unsigned augment_line;
     md_augment_options augment;
     bool has_augment[MD_RECIPE_MAX_RANGES]; /* which ranges the recipe names */

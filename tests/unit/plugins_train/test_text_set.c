@@ -81,12 +81,17 @@ static void round_trip(void **state)
     md_error err = {0};
     MD_AUTO(md_freep) char *text = NULL;
     MD_AUTO(md_freep) char *twice = NULL;
-    if (parse(HEAD DATA TEXT NETWORK TRAINING, "/x", &r, &err) != MD_OK) {
+    if (parse(HEAD DATA
+              "  split: {train: 0.6, validation: 0.3, test: 0.1}\n" TEXT NETWORK TRAINING
+              "evaluation: {threshold: youden}\n",
+              "/x", &r, &err) != MD_OK) {
         fail_msg("%s", err.msg);
     }
     assert_int_equal(md_recipe_write(r, &text, &err), MD_OK);
     assert_non_null(strstr(text, "drop_words"));
     assert_null(strstr(text, "preprocess"));
+    assert_non_null(strstr(text, "threshold: youden"));
+    assert_non_null(strstr(text, "validation: 0.3"));
     if (parse(text, "/y", &again, &err) != MD_OK) {
         fail_msg("%s", err.msg);
     }
