@@ -321,7 +321,9 @@ static void find_nearest(md_recommender *r, const float *likeness, uint32_t whic
     }
     uint32_t n_best = n < NEAREST_OF_ALL ? n : NEAREST_OF_ALL;
     select_best(r->all, n, n_best);
-    qsort(r->all, n_best, sizeof *r->all, best_first);
+    if (n_best > 0) { /* without patients there is no memory either */
+        qsort(r->all, n_best, sizeof *r->all, best_first);
+    }
     for (uint32_t i = 0; i < n_items; i++) {
         r->n_near[2 * i + which] = 0;
     }
