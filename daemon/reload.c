@@ -43,7 +43,7 @@ static const struct {
     {"notifiers", MD_RELOAD_FIXED}, /* their threads borrow them */
     {"ups", MD_RELOAD_FIXED},       /* likewise */
     {"eta", MD_RELOAD_FIXED},
-    {"similar", MD_RELOAD_FIXED},   /* workers were started with it, indices laid out */
+    {"similar", MD_RELOAD_FIXED}, /* workers were started with it, indices laid out */
     {"rules_mode", MD_RELOAD_LIVE},
     {"rules", MD_RELOAD_LIVE},
     {"follow_up", MD_RELOAD_LIVE},

@@ -205,7 +205,9 @@ static md_status load_network(package *self, int folder, const md_package_option
     if (uses_features(m)) {
         network_options.extra_outputs[network_options.n_extra_outputs++] = m->saliency.features;
     }
-    network_options.head_of = options->embeds ? m->network.output : NULL;
+    /* what a gate sees says nothing of the case: it leaves no embedding */
+    network_options.head_of =
+        options->embeds && m->role != MD_ROLE_GATE ? m->network.output : NULL;
     md_status status =
         md_network_load_taking(&bytes, size_bytes, &network_options, &self->network, err);
     if (status == MD_OK) {
