@@ -315,7 +315,7 @@ def main():
         desk = Desk(site, medaid)
         assert desk.find() == []
         assert desk.subscribe(GLOBAL) == 0                                           # RAD-86
-        normal, sick = site.film(seed=19), site.film(seed=13)
+        normal, sick = site.film(seed=19), site.film("--opacity", "right", seed=13)
         hospital.send(medaid, normal)
         hospital.wait_for("the first item", lambda: len(desk.find()) == 1)
         hospital.send(medaid, sick)

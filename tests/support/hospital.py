@@ -174,13 +174,13 @@ class Hospital:
         """The daemon, not yet started; see Medaid."""
         return Medaid(self, name, sections)
 
-    def film(self, *options, seed=1, rows=400, columns=320):
+    def film(self, *options, seed=1, rows=400, columns=480):
         """A phantom film of the marked patient; its path."""
         return make_film(self.folder / f"film-{seed}.dcm", *options, seed=seed, rows=rows,
                          columns=columns)
 
 
-def make_film(path, *options, seed=1, rows=400, columns=320):
+def make_film(path, *options, seed=1, rows=400, columns=480):
     """Write a phantom film of the marked patient; the path."""
     run(PHANTOM, "--rows", rows, "--columns", columns, "--seed", seed, "--patient-name", PATIENT[0],
         "--patient-id", PATIENT[1], "--accession", PATIENT[2], "--output", path, *options)

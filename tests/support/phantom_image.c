@@ -391,8 +391,8 @@ static void draw_opacity(grid *g, phantom_opacity opacity, uint64_t seed, float 
     point blob[N];
     for (int i = 0; i < N; i++) {
         blob[i].x = side * ((side > 0 ? 0.245 : 0.20) + uniform(&g->random, -0.045, 0.045));
-        blob[i].y = 0.60 + uniform(&g->random, -0.08, 0.08);
-        blob[i].radius = uniform(&g->random, 0.035, 0.062);
+        blob[i].y = 0.58 + uniform(&g->random, -0.12, 0.10);
+        blob[i].radius = uniform(&g->random, 0.06, 0.13);
     }
     for (uint32_t row = 0; row < g->height; row++) {
         double y = (row - g->y0) / g->scale;
@@ -408,7 +408,7 @@ static void draw_opacity(grid *g, phantom_opacity opacity, uint64_t seed, float 
             }
             sum *= 1 + 0.7 * cloud_noise(x * 28, y * 28, seed + 77);
             const float added =
-                (float)(0.50 * (double)g->lung[i] * (1 - exp(-1.6 * fmax(sum, 0))));
+                (float)(0.75 * (double)g->lung[i] * (1 - exp(-2.2 * fmax(sum, 0))));
             g->density[i] += added;
             if (ret_added != NULL) {
                 ret_added[i] = added;
