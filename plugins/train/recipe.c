@@ -466,10 +466,7 @@ md_status md_recipe_write(const md_recipe *recipe, char **ret_text, md_error *er
         return md_fail(err, MD_NOMEM, "no memory to write a recipe");
     }
     *copy = *recipe;
-    /* Of films these two have always been left out when the one key without a default is empty,
-     * and checkpoints carry the hash of this text. */
-    copy->has_evaluation = recipe->text.there || recipe->evaluation.n_age_bands > 0;
-    copy->has_split = recipe->text.there || recipe->data.split.file[0] != '\0';
+    copy->has_evaluation = copy->has_split = true;   /* also when all of them is default */
     copy->has_augment_section = !recipe->text.there; /* also when all of it is default */
     for (unsigned i = 0; i < copy->data.n_folders; i++) {
         MD_TRY(make_absolute(recipe, copy->data.folders[i], err));

@@ -279,6 +279,34 @@ static void test_round_trip(void **state)
     md_recipe_destroy(again);
 }
 
+/* The export reads the resolved recipe alone: how to calibrate and where to cut, and the shares
+ * of the split, are still in it when nothing else of their sections was named. */
+static void test_evaluation_stays(void **state)
+{
+    (void)state;
+    md_error err = {0};
+    md_recipe *r = NULL, *again = NULL;
+    char *text = NULL;
+    static const char sections[] =
+        "evaluation: {calibration: platt, threshold: youden, test_time: {flip: true}}\n";
+    assert_int_equal(parse_with(NULL, sections, &r, &err), MD_OK);
+    r->data.split.validation = 0.25;
+    r->data.split.train = 0.75;
+    assert_int_equal(md_recipe_write(r, &text, &err), MD_OK);
+    if (md_recipe_parse((const uint8_t *)text, strlen(text), "w.yaml", "/elsewhere", &again,
+                        &err) != MD_OK) {
+        fail_msg("%s\n%s", err.msg, text);
+    }
+    assert_int_equal(again->evaluation.calibration, r->evaluation.calibration);
+    assert_int_equal(again->evaluation.threshold, r->evaluation.threshold);
+    assert_true(again->evaluation.test_time.flip);
+    assert_true(again->data.split.validation == 0.25);
+    assert_string_equal(again->data.split.file, "");
+    md_free(text);
+    md_recipe_destroy(r);
+    md_recipe_destroy(again);
+}
+
 /* No allocation that fails leaks or is taken for success. */
 static void test_no_memory(void **state)
 {
@@ -302,9 +330,9 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),  cmocka_unit_test(test_sizes),
-        cmocka_unit_test(test_refusals),  cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_defaults),         cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_refusals),         cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_evaluation_stays), cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
