@@ -9,8 +9,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 import hospital  # noqa: E402
 from hospital import run, wait_for  # noqa: E402
 
-# The scores of two phantoms lie on both sides of it.
-BETWEEN = 0.86
+# The scores of two phantoms, one with an opacity, lie on both sides of it.
+BETWEEN = 0.8
 SICK, WELL = 1, 3
 
 
@@ -49,7 +49,7 @@ def main():
         medaid.start()
 
         print("different destinations by finding")
-        sick, well = site.film(seed=SICK), site.film(seed=WELL)
+        sick, well = site.film("--opacity", "right", seed=SICK), site.film(seed=WELL)
         send(medaid, sick, "MEDAID")
         send(medaid, well, "MEDAID")
         finished(medaid, 2)
