@@ -208,8 +208,22 @@ def check_page(site, medaid, browser):
     assert width <= 0, width
     problems = browser.problems()
     assert not problems, problems
+    # the list is still on its way when the reader leaves: it must not come back on the screen
+    browser.driver.execute_script("""
+        const fetched = window.fetch;
+        window.late = 0;
+        window.fetch = async (...what) => {
+          const answer = await fetched(...what);
+          if (String(what[0]).includes("/worklist")) {
+            await new Promise((done) => setTimeout(done, 500));
+            window.late++;
+          }
+          return answer;
+        };""")
+    browser.press("1")
     browser.one("#logout").click()
     hospital.wait_for("the form", lambda: browser.one("#token").is_displayed())
+    hospital.wait_for("the late list", lambda: browser.driver.execute_script("return window.late") > 0)
     assert not browser.rows()
     browser.login(TOKENS["guest"])
     hospital.wait_for("rows", lambda: len(browser.rows()) == 2)

@@ -25,11 +25,17 @@ function svg(tag, properties) {
   return element;
 }
 
+/* An answer that comes when its session is over must not fill the page again: nobody gets it. */
 async function ask(path, options) {
+  const session = state.session;
   const answer = await fetch(path, { credentials: "same-origin", ...options });
-  if (answer.status === 401 && path !== "/login") { showLogin(); throw new Error("log in first"); }
+  if (answer.status === 401 && path !== "/login") {
+    if (state.session === session) showLogin();
+    throw new Error("log in first");
+  }
   const json = answer.status === 204 ? {} : await answer.json();
   if (!answer.ok) throw new Error(json.error || "the daemon answered " + answer.status);
+  if (state.session !== session) await new Promise(() => {});
   return json;
 }
 
