@@ -27,6 +27,9 @@ typedef struct md_raster {
      * part of a pixel left of and above the pixels' centres, and it ends this part of a pixel
      * before its last column and row do. 0 <= each < 1. */
     double shift, short_x, short_y;
+    /* Likewise: how much its samples are already smoothed, the second moment of the low-pass
+     * that they went through, in squares of its pixels; below 0 when that sharpens. */
+    double spread;
     float *values;   /* owned, from md_malloc_aligned; NULL when coded */
     uint16_t *codes; /* owned, as long as values would be; NULL when not coded */
     float *table;    /* owned, MD_RASTER_CODES values; NULL when not coded */

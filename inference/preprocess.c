@@ -180,13 +180,14 @@ static double weight_of(md_filter filter, double p, double low, double high, dou
 }
 
 /* Source pixels start..start + length count; the target axis covers [origin, origin + extent).
- */
+ * Samples that a decoder has smoothed by `spread` get so much less of it by the triangle, whose
+ * second moment is support^2 / 6: the whole picture would get the same from both. */
 static md_status make_table(filter_table *table, md_filter filter, uint32_t n_targets,
-                            double origin, double extent, uint32_t start, uint32_t length,
-                            md_error *err)
+                            double origin, double extent, double spread, uint32_t start,
+                            uint32_t length, md_error *err)
 {
     const double scale = extent / n_targets;
-    const double support = fmax(scale, 1.0);
+    const double support = sqrt(fmax(fmax(scale, 1.0) * fmax(scale, 1.0) - 6.0 * spread, 1.0));
     const double reach = filter == MD_FILTER_TRIANGLE ? support : scale / 2.0;
     const double last = (double)start + (double)length - 1.0;
     table->n_targets = n_targets;
@@ -510,11 +511,11 @@ static md_status make_planes(const md_raster *raster, const md_preprocess_option
     md_tensor tensor = {0};
     md_status status =
         make_table(&columns, options->filter, options->width, placement.x + raster->shift,
-                   placement.width, crop.x, crop.width, err);
+                   placement.width, raster->spread, crop.x, crop.width, err);
     if (status == MD_OK) {
         status =
             make_table(&rows, options->filter, options->height, placement.y + raster->shift,
-                       placement.height, crop.y, crop.height, err);
+                       placement.height, raster->spread, crop.y, crop.height, err);
     }
     if (status == MD_OK) {
         status = md_tensor_init(&tensor, MD_F32, 4, dims, err);

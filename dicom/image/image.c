@@ -7,6 +7,7 @@
 #include "dicom/image/pixel_data.h"
 #include "dicom/image/rle.h"
 
+#include <math.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -246,6 +247,16 @@ static unsigned choose_reduce(const md_image *image, const md_layout *layout,
     return reduce;
 }
 
+/* The second moment of the low-pass analysis filter (15444-1 annex F; 5-3: -1/8 2/8 6/8 2/8
+ * -1/8; 9-7: .6029, .2669, -.0782, -.0169, .0267 from the middle), in squares of the pixels it
+ * reads. `reduce` of them one after another add up to (4^reduce - 1) / 3 of it, in squares of
+ * stored pixels, of which one pixel of the smaller image has 4^reduce. */
+static double spread_of(const md_j2k_header *header, unsigned reduce)
+{
+    const double one = header->is_reversible ? -0.5 : 0.46035;
+    return one * (1.0 - ldexp(1.0, -2 * (int)reduce)) / 3.0;
+}
+
 static md_status decode_j2k(const md_compressed_frame *compressed, const md_layout *layout,
                             const md_image_least *least, md_image *image, md_error *err)
 {
@@ -260,6 +271,7 @@ static md_status decode_j2k(const md_compressed_frame *compressed, const md_layo
             image->reduce = reduce;
             image->stored_columns = layout->columns;
             image->stored_rows = layout->rows;
+            image->spread = spread_of(&header, reduce);
             image->pixel_width_mm *= (double)(1u << reduce);
             image->pixel_height_mm *= (double)(1u << reduce);
             return MD_OK;

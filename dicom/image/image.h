@@ -72,6 +72,7 @@ typedef struct md_image {
      * an axis lies where sample i 2^reduce of the stored image does. */
     unsigned reduce;
     uint32_t stored_rows, stored_columns; /* of the whole; 0 when reduce is 0 */
+    double spread; /* md_raster.spread of such an image, by its wavelet; 0 when reduce is 0 */
 } md_image;
 
 /* Number of frames, at least 1. MD_FORMAT without usable Rows, Columns, Bits or Pixel Data,

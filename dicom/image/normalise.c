@@ -314,6 +314,7 @@ static void place_raster(const md_image *image, md_raster *raster)
     if (image->reduce > 0) {
         double side = (double)(1u << image->reduce);
         raster->shift = 0.5 - 0.5 / side;
+        raster->spread = image->spread;
         raster->short_x = image->columns - image->stored_columns / side;
         raster->short_y = image->rows - image->stored_rows / side;
     }

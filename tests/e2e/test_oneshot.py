@@ -548,7 +548,7 @@ user: no-such-user
         assert n_films == 24 and wrong <= 2, wrong
 
     def test_smaller_decode_agrees(self):
-        """A JPEG 2000 film is decoded no larger than the network needs; scores stay within 0.0105
+        """A JPEG 2000 film is decoded no larger than the network needs; scores stay within 0.01
         of those of the whole film, and no decision is another one."""
         if not FILMS.is_dir():
             raise tap.Skip("no ../shared/data/chest-xray-original")
@@ -585,7 +585,7 @@ user: no-such-user
             smaller = found["j2k"][uid]
             n_smaller += any("decoded at 1/" in step for step in smaller["instances"][0]["steps"])
             a, b = whole["findings"][0], smaller["findings"][0]
-            assert abs(a["score"] - b["score"]) <= 0.0105, (uid, a["score"], b["score"])
+            assert abs(a["score"] - b["score"]) <= 0.01, (uid, a["score"], b["score"])
             assert a["presence"] == b["presence"], uid
             largest = max(largest, abs(a["score"] - b["score"]))
         print(f"# {n_smaller} of {len(found['j2k'])} films decoded smaller, scores differ by at most {largest:.4f}",
