@@ -129,7 +129,8 @@ class Oneshot:
 
     def test_timing(self):
         """Every stage is in the table and in the JSON, no stage counts twice, and two studies add up."""
-        films = [self.phantom("one.dcm", "--study-uid", "1.2.1"), self.phantom("two.dcm", "--study-uid", "1.2.2")]
+        large = ("--rows", "2048", "--columns", "2500")  # each stage takes more than the 0.05 ms that are told
+        films = [self.phantom(f"{number}.dcm", *large, "--study-uid", f"1.2.{number}") for number in (1, 2)]
         objects, errors = self.studies("--timing", *films)
         lines = [line.split() for line in errors.splitlines()]
         assert lines[0] == ["time,", "ms:"], errors
