@@ -18,7 +18,9 @@ typedef struct md_evaluate_options {
     /* A recipe (.yaml, .yml) or a table (.csv; packages alone): file (below the table's
      * folder), and either `label` (keys of findings with | between them, or normal) or a column
      * for each finding's key (as md_audit_make has them); patient, part, sex, age, view and
-     * manufacturer may be there. */
+     * manufacturer may be there.
+     * Of a recipe for texts the words are those of vocabulary.txt beside the model, else those
+     * of text.vocabulary; MD_INVALID_ARG without either. */
     const char *data;
     md_part part;        /* MD_PART_NONE: validation, or all of a table without parts */
     const char *backend; /* as md_backend_named */

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 static md_status films_init(md_evaluate_films *films, size_t n, unsigned n_labels,
                             md_error *err)
@@ -107,12 +108,40 @@ static md_status take_set(const md_training_set *set, md_part part, md_evaluate_
     return MD_OK;
 }
 
+/* The words that the network's numbers stand for are those of the file beside it; learnt anew
+ * from texts that were changed since, they would be others. */
+static md_status find_vocabulary(const char *model, md_recipe *recipe, md_error *err)
+{
+    char folder[MD_RECIPE_PATH_BYTES], path[MD_RECIPE_PATH_BYTES + sizeof MD_RECIPE_VOCABULARY];
+    const char *slash = strrchr(model, '/');
+    const int n =
+        snprintf(folder, sizeof folder, "%.*s", slash == NULL ? 1 : (int)(slash - model + 1),
+                 slash == NULL ? "." : model);
+    if (n < 0 || (size_t)n >= sizeof folder) {
+        return md_fail(err, MD_LIMIT, "the model's name is too long");
+    }
+    (void)snprintf(path, sizeof path, "%s/%s", folder, MD_RECIPE_VOCABULARY);
+    if (access(path, F_OK) == 0) {
+        return md_recipe_take_vocabulary(recipe, folder, err);
+    }
+    return recipe->text.vocabulary[0] != '\0'
+               ? MD_OK
+               : md_fail(err, MD_INVALID_ARG,
+                         "%s: there is no " MD_RECIPE_VOCABULARY
+                         " beside it, and the recipe names none (text.vocabulary); "
+                         "name the model.onnx of a run folder or of a package",
+                         model);
+}
+
 md_status md_evaluate_recipe_films(const md_evaluate_options *options, md_evaluate_films *films,
                                    md_evaluation_of_model *e, md_error *err)
 {
     MD_AUTO(md_training_set_destroyp) md_training_set *set = NULL;
     const md_part part = options->part == MD_PART_NONE ? MD_PART_VALIDATION : options->part;
     MD_TRY(md_recipe_read(options->data, &films->recipe, err));
+    if (films->recipe->text.there) {
+        MD_TRY(find_vocabulary(options->model, films->recipe, err));
+    }
     MD_TRY(md_training_set_read(films->recipe, options->n_threads, options->on_progress,
                                 options->context, &set, err));
     for (unsigned k = 0; k < set->n_classes && k < MD_ASSESS_MAX_CLASSES; k++) {

@@ -138,7 +138,7 @@ static md_status write_vocabulary(const md_fitting *fit, md_error *err)
     char path[MD_FIT_PATH_BYTES];
     MD_AUTO(md_freep) char *text = NULL;
     size_t n_bytes = 0;
-    MD_TRY(md_fit_path(fit, "vocabulary.txt", path, err));
+    MD_TRY(md_fit_path(fit, MD_RECIPE_VOCABULARY, path, err));
     MD_TRY(md_vocabulary_write(fit->set->vocabulary, &text, &n_bytes, err));
     return md_file_write(path, MD_FILE_REPLACE, text, n_bytes, err);
 }
@@ -482,7 +482,6 @@ static md_status set_up(md_fitting *fit, const char *recipe_path, md_error *err)
     MD_TRY(open_folder(fit, err));
     MD_TRY(read_films(fit, err));
     if (fit->recipe->text.there) { /* the vocabulary is known now */
-        MD_TRY(write_vocabulary(fit, err));
         MD_TRY(make_network(fit, err));
     }
     MD_TRY(make_loaders(fit, err));
@@ -510,6 +509,10 @@ static md_status find_start(md_fitting *fit, md_error *err)
     bool found = false;
     fit->state = (md_fit_state){.best_epoch = -1};
     MD_TRY(md_checkpoint_read(&fit->checkpoint, &found, err));
+    /* only now: a checkpoint of other texts was refused, and its vocabulary stays */
+    if (fit->recipe->text.there) {
+        MD_TRY(write_vocabulary(fit, err));
+    }
     /* lines of steps that are done anew go */
     if (ftruncate(fit->log_fd, (off_t)fit->state.log_bytes) != 0) {
         return md_fail_os(err, errno, "log.jsonl");

@@ -453,6 +453,11 @@ static md_status read_set(md_exporting *x, md_recipe **ret_recipe, md_training_s
     if ((*ret_recipe)->text.there && x->options->inputs != NULL) {
         return md_fail(err, MD_INVALID_ARG, "--keep-inputs is for films: texts serve in f32");
     }
+    if ((*ret_recipe)->text.there) {
+        /* what the network learnt with: learnt anew from texts that were changed since, every
+         * number would mean another word */
+        MD_TRY(md_recipe_take_vocabulary(*ret_recipe, x->options->run_folder, err));
+    }
     tell(x, (*ret_recipe)->text.there ? "reading the texts" : "reading the films");
     return md_training_set_read(*ret_recipe, x->options->n_threads, NULL, NULL, ret_set, err);
 }

@@ -26,14 +26,14 @@ extern "C" {
 #endif
 
 typedef struct md_export_options {
-    const char
-        *run_folder;    /* recipe.yaml, model.onnx, and split.csv if the recipe names none */
-    const char *out;    /* must not exist; appears whole or not at all */
-    const char *inputs; /* also write the validation part's network inputs there, for
-                           medaid-train quantize; NULL: no. Patients' pixels */
-    md_backend backend; /* that measures */
-    unsigned n_threads; /* 0: all cores */
-    FILE *progress;     /* lines for people; NULL: none */
+    const char *run_folder; /* recipe.yaml, model.onnx, of texts vocabulary.txt, and split.csv
+                               if the recipe names none */
+    const char *out;        /* must not exist; appears whole or not at all */
+    const char *inputs;     /* also write the validation part's network inputs there, for
+                               medaid-train quantize; NULL: no. Patients' pixels */
+    md_backend backend;     /* that measures */
+    unsigned n_threads;     /* 0: all cores */
+    FILE *progress;         /* lines for people; NULL: none */
 } md_export_options;
 
 /* MD_INVALID_ARG: the recipe has no `export`, `out` exists, no validation part; MD_NOT_FOUND:

@@ -3,6 +3,8 @@
 #include "base/file.h"
 #include "plugins/train/recipe_internal.h"
 
+#include <errno.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -445,6 +447,20 @@ md_status md_recipe_path(const md_recipe *recipe, const char *path,
                        MD_RECIPE_PATH_BYTES - 1);
     }
     return MD_OK;
+}
+
+md_status md_recipe_take_vocabulary(md_recipe *recipe, const char *folder, md_error *err)
+{
+    char whole[PATH_MAX];
+    if (realpath(folder, whole) == NULL) {
+        return md_fail_os(err, errno, "%s", folder);
+    }
+    char *path = recipe->text.vocabulary;
+    const int n = snprintf(path, MD_RECIPE_PATH_BYTES, "%s/%s", whole, MD_RECIPE_VOCABULARY);
+    return n > 0 && n < MD_RECIPE_PATH_BYTES
+               ? MD_OK
+               : md_fail(err, MD_LIMIT, "a path of %d bytes, expected at most %d", n,
+                         MD_RECIPE_PATH_BYTES - 1);
 }
 
 static md_status make_absolute(const md_recipe *recipe, char *path, md_error *err)

@@ -13,6 +13,7 @@
 extern "C" {
 #endif
 
+#define MD_RECIPE_VOCABULARY "vocabulary.txt" /* of a run folder */
 enum {
     MD_RECIPE_PATH_BYTES = 1025,
     MD_RECIPE_PATTERN_BYTES = 257,
@@ -260,6 +261,12 @@ md_status md_recipe_write(const md_recipe *recipe, char **ret_text, md_error *er
 /* A path of the recipe as the process can open it. MD_LIMIT when too long. */
 md_status md_recipe_path(const md_recipe *recipe, const char *path,
                          char ret_path[MD_RECIPE_PATH_BYTES], md_error *err)
+    MD_NOEXCEPT MD_NODISCARD;
+
+/* Take the words that a network learnt with, in place of learning them from the texts as they
+ * are now: text.vocabulary becomes MD_RECIPE_VOCABULARY of the existing folder, as an absolute
+ * path. Not opened yet. MD_IO, MD_NOT_FOUND, MD_LIMIT. */
+md_status md_recipe_take_vocabulary(md_recipe *recipe, const char *folder, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;
 
 /* Of each class a number that the classes of its group share, below n_classes; of

@@ -3,8 +3,10 @@
 
 #include "base/file.h"
 #include "inference/text/text_model.h"
+#include "plugins/train/evaluate.h"
 #include "plugins/train/fit.h"
 #include "plugins/train/loader.h"
+#include "plugins/train/package.h"
 #include "tests/unit/plugins_train/films.h"
 
 #include <math.h>
@@ -225,8 +227,10 @@ static void one_class(void **state)
     scene_remove(&s);
 }
 
-/* 400 sentences of a small grammar: what is present, what is denied, and other words. */
-static void write_sentences(const scene *s)
+/* 400 sentences of a small grammar: what is present, what is denied, and other words. The text
+ * of the patient `corrected` has a new word besides, so often that it would be the first of a
+ * vocabulary that is learnt from it. */
+static void write_sentences(const scene *s, int corrected)
 {
     static const char *const filler[] = {"heart normal", "lungs clear", "bones intact",
                                          "device in place", "comparison none"};
@@ -241,9 +245,12 @@ static void write_sentences(const scene *s)
     fputs("uid,said,why,labels,more\n", out);
     for (unsigned i = 0; i < 400; i++) {
         const unsigned a = i * 2654435761U >> 7, yes = i % 2;
-        fprintf(out, "p%u,%s. %s. %s,,%s,\n", i, filler[a % 5],
-                yes ? present[a / 5 % 4] : denied[a / 5 % 4], filler[a / 20 % 5],
-                yes ? "effusion" : "normal");
+        fprintf(out, "p%u,%s. %s. %s", i, filler[a % 5],
+                yes ? present[a / 5 % 4] : denied[a / 5 % 4], filler[a / 20 % 5]);
+        for (unsigned k = 0; (int)i == corrected && k < 2000; k++) {
+            fputs(" abacus", out);
+        }
+        fprintf(out, ",,%s,\n", yes ? "effusion" : "normal");
     }
     assert_int_equal(fclose(out), 0);
     scene_write(s, "t.csv", text, n);
@@ -253,10 +260,20 @@ static void write_sentences(const scene *s)
 #define FIT_RECIPE                                                                             \
     HEAD DATA "  split: {train: 0.7, validation: 0.15, test: 0.15}\n"                          \
               "text: {columns: [said, why], tokens: 12, min_count: 2, pieces: 20, "            \
-              "drop_words: 0.05}\n"                                                            \
+              "drop_words: 0.05, attributes: [Report]}\n"                                      \
               "network: {name: text-gru, embedding: 8, hidden: 8, pooling: 8, dropout: 0.1}\n" \
               "training: {epochs: 12, batch: 16, optimizer: adam, learning_rate: 0.02}\n"      \
-              "evaluation: {bootstrap: 0}\n"
+              "evaluation: {bootstrap: 0}\n"                                                   \
+              "export:\n"                                                                      \
+              "  id: words\n"                                                                  \
+              "  version: 0.1.0\n"                                                             \
+              "  name: Words\n"                                                                \
+              "  manufacturer: tests\n"                                                        \
+              "  accepts: {modality: [CR]}\n"                                                  \
+              "  findings:\n"                                                                  \
+              "    - {key: effusion, concept: {code: \"60046008\", scheme: SCT, meaning: "     \
+              "Effusion}, classes: [1], threshold: 0.5}\n"                                     \
+              "  intended_use: For tests, never for people.\n"
 
 static void fit_in(const scene *s, bool resume, md_status expected)
 {
@@ -270,6 +287,80 @@ static void fit_in(const scene *s, bool resume, md_status expected)
     }
 }
 
+static void read_all(const char *folder, const char *name, char **ret_text, size_t *ret_bytes)
+{
+    char path[256];
+    uint8_t *bytes = NULL;
+    md_error err = {0};
+    (void)snprintf(path, sizeof path, "%s/%s", folder, name);
+    if (md_file_read(path, 1 << 20, &bytes, ret_bytes, &err) != MD_OK) {
+        fail_msg("%s", err.msg);
+    }
+    *ret_text = (char *)bytes;
+}
+
+/* A patient of the training part. */
+static int training_patient(const char *run)
+{
+    MD_AUTO(md_freep) char *split = NULL;
+    size_t n = 0;
+    int patient = -1;
+    char part[16] = "";
+    read_all(run, "split.csv", &split, &n);
+    for (const char *at = split; strcmp(part, "train") != 0; at = strchr(at, '\n') + 1) {
+        assert_true(sscanf(at, "line %*d,p%d,%15[a-z]", &patient, part) == 2 || at == split);
+    }
+    return patient;
+}
+
+/* The package and what is measured hold the words that the network learnt with, whatever became
+ * of the texts since. */
+static void export_and_measure(const scene *s, const char *run)
+{
+    static const char *const packages[] = {"before", "after"};
+    MD_AUTO(md_freep) char *learnt = NULL;
+    size_t n_learnt = 0;
+    char out[128], model[160], words_of[160], recipe[128];
+    md_error err = {0};
+    read_all(run, "vocabulary.txt", &learnt, &n_learnt);
+    for (unsigned i = 0; i < 2; i++) {
+        MD_AUTO(md_freep) char *words = NULL;
+        size_t n = 0;
+        if (i == 1) {
+            write_sentences(s, training_patient(run));
+        }
+        (void)snprintf(out, sizeof out, "%s/%s", s->folder, packages[i]);
+        const md_export_options export = {.run_folder = run, .out = out, .n_threads = 1};
+        if (md_export_run(&export, &err) != MD_OK) {
+            fail_msg("%s: %s", packages[i], err.msg);
+        }
+        read_all(out, "vocabulary.txt", &words, &n);
+        assert_int_equal(n, n_learnt);
+        assert_memory_equal(words, learnt, n);
+        (void)snprintf(model, sizeof model, "%s/model.onnx", out);
+        (void)snprintf(recipe, sizeof recipe, "%s/r.yaml", s->folder);
+        const md_evaluate_options options = {
+            .model = model, .data = recipe, .part = MD_PART_TEST, .n_threads = 1};
+        md_evaluation_of_model e = {0};
+        if (md_evaluate_model(&options, &e, &err) != MD_OK) {
+            fail_msg("%s: %s", packages[i], err.msg);
+        }
+        assert_true(e.assessment.answers[1].measures.of[MD_MEASURE_AUC].value > 0.9);
+        md_evaluation_of_model_finish(&e);
+        (void)snprintf(words_of, sizeof words_of, "%s/vocabulary.txt", out);
+        assert_int_equal(remove(words_of), 0);
+        assert_int_equal(md_evaluate_model(&options, &e, &err), MD_INVALID_ARG);
+        assert_non_null(strstr(err.msg, "no vocabulary.txt"));
+    }
+    /* going on with other texts is refused, and the words stay those that were learnt with */
+    MD_AUTO(md_freep) char *words = NULL;
+    size_t n = 0;
+    fit_in(s, true, MD_INVALID_ARG);
+    read_all(run, "vocabulary.txt", &words, &n);
+    assert_int_equal(n, n_learnt);
+    assert_memory_equal(words, learnt, n);
+}
+
 static void fit(void **state)
 {
     (void)state;
@@ -277,7 +368,7 @@ static void fit(void **state)
     char run[128];
     md_error err = {0};
     scene_make(&s);
-    write_sentences(&s);
+    write_sentences(&s, -1);
     scene_write(&s, "r.yaml", FIT_RECIPE, strlen(FIT_RECIPE));
     fit_in(&s, false, MD_OK);
     fit_in(&s, false, MD_BUSY);
@@ -309,6 +400,7 @@ static void fit(void **state)
         assert_true(fabs(sum - 1) < 1e-4);
     }
     md_text_model_destroy(model);
+    export_and_measure(&s, run);
     scene_remove(&s);
 }
 
@@ -321,7 +413,7 @@ static void loader(void **state)
     md_training_set *set = NULL;
     md_error err = {0};
     scene_make(&s);
-    write_sentences(&s);
+    write_sentences(&s, -1);
     if (parse(FIT_RECIPE, s.folder, &r, &err) != MD_OK) {
         fail_msg("%s", err.msg);
     }
