@@ -205,6 +205,10 @@ static void print_report(const md_head_report *r)
     printf("%s, %zu films of %zu patients, threshold %g:\n",
            r->n_held > 0 ? "on films held back" : "by cross-validation by patient",
            a->measures.n, a->measures.n_patients, a->threshold);
+    if (r->threshold_on_same) {
+        printf("  (the threshold was chosen on these same scores: on other films expect "
+               "somewhat less)\n");
+    }
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         print_estimate(md_measure_name(kinds[i]), &a->measures.of[kinds[i]]);
     }

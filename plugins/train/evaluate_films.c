@@ -42,6 +42,7 @@ void md_evaluate_films_finish(md_evaluate_films *films)
     md_free(films->paths);
     md_free(films->tokens);
     md_free(films->patients);
+    md_free(films->patient_keys);
     md_free(films->facts);
     md_free(films->words);
     md_free(films->labels);
@@ -314,8 +315,18 @@ static int compare_patients(const void *a, const void *b)
 }
 
 /* Equal names are one patient; no name is one of its own. */
-static void number_patients(md_evaluate_films *films, named_row *names)
+static md_status number_patients(md_evaluate_films *films, named_row *names, md_error *err)
 {
+    films->patient_keys = md_calloc(films->n + 1, sizeof *films->patient_keys);
+    if (films->patient_keys == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for %zu films", films->n);
+    }
+    for (size_t i = 0; i < films->n; i++) {
+        if (names[i].patient[0] != '\0') {
+            md_sha256(names[i].patient, strlen(names[i].patient),
+                      films->patient_keys[names[i].row]);
+        }
+    }
     qsort(names, films->n, sizeof *names, compare_patients);
     uint32_t number = 0;
     for (size_t i = 0; i < films->n; i++) {
@@ -323,6 +334,7 @@ static void number_patients(md_evaluate_films *films, named_row *names)
                             strcmp(names[i - 1].patient, names[i].patient) != 0);
         films->patients[names[i].row] = number;
     }
+    return MD_OK;
 }
 
 static md_status add_row(const md_manifest *m, const film_table *t, const char *folder,
@@ -400,8 +412,7 @@ md_status md_evaluate_table_films(const md_evaluate_options *options, const md_m
         return md_fail(err, MD_NOT_FOUND, "%s: no film in the part '%s'", options->data,
                        e->part);
     }
-    number_patients(films, names);
-    return MD_OK;
+    return number_patients(films, names, err);
 }
 
 /* ---- a folder ---- */
@@ -482,6 +493,5 @@ md_status md_evaluate_folder_films(const char *folder, const char *key,
         return md_fail(err, MD_NOMEM, "no memory for %zu films", counted.n);
     }
     MD_TRY(walk(folder, key, films, names, counted.n, err));
-    number_patients(films, names);
-    return MD_OK;
+    return number_patients(films, names, err);
 }

@@ -3,6 +3,7 @@
 
 /* Inside plugins/train only: the films that an evaluation looks at. */
 
+#include "base/file.h"
 #include "plugins/host/manifest.h"
 #include "plugins/train/evaluate.h"
 #include "plugins/train/groups.h"
@@ -13,7 +14,10 @@ typedef struct md_evaluate_films {
     char **paths;    /* [n]; of a text its name in the table */
     int64_t *tokens; /* [n, length] of texts; NULL: films */
     unsigned length;
-    uint32_t *patients;                     /* [n] */
+    uint32_t *patients; /* [n] */
+    /* [n] of a table or a folder: the same for films of one patient, also of another reading;
+     * all 0: nobody says whose it is. NULL of a recipe. */
+    uint8_t (*patient_keys)[MD_SHA256_BYTES];
     md_group_facts *facts;                  /* [n]; their texts are in `words` */
     char (*words)[2][MD_GROUPS_WORD_BYTES]; /* [n] view, manufacturer */
     /* By finding, for a table; by class, for a recipe: [n][n_labels] 1, 0, NaN. */

@@ -9,6 +9,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -145,34 +146,86 @@ static md_status embed_all(const md_head_options *options, md_analyzer *analyzer
     return MD_OK;
 }
 
+static int by_key(const void *a, const void *b)
+{
+    return memcmp(a, b, MD_SHA256_BYTES);
+}
+
+/* The keys of the patients with a labelled film, in order. */
+static md_status list_patients(const md_evaluate_films *films,
+                               uint8_t (**ret_keys)[MD_SHA256_BYTES], size_t *ret_n,
+                               md_error *err)
+{
+    static const uint8_t nobody[MD_SHA256_BYTES];
+    uint8_t(*keys)[MD_SHA256_BYTES] = md_calloc(films->n + 1, sizeof *keys);
+    size_t n = 0;
+    if (keys == NULL) {
+        return md_fail(err, MD_NOMEM, "no memory for %zu films", films->n);
+    }
+    for (size_t i = 0; i < films->n; i++) {
+        if (!isnan(films->labels[i * films->n_labels]) &&
+            memcmp(films->patient_keys[i], nobody, sizeof nobody) != 0) {
+            memcpy(keys[n++], films->patient_keys[i], sizeof *keys);
+        }
+    }
+    qsort(keys, n, sizeof *keys, by_key);
+    *ret_keys = keys;
+    *ret_n = n;
+    return MD_OK;
+}
+
+/* The figures of the films held back are of other patients, or they are none. */
+static md_status check_patients(const md_evaluate_films *learn, const md_evaluate_films *held,
+                                md_error *err)
+{
+    MD_AUTO(md_freep) uint8_t(*a)[MD_SHA256_BYTES] = NULL;
+    MD_AUTO(md_freep) uint8_t(*b)[MD_SHA256_BYTES] = NULL;
+    size_t n_a = 0, n_b = 0;
+    MD_TRY(list_patients(learn, &a, &n_a, err));
+    MD_TRY(list_patients(held, &b, &n_b, err));
+    for (size_t i = 0, k = 0; i < n_a && k < n_b;) {
+        const int order = by_key(a[i], b[k]);
+        if (order == 0) {
+            return md_fail(err, MD_INVALID_ARG,
+                           "leakage: films of one patient are in train and in validation");
+        }
+        *(order < 0 ? &i : &k) += 1;
+    }
+    return MD_OK;
+}
+
+/* Learn from `learn`, measure on `held`, which stays empty without such a part: then by
+ * cross-validation. */
+static md_status list_films(const md_head_options *options, md_evaluate_films *learn,
+                            md_evaluate_films *held, md_error *err)
+{
+    bool parts = false;
+    if (!is_table(options->data)) {
+        return md_evaluate_folder_films(options->data, options->finding, learn, err);
+    }
+    MD_TRY(has_parts(options->data, &parts, err));
+    MD_TRY(list_part(options, parts ? MD_PART_TRAIN : MD_PART_NONE, learn, err));
+    if (!parts) {
+        return MD_OK;
+    }
+    const md_status status = list_part(options, MD_PART_VALIDATION, held, err);
+    if (status == MD_NOT_FOUND) {
+        md_evaluate_films_finish(held);
+        return MD_OK;
+    }
+    return status == MD_OK ? check_patients(learn, held, err) : status;
+}
+
 static md_status read_rows(const md_head_options *options, md_analyzer *analyzer,
                            md_head_rows *learn, md_head_rows *held, size_t *n_left_out,
                            md_error *err)
 {
-    bool parts = false;
-    md_evaluate_films films = {0};
-    if (is_table(options->data)) {
-        MD_TRY(has_parts(options->data, &parts, err));
-    }
-    md_status status =
-        !is_table(options->data)
-            ? md_evaluate_folder_films(options->data, options->finding, &films, err)
-            : list_part(options, parts ? MD_PART_TRAIN : MD_PART_NONE, &films, err);
-    if (status == MD_OK) {
-        status = embed_all(options, analyzer, &films, learn, n_left_out, err);
-    }
-    md_evaluate_films_finish(&films);
-    if (status == MD_OK && parts) {
-        status = list_part(options, MD_PART_VALIDATION, &films, err);
-        if (status == MD_NOT_FOUND) {
-            return MD_OK; /* then by cross-validation */
-        }
-        if (status == MD_OK) {
-            status = embed_all(options, analyzer, &films, held, n_left_out, err);
-        }
-        md_evaluate_films_finish(&films);
-    }
-    return status;
+    MD_AUTO(md_evaluate_films_finish) md_evaluate_films learn_films = {0};
+    MD_AUTO(md_evaluate_films_finish) md_evaluate_films held_films = {0};
+    MD_TRY(list_films(options, &learn_films, &held_films, err));
+    MD_TRY(embed_all(options, analyzer, &learn_films, learn, n_left_out, err));
+    return held_films.n > 0 ? embed_all(options, analyzer, &held_films, held, n_left_out, err)
+                            : MD_OK;
 }
 
 /* ---- fitting ---- */
@@ -321,6 +374,7 @@ static md_status measure(const md_head_options *options, const md_head_rows *lea
         MD_TRY(assess(options, learn, scores, 0.5, &first, err));
         const double best = first.answers[0].youden.threshold;
         md_assessment_finish(&first);
+        report->threshold_on_same = held->n == 0;
         threshold = isfinite(best) ? floor(fmin(1.0, fmax(0.0, best)) * 1e4) / 1e4 : 0.5;
     }
     *ret_threshold = threshold;

@@ -9,8 +9,9 @@
  *
  * The cost of errors is chosen by cross-validation by patient; figures are those of films of
  * other patients: of a part of the table, or else of an outer cross-validation in which
- * everything, the choice too, is done again without the left-out patients. One thread at a
- * time, after md_dicom_init. */
+ * everything, the choice of the cost too, is done again without the left-out patients; but the
+ * threshold, where none is given, is then chosen on the same scores that it is measured on, and
+ * card and report say so. One thread at a time, after md_dicom_init. */
 
 #include "plugins/train/assess.h"
 #include "plugins/train/evaluate.h"
@@ -29,7 +30,8 @@ enum {
 typedef struct md_head_options {
     const char *package; /* whose network is used */
     /* A table (.csv) as md_evaluate_options.data has it, with a column for `finding`; with a
-     * column `part` the films of "train" are learnt from, those of "validation" only measured.
+     * column `part` the films of "train" are learnt from, those of "validation" only measured;
+     * no patient may be in both.
      * Or a folder: films below its sub-folder `finding` have it, those below others have not.
      */
     const char *data;
@@ -65,8 +67,9 @@ typedef struct md_head_point {
 typedef struct md_head_report {
     size_t n_films, n_patients, n_positive; /* learnt from */
     size_t n_left_out;
-    size_t n_held;     /* films that were only measured; 0: cross-validation */
-    unsigned n_values; /* of the embedding */
+    bool threshold_on_same; /* chosen on the films that were measured: on others less */
+    size_t n_held;          /* films that were only measured; 0: cross-validation */
+    unsigned n_values;      /* of the embedding */
     double c;
     md_assessment assessment; /* one question */
     md_head_point points[MD_HEAD_MAX_SIZES];
@@ -74,10 +77,11 @@ typedef struct md_head_report {
     double embed_s, fit_s, export_s;
 } md_head_report;
 
-/* MD_INVALID_ARG (names and codes, `out` exists, too few films or patients of a kind, a curve
- * without films to measure), MD_UNSUPPORTED (the network has no last linear layer, or one that
- * reads too many numbers), MD_PLUGIN (the package would not serve, or does not give what was
- * fitted), and errors of reading. The caller finishes the report. */
+/* MD_INVALID_ARG (names and codes, `out` exists, too few films or patients of a kind, a patient
+ * in train and validation, a curve without films to measure), MD_UNSUPPORTED (the network has
+ * no last linear layer, or one that reads too many numbers), MD_PLUGIN (the package would not
+ * serve, or does not give what was fitted), and errors of reading. The caller finishes the
+ * report. */
 md_status md_head_run(const md_head_options *options, md_head_report *ret_report, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;
 void md_head_report_finish(md_head_report *report) MD_NOEXCEPT;

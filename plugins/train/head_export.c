@@ -98,6 +98,11 @@ static void note_all(const md_head_options *options, const md_manifest *source,
                        : "figures by cross-validation by patient: every film scored by a "
                          "machine that knows no film of its patient");
     note(m, "split", text);
+    if (report->threshold_on_same) {
+        note(m, "threshold",
+             "chosen on the same scores that the figures are of: on other films expect "
+             "somewhat less");
+    }
     (void)snprintf(text, sizeof text, "%llu", (unsigned long long)options->seed);
     note(m, "seed", text);
 }
@@ -182,6 +187,11 @@ static void write_card(const md_manifest *m, const md_manifest *source,
             m->training[3].text);
     for (unsigned k = 0; k < MD_N_MEASURES; k++) {
         write_estimate(out, md_measure_name((md_measure_kind)k), &measures->of[k]);
+    }
+    if (report->threshold_on_same) {
+        fputs("\nThe threshold was chosen on these same scores: on other films expect somewhat "
+              "less of what depends on it.\n",
+              out);
     }
     fprintf(
         out,

@@ -58,6 +58,8 @@ class Case:
         assert names == ["README.md", "model.onnx", "model.yaml", "selftest-input.f32", "selftest-output.f32"]
         text = (out / "model.yaml").read_text() + (out / "README.md").read_text()
         assert "Bright, or so" in text and "cross-validation" in text and "zebra" not in text
+        assert text.count("chosen on the same scores") == 2 and "chosen on these same scores" in text, text
+        assert "chosen on these same scores" in done.stdout, done.stdout
         assert str(self.home) not in text, "a path of this machine"
         configuration = self.home / "medaid.yaml"
         configuration.write_text(f"plugins: {{paths: ['{out.parent}']}}\n")
@@ -92,6 +94,7 @@ class Case:
         done = self.head("--curve", "10,16,40", "--draws", "3", "--charts", self.home, "--seed", "5",
                          data="parts.csv")
         assert "on films held back, 24 films of 12 patients" in done.stdout, done.stdout
+        assert "chosen on these same scores" not in done.stdout, done.stdout
         points = [line.split() for line in done.stdout.splitlines() if line.strip()[:2] in ("10", "16", "40")]
         assert [p[0] for p in points] == ["10", "16"], points  # there are no 40 patients
         assert all(float(p[1]) > 0.95 for p in points), points
@@ -117,6 +120,9 @@ class Case:
         (self.home / "few.csv").write_text("\n".join([few[0], *few[1:13], few[20]]) + "\n")
         (self.home / "one.csv").write_text("\n".join(few[:10]) + "\n")
         (self.home / "word.csv").write_text("\n".join([few[0], few[1].replace(",0,", ",perhaps,")]) + "\n")
+        parts = (self.home / "parts.csv").read_text().splitlines()
+        assert parts[1].endswith(",p0,train") and parts[5].endswith(",p2,validation"), parts
+        (self.home / "leak.csv").write_text("\n".join([*parts[:5], parts[5].replace(",p2,", ",p0,"), *parts[6:]]) + "\n")
         (self.home / "empty").mkdir()
         (self.home / "broken.csv").write_text("\n".join(few + ["gone.png,1,p99", "all.csv,0,p98"]) + "\n")
         rows = [
@@ -126,6 +132,7 @@ class Case:
             ("small letters", [], {"finding": "Glow"}, 2), ("what is", ["--curve", "0"], {}, 2),
             ("what is", ["--curve", "20,x"], {}, 2), ("part 'validation'", ["--curve", "20"], {}, 2),
             ("at least 10", ["--curve", "4"], {"data": "parts.csv"}, 2), ("what is", ["--code", "1,2"], {}, 2),
+            ("leakage: films of one patient", [], {"data": "leak.csv"}, 2),
             ("what is", ["--threshold", "1.5"], {}, 2), ("no such", [], {"model": self.home / "none"}, 3),
         ]
         for words, arguments, options, code in rows:
