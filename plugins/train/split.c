@@ -157,6 +157,23 @@ static md_status part_of(const md_csv *csv, size_t row, int column, const char *
                    name, csv->lines[row], text);
 }
 
+/* The name of a text is its line in the table: whose it is shows whether lines were moved since
+ * the split was made. Names of films are their files'. */
+static md_status check_patient(const md_training_set *set, const md_film *film,
+                               const md_csv *csv, size_t row, const char *name, md_error *err)
+{
+    const char *whose = md_csv_field(csv, row, md_csv_column(csv, "patient"));
+    if (!set->recipe->text.there || whose[0] == '\0' ||
+        strcmp(whose, film->patient_name) == 0) {
+        return MD_OK;
+    }
+    return md_fail(err, MD_INVALID_ARG,
+                   "%s:%u: %.120s of the table is of another patient than here: lines were "
+                   "moved or added since the split was made, and parts would mix; restore the "
+                   "table, or remove the split file and train anew",
+                   name, csv->lines[row], film->name);
+}
+
 static md_status apply(md_training_set *set, const md_csv *csv, line *lines, const char *name,
                        md_error *err)
 {
@@ -193,6 +210,7 @@ static md_status apply(md_training_set *set, const md_csv *csv, line *lines, con
                 name, wanted.name);
         }
         lines[low].used = true;
+        MD_TRY(check_patient(set, &set->films[i], csv, lines[low].row, name, err));
         MD_TRY(part_of(csv, lines[low].row, part, name, &set->films[i].part, err));
     }
     for (size_t i = 0; i < csv->n_rows; i++) {

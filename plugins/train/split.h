@@ -16,9 +16,10 @@ extern "C" {
 md_status md_split_make(md_training_set *set, uint64_t seed, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;
 
-/* Read file,patient,part (the patient is for people: who belongs together is found anew). Every
- * film must be in the file and every file of the split must be a film or unreadable, or the
- * error names it. MD_FORMAT, MD_NOT_FOUND, MD_IO, MD_NOMEM. */
+/* Read file,patient,part (the patient of a film is for people: who belongs together is found
+ * anew; that of a text must be the table's, where both name one, as a text is known by its line
+ * alone: else MD_INVALID_ARG). Every film must be in the file and every file of the split must
+ * be a film or unreadable, or the error names it. MD_FORMAT, MD_NOT_FOUND, MD_IO, MD_NOMEM. */
 md_status md_split_read(md_training_set *set, const char *path, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;
 

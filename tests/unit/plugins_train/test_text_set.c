@@ -200,6 +200,47 @@ static void bad_tables(void **state)
     }
 }
 
+/* A split hangs on the lines of the table: in another order they are others' texts. */
+static void moved_lines(void **state)
+{
+    (void)state;
+#define SPLIT_HEAD "uid,said,why,labels,more\n"
+#define SPLIT_ROWS "p2,large effusion,,effusion,\np3,clear,,normal,\np4,effusion,,effusion,\n"
+    static const char recipe[] = HEAD DATA "  split: {file: s.csv}\n" TEXT NETWORK TRAINING;
+    static const char split[] = "file,patient,part\nline 00000002,p1,train\n"
+                                "line 00000003,p2,train\nline 00000004,p3,validation\n"
+                                "line 00000005,p4,validation\n";
+    static const char unnamed[] = "file,part\nline 00000002,train\nline 00000003,train\n"
+                                  "line 00000004,validation\nline 00000005,validation\n";
+    static const char p1[] = "p1,no effusion,,normal,\n";
+    static const struct {
+        const char *before, *behind, *split;
+        md_status status;
+    } rows[] = {{p1, "", split, MD_OK},
+                {"", p1, split, MD_INVALID_ARG},
+                {p1, "", unnamed, MD_OK}}; /* written by hand: nobody can tell */
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        scene s;
+        char text[256];
+        md_recipe *r = NULL;
+        md_training_set *set = NULL;
+        md_error err = {0};
+        scene_make(&s);
+        scene_write(&s, "s.csv", rows[i].split, strlen(rows[i].split));
+        (void)snprintf(text, sizeof text, SPLIT_HEAD "%s" SPLIT_ROWS "%s", rows[i].before,
+                       rows[i].behind);
+        const md_status status = read_set(&s, text, recipe, &r, &set, &err);
+        if (status != rows[i].status ||
+            (status != MD_OK && strstr(err.msg, "lines were moved") == NULL)) {
+            fail_msg("row %zu: %s", i, err.msg);
+        }
+        assert_null(strstr(err.msg, "p1"));
+        md_training_set_destroy(set);
+        md_recipe_destroy(r);
+        scene_remove(&s);
+    }
+}
+
 /* A pattern for each class, and the class is the first that matches. */
 static void one_class(void **state)
 {
@@ -461,13 +502,10 @@ static void loader(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(refused),
-        cmocka_unit_test(round_trip),
-        cmocka_unit_test(rows_to_tokens),
-        cmocka_unit_test(bad_tables),
-        cmocka_unit_test(one_class),
-        cmocka_unit_test(loader),
-        cmocka_unit_test(fit),
+        cmocka_unit_test(refused),        cmocka_unit_test(round_trip),
+        cmocka_unit_test(rows_to_tokens), cmocka_unit_test(bad_tables),
+        cmocka_unit_test(moved_lines),    cmocka_unit_test(one_class),
+        cmocka_unit_test(loader),         cmocka_unit_test(fit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
