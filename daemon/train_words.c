@@ -74,7 +74,7 @@ static bool parse(int argc, char **argv, wish *w)
     }
     const unsigned n_questions =
         (w->near != NULL ? 1u : 0u) + (w->analogy[0] != NULL ? 1u : 0u);
-    if (w->n_paths + n_questions != 2) {
+    if (!(w->n_paths == 2 && n_questions == 0) && !(w->n_paths == 1 && n_questions == 1)) {
         fputs("medaid-train words: RECIPE OUT.vec, or FILE.vec and one question\n", stderr);
         return false;
     }
