@@ -15,6 +15,12 @@ extern "C" {
  * is none. The zero byte itself has length 1. */
 size_t md_utf8_length(const unsigned char *text) MD_NOEXCEPT;
 
+/* The length of a sequence that is known to be valid, by its first byte. */
+static inline size_t md_utf8_bytes(unsigned char first)
+{
+    return first < 0x80 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+}
+
 #ifdef __cplusplus
 }
 #endif

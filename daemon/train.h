@@ -6,9 +6,12 @@
 
 #include "base/error.h"
 #include "daemon/exit_code.h"
+#include "plugins/train/assess.h"
 
 /* How the program ends after a failure. */
 md_exit_code md_train_exit_code(md_status status);
+/* A figure on a line of its own, with its interval and where that comes from. */
+void md_train_print_estimate(const char *name, const md_estimate *estimate);
 
 md_exit_code md_train_evaluate(int argc, char **argv);
 md_exit_code md_train_explain(int argc, char **argv);

@@ -113,7 +113,7 @@ static bool parse(int argc, char **argv, evaluate_line *line)
     return check_line(line);
 }
 
-static void print_estimate(const char *name, const md_estimate *e)
+void md_train_print_estimate(const char *name, const md_estimate *e)
 {
     if (isnan(e->value)) {
         printf("  %-40s not defined\n", name);
@@ -161,7 +161,7 @@ static void print_answer(const md_assess_answer *a)
            m->n_patients, m->n_positive, m->n_negative);
     printf(isnan(a->threshold) ? ", thresholds differ\n" : ", threshold %.4g\n", a->threshold);
     for (unsigned k = 0; k < MD_N_MEASURES; k++) {
-        print_estimate(md_measure_name((md_measure_kind)k), &m->of[k]);
+        md_train_print_estimate(md_measure_name((md_measure_kind)k), &m->of[k]);
     }
     print_threshold("threshold by Youden", &a->youden);
     print_threshold("threshold for sensitivity 0.95", &a->sensitivity_95);
@@ -182,9 +182,9 @@ static void print_assessment(const md_assessment *a)
 {
     if (a->n_classes > 0) {
         printf("\nclasses\n");
-        print_estimate("accuracy", &a->class_accuracy);
-        print_estimate("mean of the classes' sensitivities", &a->balanced_accuracy);
-        print_estimate("calibration error of the answer", &a->top_calibration_error);
+        md_train_print_estimate("accuracy", &a->class_accuracy);
+        md_train_print_estimate("mean of the classes' sensitivities", &a->balanced_accuracy);
+        md_train_print_estimate("calibration error of the answer", &a->top_calibration_error);
     }
     for (unsigned q = 0; q < a->n_answers; q++) {
         print_answer(&a->answers[q]);

@@ -178,18 +178,6 @@ static void on_problem(void *context, const char *path, const md_error *reason)
     fprintf(stderr, "left out: %s\n", reason->msg);
 }
 
-static void print_estimate(const char *name, const md_estimate *e)
-{
-    printf("  %-24s", name);
-    if (isfinite(e->value) && isfinite(e->low) && isfinite(e->high)) {
-        printf(" %.4f (%.4f to %.4f)\n", e->value, e->low, e->high);
-    } else if (isfinite(e->value)) {
-        printf(" %.4f\n", e->value);
-    } else {
-        puts(" not defined");
-    }
-}
-
 static void print_report(const md_head_report *r)
 {
     static const md_measure_kind kinds[] = {MD_MEASURE_AUC, MD_MEASURE_SENSITIVITY,
@@ -210,7 +198,7 @@ static void print_report(const md_head_report *r)
                "somewhat less)\n");
     }
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        print_estimate(md_measure_name(kinds[i]), &a->measures.of[kinds[i]]);
+        md_train_print_estimate(md_measure_name(kinds[i]), &a->measures.of[kinds[i]]);
     }
     for (unsigned i = 0; i < r->n_points; i++) {
         const md_head_point *p = &r->points[i];

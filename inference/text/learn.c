@@ -2,6 +2,7 @@
  * byte-pair encoding finds (Sennrich, Haddow and Birch 2016): again and again the two
  * neighbours that stand side by side most often become one piece. */
 
+#include "base/utf8.h"
 #include "inference/text/vocabulary_internal.h"
 
 #include <stdlib.h>
@@ -275,11 +276,6 @@ static md_status bpe_init(bpe *b, const md_vocabulary_counts *c, unsigned max_pi
     return MD_OK;
 }
 
-static size_t character_bytes(unsigned char first)
-{
-    return first < 0x80 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
-}
-
 /* The number of a single character; MAX_SYMBOLS / 2 of them are told apart. */
 static size_t character_symbol(bpe *b, const char *at, size_t n, bool continues)
 {
@@ -306,7 +302,7 @@ static void cut_words(bpe *b)
         uint8_t n = 0;
         bool known = true;
         for (const char *at = b->words[i].form; *at != '\0';) {
-            const size_t bytes = character_bytes((unsigned char)*at);
+            const size_t bytes = md_utf8_bytes((unsigned char)*at);
             const size_t symbol = character_symbol(b, at, bytes, n > 0);
             known = known && symbol < MAX_SYMBOLS;
             b->sequences[to][n++] = (uint16_t)symbol;

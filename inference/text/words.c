@@ -362,16 +362,11 @@ static md_status check_utf8(const unsigned char *text, size_t n, md_error *err)
     return MD_OK;
 }
 
-static size_t character_bytes(unsigned char first)
-{
-    return first < 0x80 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
-}
-
 static md_status split(splitter *s, md_error *err)
 {
     MD_TRY(check_utf8(s->text, s->n, err));
     for (s->at = 0; s->at < s->n && !s->words.is_cut;) {
-        const size_t n_bytes = character_bytes(s->text[s->at]);
+        const size_t n_bytes = md_utf8_bytes(s->text[s->at]);
         MD_TRY(take(s, n_bytes, err));
         s->at += n_bytes;
     }

@@ -148,14 +148,14 @@ static const md_schema_field text_network_fields[] = {
      .choices = activations},
     {.key = NULL},
 };
-static const md_schema_field attribute_item = {
+const md_schema_field md_manifest_study_text_item = {
     .key = "attribute", .type = MD_SCHEMA_ENUM, .size_bytes = sizeof(int),
     .choices = study_texts};
 static const md_schema_field text_fields[] = {
     {.key = "vocabulary", .type = MD_SCHEMA_TEXT, AT(text.vocabulary), .required = true,
      .least = 1, .check = check_file_name},
     {.key = "attributes", .type = MD_SCHEMA_LIST, AT(text.attributes), .required = true,
-     .least = 1, .item = &attribute_item, .max_items = MD_EVIDENCE_MAX_PASSAGES,
+     .least = 1, .item = &md_manifest_study_text_item, .max_items = MD_EVIDENCE_MAX_PASSAGES,
      COUNT(text.n_attributes)},
     {.key = NULL},
 };

@@ -139,6 +139,8 @@ md_status md_manifest_parse(const uint8_t *bytes, size_t size_bytes, const char 
 /* What a training recipe says of the package that it leads to: the keys of a manifest that the
  * exporter cannot know. Offsets from the start of an md_manifest. */
 extern const md_schema_field md_manifest_recipe_fields[];
+/* A text attribute of a study by its keyword: an int, md_study_text. */
+extern const md_schema_field md_manifest_study_text_item;
 
 /* What the keys of `saliency` cannot show one by one, for a network of that input; fills the
  * cell when the file names none. `key` is the section's name in messages. MD_FORMAT. */

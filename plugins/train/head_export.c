@@ -155,17 +155,6 @@ static void fill_manifest(const md_head_options *options, const md_manifest *sou
         report->n_films, report->n_patients);
 }
 
-static void write_estimate(FILE *out, const char *name, const md_estimate *e)
-{
-    if (isfinite(e->value) && isfinite(e->low) && isfinite(e->high)) {
-        fprintf(out, "| %s | %.4f (%.4f to %.4f) |\n", name, e->value, e->low, e->high);
-    } else if (isfinite(e->value)) {
-        fprintf(out, "| %s | %.4f |\n", name, e->value);
-    } else {
-        fprintf(out, "| %s | not defined |\n", name);
-    }
-}
-
 static void write_card(const md_manifest *m, const md_manifest *source,
                        const md_head_report *report, FILE *out)
 {
@@ -186,7 +175,9 @@ static void write_card(const md_manifest *m, const md_manifest *source,
             measures->n, measures->n_patients, measures->n_positive, measures->n_negative,
             m->training[3].text);
     for (unsigned k = 0; k < MD_N_MEASURES; k++) {
-        write_estimate(out, md_measure_name((md_measure_kind)k), &measures->of[k]);
+        fprintf(out, "| %s |", md_measure_name((md_measure_kind)k));
+        md_export_write_estimate(&measures->of[k], out);
+        fputs("\n", out);
     }
     if (report->threshold_on_same) {
         fputs("\nThe threshold was chosen on these same scores: on other films expect somewhat "

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void write_estimate(FILE *out, const md_estimate *e)
+void md_export_write_estimate(const md_estimate *e, FILE *out)
 {
     if (!isfinite(e->value)) {
         fputs(" not defined |", out);
@@ -51,7 +51,7 @@ static void write_figures(const md_exporting *x, FILE *out)
     for (unsigned k = 0; k < MD_N_MEASURES; k++) {
         fprintf(out, "\n| %s |", md_measure_name((md_measure_kind)k));
         for (unsigned q = 0; q < a->n_answers; q++) {
-            write_estimate(out, &a->answers[q].measures.of[k]);
+            md_export_write_estimate(&a->answers[q].measures.of[k], out);
         }
     }
     fputs("\n", out);

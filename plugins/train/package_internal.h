@@ -62,11 +62,13 @@ static inline bool md_export_is_text(const md_exporting *x)
 /* Fill calibration, thresholds and performance of the manifest, and x->figures. */
 md_status md_export_measure(md_exporting *x, md_error *err) MD_NODISCARD;
 /* Of a text network: a text of nobody's as the self-test's input (static), the logits
- * [n_outputs] that OpenBLAS computes of it, and by how much the other back end differs.
+ * [n_outputs] that OpenBLAS computes of it, and those of the back end that measures.
  * (package_text.c) */
 md_status md_export_text_self_test(md_exporting *x, const char **ret_text, size_t *ret_bytes,
-                                   float *ret_expected, double *ret_difference, md_error *err)
+                                   float *ret_expected, float *ret_other, md_error *err)
     MD_NODISCARD;
+/* A cell of a table in a model card, and its end: " 0.9 (0.8 to 0.95) |". (package_card.c) */
+void md_export_write_estimate(const md_estimate *estimate, FILE *out) MD_NOEXCEPT;
 /* README.md as text; caller frees. */
 md_status md_export_card(const md_exporting *x, char **ret_text, size_t *ret_bytes,
                          md_error *err) MD_NODISCARD;

@@ -58,22 +58,6 @@ static const md_schema_field class_item = {.key = "class",
                                            .check = check_class};
 static const md_schema_field path_item = {
     .key = "path", .type = MD_SCHEMA_TEXT, .size_bytes = MD_RECIPE_PATH_BYTES, .least = 1};
-/* As in a manifest (plugins/host/manifest.c): keywords of PS3.6. */
-static const md_schema_choice study_texts[] = {
-    {"ReasonForStudy", MD_STUDY_TEXT_REASON_FOR_STUDY},
-    {"ReasonForTheRequestedProcedure", MD_STUDY_TEXT_REASON_FOR_PROCEDURE},
-    {"RequestedProcedureDescription", MD_STUDY_TEXT_REQUESTED_PROCEDURE},
-    {"StudyDescription", MD_STUDY_TEXT_STUDY_DESCRIPTION},
-    {"AdmittingDiagnosesDescription", MD_STUDY_TEXT_ADMITTING_DIAGNOSES},
-    {"AdditionalPatientHistory", MD_STUDY_TEXT_PATIENT_HISTORY},
-    {"RequestedProcedureComments", MD_STUDY_TEXT_PROCEDURE_COMMENTS},
-    {"ImagingServiceRequestComments", MD_STUDY_TEXT_REQUEST_COMMENTS},
-    {"Report", MD_STUDY_TEXT_REPORT},
-    {NULL, 0}};
-static const md_schema_field attribute_item = {.key = "attribute",
-                                               .type = MD_SCHEMA_ENUM,
-                                               .size_bytes = sizeof(int),
-                                               .choices = study_texts};
 static const md_schema_field column_item = {
     .key = "column", .type = MD_SCHEMA_TEXT, .size_bytes = MD_RECIPE_COLUMN_BYTES, .least = 1};
 static const md_schema_field prefix_item = {
@@ -274,7 +258,7 @@ static const md_schema_field text_fields[] = {
     {.key = "columns", .type = MD_SCHEMA_LIST, AT(text.columns), .required = true, .least = 1,
      .item = &column_item, .max_items = MD_RECIPE_MAX_COLUMNS, COUNT(text.n_columns)},
     {.key = "attributes", .type = MD_SCHEMA_LIST, AT(package.manifest.text.attributes),
-     .item = &attribute_item, .max_items = MD_EVIDENCE_MAX_PASSAGES,
+     .item = &md_manifest_study_text_item, .max_items = MD_EVIDENCE_MAX_PASSAGES,
      COUNT(package.manifest.text.n_attributes)},
     {.key = "tokens", .type = MD_SCHEMA_INT, AT(text.tokens), .least = 2,
      .most = MD_TEXT_MODEL_MAX_TOKENS, .fallback = "128"},

@@ -79,7 +79,8 @@ class Case:
         assert len(there) == 10 and not {"heart", "normal", "lungs"} & set(there), there
         assert "no word of the vocabulary" in self.run("words", out, "--near", "xylographia", code=2).stderr
         for wrong in ([], [out], ["--near", "a", "--analogy", "x", "y", "z"], ["--near", "a"],
-                      [self.recipe, out, "--near", "a"], [out, "--near", "a", "--analogy", "x", "y", "z"], [out, "--near"], [self.recipe, out, "--width", "0"]):
+                      [self.recipe, out, "--near", "a"], [out, "--near", "a", "--analogy", "x", "y", "z"],
+                      [out, "--near"], [self.recipe, out, "--width", "0"]):
             assert "medaid-train words: " in self.run("words", *wrong, code=2).stderr, wrong
 
     def test_read(self):
