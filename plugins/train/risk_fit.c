@@ -319,7 +319,7 @@ static int compare(const void *a, const void *b)
 static md_status set_link(const part *p, const double *s, md_risk_card *card)
 {
     const md_risk_recipe *r = p->recipe;
-    if (is_binary(r) && r->model.kind == MD_RISK_LINEAR) {
+    if (is_binary(r) && r->model.kind != MD_RISK_SVM) { /* which fits its own */
         md_platt_fit platt = {0};
         MD_TRY(md_fit_platt(s, p->kinds, p->n, &platt, p->err));
         card->link = MD_RISK_LOGISTIC;

@@ -290,6 +290,34 @@ static double forest_expected(const md_forest *f, const float *row, unsigned kno
     return sum;
 }
 
+/* Of a probability the parts are those of the log-odds, and add up to them. */
+static void check_log_odds(const md_risk_model *plain, const md_forest *forest)
+{
+    md_risk_card card = card_of(MD_RISK_FOREST, MD_RISK_LOGISTIC, true);
+    card.a = 3.0;
+    card.b = -1.0;
+    md_risk_model *model = write_and_read(&(md_risk_draft){.card = &card, .forest = forest});
+    for (int i = 0; i < N; i += 9) {
+        double wide[P], sum = 0.0;
+        md_risk_answer of = {0}, answer = {0};
+        md_risk_part parts_of[P], parts[P];
+        for (unsigned j = 0; j < P; j++) {
+            wide[j] = (double)xf[i][j];
+        }
+        assert_int_equal(md_risk_run(plain, wide, &of, parts_of, NULL), MD_OK);
+        assert_int_equal(md_risk_run(model, wide, &answer, parts, NULL), MD_OK);
+        for (unsigned j = 0; j < P; j++) {
+            assert_near(parts[j].part, 3.0 * parts_of[j].part, 1e-9);
+            sum += parts[j].part;
+        }
+        assert_true(answer.additive);
+        assert_near(answer.start + sum, answer.sum, 1e-9);
+        assert_near(answer.sum, 3.0 * of.value - 1.0, 1e-9);
+        assert_near(answer.value, 1.0 / (1.0 + exp(-answer.sum)), 1e-12);
+    }
+    md_risk_destroy(model);
+}
+
 static void test_shapley(void **state)
 {
     (void)state;
@@ -343,6 +371,7 @@ static void test_shapley(void **state)
         assert_near(sum, answer.sum, 1e-9);
     }
     print_message("# Shapley values: largest difference %.2g\n", worst);
+    check_log_odds(model, &forest);
     md_risk_destroy(model);
     md_forest_finish(&forest);
 }
