@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "gradients.h"
 #include "near.h"
 
 enum {
@@ -295,15 +296,6 @@ static double loss_of(md_trainer *trainer, const int64_t *tokens, int64_t n, int
     return loss;
 }
 
-static double largest(const float *values, size_t n)
-{
-    double most = 0.0;
-    for (size_t i = 0; i < n; i++) {
-        most = fmax(most, fabs((double)values[i]));
-    }
-    return most;
-}
-
 static const md_parameter *parameter(md_trainer *trainer, const char *name)
 {
     for (unsigned i = 0; i < md_trainer_n_parameters(trainer); i++) {
@@ -315,47 +307,10 @@ static const md_parameter *parameter(md_trainer *trainer, const char *name)
     return NULL;
 }
 
-/* The difference quotient that is nearest to `gradient` of three steps: the large one for its
- * rounding, the small ones for curves and kinks. */
-static double difference(md_trainer *trainer, float *value, double gradient)
+static double loss_of_texts(md_trainer *trainer, void *context)
 {
-    static const float steps[] = {0x1p-6F, 0x1p-8F, 0x1p-10F};
-    const float before = *value;
-    double nearest = (double)INFINITY;
-    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
-        *value = before + steps[i];
-        const float above = *value;
-        const double plus = loss_of(trainer, texts, BATCH, LENGTH);
-        *value = before - steps[i];
-        const double width = (double)above - (double)*value;
-        const double found = (plus - loss_of(trainer, texts, BATCH, LENGTH)) / width;
-        nearest = fabs(found - gradient) < fabs(nearest - gradient) ? found : nearest;
-        if (fabs(nearest - gradient) <= 1e-3 * fabs(gradient)) {
-            break;
-        }
-    }
-    *value = before;
-    return nearest;
-}
-
-static double check_parameter(md_trainer *trainer, const md_parameter *p, const char *title)
-{
-    double worst = 0.0;
-    (void)loss_of(trainer, texts, BATCH, LENGTH);
-    float *gradient = malloc(p->n * sizeof *gradient);
-    memcpy(gradient, p->gradient, p->n * sizeof *gradient);
-    const double most = largest(gradient, p->n);
-    for (size_t j = 0; j < p->n; j += 1 + p->n / 8) {
-        const double found = difference(trainer, &p->value[j], (double)gradient[j]);
-        const double off = fabs(found - (double)gradient[j]);
-        worst = fmax(worst, off / fmax(most, 1e-2));
-        if (off > 2e-3 * most + 2e-5) {
-            fail_msg("%s, %s[%zu]: %g, differences say %g (largest %g)", title, p->name, j,
-                     (double)gradient[j], found, most);
-        }
-    }
-    free(gradient);
-    return worst;
+    (void)context;
+    return loss_of(trainer, texts, BATCH, LENGTH);
 }
 
 static void check_gradients(md_backend backend, unsigned n_threads)
@@ -366,12 +321,13 @@ static void check_gradients(md_backend backend, unsigned n_threads)
         if (n.bytes == NULL) {
             break;
         }
-        double worst = 0.0;
         md_trainer *trainer = open_network(&n, backend, n_threads);
-        for (unsigned j = 0; j < md_trainer_n_parameters(trainer); j++) {
-            worst =
-                fmax(worst, check_parameter(trainer, md_trainer_parameter(trainer, j), title));
-        }
+        const gradients_of loss = {.trainer = trainer,
+                                   .value = loss_of_texts,
+                                   .n_steps = 3,
+                                   .n_probes = 8,
+                                   .title = title};
+        const double worst = gradients_check(&loss);
         printf("# %s, %u threads, %s: %.1e\n", md_trainer_backend_name(trainer), n_threads,
                title, worst);
         md_trainer_destroy(trainer);
@@ -405,13 +361,7 @@ static void test_agree(void **state)
         md_trainer *a = open_network(&n, MD_BACKEND_OPENBLAS, 3);
         md_trainer *b = open_network(&n, MD_BACKEND_ONEDNN, 1);
         assert_near(loss_of(a, texts, BATCH, LENGTH), loss_of(b, texts, BATCH, LENGTH), 1e-5);
-        for (unsigned j = 0; j < md_trainer_n_parameters(a); j++) {
-            const md_parameter *p = md_trainer_parameter(a, j), *q = md_trainer_parameter(b, j);
-            for (size_t k = 0; k < p->n; k++) {
-                assert_near(q->gradient[k], p->gradient[k],
-                            1e-4 * largest(p->gradient, p->n) + 1e-6);
-            }
-        }
+        gradients_compare(a, b);
         md_trainer_destroy(a);
         md_trainer_destroy(b);
         release(&n);
@@ -553,8 +503,8 @@ static void test_frozen(void **state)
     assert_int_equal(md_trainer_create(n.bytes, n.n_bytes, &options, &trainer, &err), MD_OK);
     (void)loss_of(trainer, texts, BATCH, LENGTH);
     const md_parameter *table = parameter(trainer, "embedding.weight");
-    assert_true(table->frozen && largest(table->gradient, table->n) == 0.0);
-    assert_true(largest(parameter(trainer, "rnn1.W")->gradient, 9) > 0.0);
+    assert_true(table->frozen && gradients_largest(table->gradient, table->n) == 0.0);
+    assert_true(gradients_largest(parameter(trainer, "rnn1.W")->gradient, 9) > 0.0);
     md_trainer_destroy(trainer);
     release(&n);
 }
@@ -611,8 +561,9 @@ static void test_bad_tokens(void **state)
     /* nothing but empty texts: the biases alone learn */
     static const int64_t empty[BATCH];
     assert_true(isfinite(loss_of(trainer, empty, 1, BATCH)));
-    assert_true(largest(parameter(trainer, "rnn1.W")->gradient, 12) == 0.0);
-    assert_true(largest(parameter(trainer, "logits.bias")->gradient, N_CLASSES) > 0.0);
+    assert_true(gradients_largest(parameter(trainer, "rnn1.W")->gradient, 12) == 0.0);
+    assert_true(gradients_largest(parameter(trainer, "logits.bias")->gradient, N_CLASSES) >
+                0.0);
     md_trainer_destroy(trainer);
     release(&n);
 }
