@@ -48,6 +48,16 @@ def fold_norms():
         graph.node.remove(norm)
 
 
+def leave_out_dropouts():
+    """They do nothing when a network serves."""
+    for node in [n for n in graph.node if n.op_type == "Dropout"]:
+        for reader in readers(node.output[0]):
+            for i, name in enumerate(reader.input):
+                if name == node.output[0]:
+                    reader.input[i] = node.input[0]
+        graph.node.remove(node)
+
+
 made, scales = [], {}
 
 
@@ -102,6 +112,7 @@ def quantize_node(node):
 
 
 fold_norms()
+leave_out_dropouts()
 outputs = {o.name for o in graph.output}
 for node in list(graph.node):
     if node.op_type in QUANTIZED:

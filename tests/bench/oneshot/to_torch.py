@@ -57,6 +57,7 @@ OPERATORS = {
     "Gemm": lambda n, x, w, b: functional.linear(x, w if attributes(n).get("transB") else w.T, b),
     "Concat": lambda n, *xs: torch.cat(xs, attributes(n)["axis"]),
     "Identity": lambda n, x: x,
+    "Dropout": lambda n, x: x,
 }
 
 
