@@ -5,6 +5,7 @@
 
 #include "base/utf8.h"
 #include "dicom/dataset/dataset.h"
+#include "dicom/dataset/text_step.h"
 
 #include <string.h>
 
@@ -20,20 +21,37 @@ typedef struct span {
 typedef struct message {
     char field, component, repetition, escape, subcomponent;
     const char *charset; /* (0008,0005) for the same; NULL: to be found out */
-    char *text;          /* the caller's */
+    md_text_scheme scheme;
+    char *text; /* the caller's */
     size_t n, size_bytes;
     bool is_cut;
 } message;
 
+/* The first such character, which is no half of another; `n` when there is none. */
+static size_t find(const message *m, span s, char wanted)
+{
+    bool is_double = false;
+    size_t i = 0;
+    while (i < s.n) {
+        const size_t take = md_text_step(m->scheme, s.at + i, s.n - i, &is_double);
+        if (take == 1 && s.at[i] == wanted) {
+            break;
+        }
+        i += take;
+    }
+    return i < s.n ? i : s.n;
+}
+
 /* The next piece up to `delimiter`; false when nothing is left. */
-static bool next_piece(span *rest, char delimiter, span *ret_piece)
+static bool next_piece(const message *m, span *rest, char delimiter, span *ret_piece)
 {
     if (rest->at == NULL) {
         return false;
     }
-    const char *end = memchr(rest->at, delimiter, rest->n);
-    *ret_piece = (span){rest->at, end == NULL ? rest->n : (size_t)(end - rest->at)};
-    *rest = end == NULL ? (span){NULL, 0} : (span){end + 1, rest->n - ret_piece->n - 1};
+    const size_t n = find(m, *rest, delimiter);
+    const bool is_last = n == rest->n;
+    *ret_piece = (span){rest->at, n};
+    *rest = is_last ? (span){NULL, 0} : (span){rest->at + n + 1, rest->n - n - 1};
     return true;
 }
 
@@ -76,6 +94,16 @@ static const char *charset_of(span name)
         }
     }
     return NULL;
+}
+
+/* Escape sequences are followed wherever they can stand, as other sets may follow the first in
+ * MSH-18. */
+static md_text_scheme scheme_of(const char *charset)
+{
+    if (charset == NULL || strcmp(charset, "ISO_IR 192") == 0) {
+        return MD_TEXT_SINGLE;
+    }
+    return strcmp(charset, "GB18030") == 0 ? MD_TEXT_GBK : MD_TEXT_ISO_2022;
 }
 
 static bool is_utf8(const char *text)
@@ -146,13 +174,22 @@ static size_t put_escape(const message *m, span e, char *to)
 static size_t unescape(const message *m, span s, char *to)
 {
     size_t n = 0;
-    for (size_t i = 0; i < s.n; i++) {
+    bool is_double = false;
+    for (size_t i = 0; i < s.n;) {
         const char c = s.at[i];
+        const size_t take = md_text_step(m->scheme, s.at + i, s.n - i, &is_double);
+        if (take > 1) {
+            for (const size_t end = i + take; i < end && i < s.n; i++) {
+                to[n++] = s.at[i];
+            }
+            continue;
+        }
+        i++;
         if (c == m->escape) {
-            const char *end = memchr(s.at + i + 1, m->escape, s.n - i - 1);
-            if (end != NULL) {
-                const size_t length = (size_t)(end - (s.at + i + 1));
-                n += put_escape(m, (span){s.at + i + 1, length}, to + n);
+            const span behind = {s.at + i, s.n - i};
+            const size_t length = find(m, behind, m->escape);
+            if (length < behind.n) {
+                n += put_escape(m, (span){behind.at, length}, to + n);
                 i += length + 1;
                 continue;
             }
@@ -211,7 +248,7 @@ static md_status add_value(message *m, span value, md_error *err)
 static unsigned split_fields(const message *m, span segment, span fields[MAX_FIELDS])
 {
     unsigned n = 0;
-    while (n < MAX_FIELDS && next_piece(&segment, m->field, &fields[n])) {
+    while (n < MAX_FIELDS && next_piece(m, &segment, m->field, &fields[n])) {
         n++;
     }
     return n;
@@ -228,8 +265,8 @@ static md_status read_observation(message *m, span segment, md_error *err)
     if (equals(type, "CE") || equals(type, "CWE")) {
         span code;
         span rest = value;
-        if (!next_piece(&rest, m->component, &code) ||
-            !next_piece(&rest, m->component, &value)) {
+        if (!next_piece(m, &rest, m->component, &code) ||
+            !next_piece(m, &rest, m->component, &value)) {
             return MD_OK;
         }
     } else if (!equals(type, "TX") && !equals(type, "FT") && !equals(type, "ST")) {
@@ -263,8 +300,9 @@ static md_status read_header(message *m, span segment, md_error *err)
     if (n > 17 && fields[17].n > 0) { /* MSH-1 is the delimiter: MSH-18 is the 17th behind it */
         span first;
         span rest = fields[17];
-        (void)next_piece(&rest, m->repetition, &first);
+        (void)next_piece(m, &rest, m->repetition, &first);
         m->charset = charset_of(first);
+        m->scheme = scheme_of(m->charset);
     }
     return MD_OK;
 }

@@ -3,6 +3,7 @@
  * over glibc knows neither JIS X 0201 nor JIS X 0208 by the names that it asks for. */
 
 #include "dicom/dataset/dataset_internal.h"
+#include "dicom/dataset/text_step.h"
 
 #include <cerrno>
 #include <cstring>
@@ -12,13 +13,6 @@
 
 namespace
 {
-
-/* What the bytes mean for splitting. */
-enum class Scheme {
-    single,   /* every byte is a character, or UTF-8, or high bytes in pairs */
-    gbk,      /* a lead byte 81..FE takes the next byte with it */
-    iso_2022, /* escape sequences may switch to two-byte sets in the low half */
-};
 
 std::string trimmed(const std::string &text)
 {
@@ -31,55 +25,27 @@ std::string trimmed(const std::string &text)
     return text.substr(first, text.find_last_not_of(set) - first + 1);
 }
 
-Scheme scheme_of(const std::string &charset)
+md_text_scheme scheme_of(const std::string &charset)
 {
     if (charset.find('\\') != std::string::npos || charset.find("2022") != std::string::npos) {
-        return Scheme::iso_2022;
+        return MD_TEXT_ISO_2022;
     }
-    return charset == "GB18030" || charset == "GBK" ? Scheme::gbk : Scheme::single;
-}
-
-/* Length of the escape sequence at `at`, and whether the set in G0 has two bytes a character
- * after it (ESC $ B, ESC $ @, ESC $ ( D; PS3.3 C.12.1.1.2). Sets in G1 have high bytes only. */
-size_t escape_length(const std::string &bytes, size_t at, bool &ret_is_double)
-{
-    if (at + 2 < bytes.size() && bytes[at + 1] == '$') {
-        if (bytes[at + 2] == 'B' || bytes[at + 2] == '@') {
-            ret_is_double = true;
-            return 3;
-        }
-        if (at + 3 < bytes.size()) {
-            ret_is_double = ret_is_double || bytes[at + 2] == '(';
-            return 4;
-        }
-    }
-    if (at + 2 < bytes.size() && bytes[at + 1] == '(') {
-        ret_is_double = false;
-    }
-    return 3;
+    return charset == "GB18030" || charset == "GBK" ? MD_TEXT_GBK : MD_TEXT_SINGLE;
 }
 
 /* Cut at backslashes that are characters. */
-std::vector<std::string> split_values(const std::string &bytes, Scheme scheme)
+std::vector<std::string> split_values(const std::string &bytes, md_text_scheme scheme)
 {
     std::vector<std::string> values(1);
     bool is_double = false;
     for (size_t i = 0; i < bytes.size();) {
-        const unsigned char byte = static_cast<unsigned char>(bytes[i]);
-        size_t take = 1;
-        if (scheme == Scheme::iso_2022 && byte == 0x1b) {
-            take = escape_length(bytes, i, is_double);
-        } else if (is_double && byte > 0x20 && byte < 0x7f) {
-            take = 2;
-        } else if (scheme == Scheme::gbk && byte >= 0x81 && byte != 0xff) {
-            take = 2;
-        } else if (byte == '\\') {
+        const size_t take = md_text_step(scheme, &bytes[i], bytes.size() - i, &is_double);
+        if (take == 1 && bytes[i] == '\\') {
             values.emplace_back();
             is_double = false;
-            i++;
-            continue;
+        } else {
+            values.back().append(bytes, i, take);
         }
-        values.back().append(bytes, i, take);
         i += take;
     }
     return values;
@@ -175,7 +141,7 @@ std::string corrected_term(std::string term, bool has_extensions)
 
 std::string corrected_charset(const std::string &charset)
 {
-    const std::vector<std::string> terms = split_values(charset, Scheme::single);
+    const std::vector<std::string> terms = split_values(charset, MD_TEXT_SINGLE);
     std::string out;
     const char *separator = "";
     for (const std::string &term : terms) {
@@ -288,7 +254,7 @@ struct Shift {
 Shift initial_shift(const std::string &charset)
 {
     Shift shift;
-    const std::vector<std::string> terms = split_values(charset, Scheme::single);
+    const std::vector<std::string> terms = split_values(charset, MD_TEXT_SINGLE);
     for (size_t i = 0; i < terms.size(); i++) {
         for (const UpperSet &set : upper_sets) {
             const bool is_it = terms[i] == std::string("ISO_IR ") + set.number ||
@@ -328,7 +294,7 @@ size_t follow_escape(const std::string &bytes, size_t at, Shift &shift)
         }
     }
     bool is_double = false;
-    return escape_length(bytes, at, is_double);
+    return md_text_step(MD_TEXT_ISO_2022, &bytes[at], bytes.size() - at, &is_double);
 }
 
 /* The character at `at` in the lower half; its length. */
@@ -385,7 +351,7 @@ std::string to_utf8(const std::string &bytes, const std::string &charset, bool h
     }
     Tables tables;
     std::string out;
-    if (scheme_of(charset) == Scheme::gbk) {
+    if (scheme_of(charset) == MD_TEXT_GBK) {
         tables.convert("GB18030", bytes, out); /* of which GBK is a part */
         return out;
     }

@@ -52,6 +52,14 @@ static void texts(void **state)
         {MSH "|ASCII~ISO IR87" END "OBX|1|TX|1||x", "x"},
         {MSH "|ISO IR87" END "OBX|1|TX|1||\x1b$B;3\x1b(B", "\xe5\xb1\xb1"},
         {MSH "|GB 18030-2000" END "OBX|1|TX|1||\xce\xd2", "\xe6\x88\x91"},
+        /* second bytes that look like delimiters: | ^ \\ */
+        {MSH "|GB 18030-2000" END "OBX|1|TX|1||\x81\x7c no effusion|||F",
+         "\xe4\xba\x85 no effusion"},
+        {MSH "|GB 18030-2000" END "OBX|1|CWE|1||1^\x81\x5e\x81\x5c a\x81\x5c^L",
+         "\xe4\xb9\x9b\xe4\xb9\x97 a\xe4\xb9\x97"},
+        {MSH "|ISO IR87" END "OBX|1|TX|1||\x1b$B0|0^\x1b(B a^b|||F",
+         "\xe6\xb7\xab\xe7\xb7\xaf a b"},
+        {MSH "|ASCII~ISO IR87" END "OBX|1|TX|1||x \x1b$B0|\x1b(B y|||F", "x \xe6\xb7\xab y"},
         {MSH "|8859/1" END "OBX|1|TX|1||\\XE9\\", "\xc3\xa9"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
