@@ -2,6 +2,7 @@
 
 #include "dicom/dataset/dataset_internal.h"
 
+#include <algorithm>
 #include <cstring>
 #include <vector>
 
@@ -14,6 +15,18 @@ enum {
     MAX_DEPTH = 64     /* the reader of the dataset has a limit of its own */
 };
 
+/* At least the number of its values: DCMTK also counts a backslash that is half a character,
+ * and of an attribute of unknown type none. */
+unsigned long most_values(DcmItem *item, const DcmTagKey &tag)
+{
+    DcmElement *element = nullptr;
+    if (item->findAndGetElement(tag, element).bad() || element == nullptr) {
+        return 0;
+    }
+    const unsigned long most = MAX_VALUES;
+    return element->ident() == EVR_UN ? most : std::min(most, element->getVM());
+}
+
 /* Texts one after the other, up to a limit. */
 class Joined
 {
@@ -22,16 +35,21 @@ class Joined
     {
     }
 
-    /* All values of the attribute. */
+    /* All values of the attribute; an empty one may stand between others. */
     void add(DcmItem *item, const DcmTagKey &tag)
     {
-        for (unsigned i = 0; i < MAX_VALUES && !is_full(); i++) {
+        const unsigned long n = most_values(item, tag);
+        for (unsigned i = 0; i < n && !is_full(); i++) {
             if (!md_item_get_text(item, tag, i, one_.data(), one_.size())) {
-                break;
+                continue;
             }
             text_ += text_.empty() ? "" : ". ";
             text_ += one_.data();
         }
+    }
+    bool is_empty() const
+    {
+        return text_.empty();
     }
     bool is_full() const
     {
@@ -63,12 +81,9 @@ bool order_text(DcmDataset *dataset, const DcmTagKey &tag, char *ret_text, size_
 {
     Joined joined(size_bytes);
     joined.add(dataset, tag);
+    const bool has_own = !joined.is_empty();
     DcmItem *request = nullptr;
-    for (int i = 0; i < MAX_VALUES && !joined.is_full(); i++) {
-        char any[2];
-        if (i == 0 && md_item_get_text(dataset, tag, 0, any, sizeof any)) {
-            break;
-        }
+    for (int i = 0; i < MAX_VALUES && !has_own && !joined.is_full(); i++) {
         if (dataset->findAndGetSequenceItem(DCM_RequestAttributesSequence, request, i).bad() ||
             request == nullptr) {
             break;

@@ -385,6 +385,135 @@ static void test_text_is_cut_between_characters(void **state)
     build_finish(&file);
 }
 
+/* An item of a sequence, with one text. */
+static void add_item(build_file *file, uint32_t tag, const char *vr, const char *text)
+{
+    build_marker(file, BUILD_ITEM, 0xffffffff);
+    build_text(file, tag, vr, text);
+    build_marker(file, BUILD_ITEM_END, 0);
+}
+
+static void test_order_text(void **state)
+{
+    (void)state;
+    const uint32_t reason = MD_TAG(0x40, 0x1002), request = MD_TAG(0x40, 0x275);
+    static const struct {
+        const char *own, *items[2]; /* NULL: none */
+        size_t room;
+        const char *text;
+        bool is_cut;
+    } rows[] = {
+        {"Fever", {"Cough"}, 64, "Fever", false},
+        {"\xc3\x9c"
+         "bel",
+         {"\xc3\x9c"
+          "bel"},
+         64,
+         "\xc3\x9c"
+         "bel",
+         false},
+        {"\\Fever", {"Cough"}, 64, "Fever", false},
+        {"Fever\\\\Pain", {NULL}, 64, "Fever. Pain", false},
+        {"\\ \\", {"Cough"}, 64, "Cough", false},
+        {NULL, {"Cough", "Fall\\\\Pain"}, 64, "Cough. Fall. Pain", false},
+        {NULL, {NULL}, 64, "", false},
+        {"Fever", {"Cough"}, 5, "Feve", true},
+        {"Fe\xc3\x9c", {"Cough"}, 4, "Fe", true},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        build_file file = {0};
+        build_begin(&file, BUILD_EXPLICIT);
+        build_text(&file, MD_TAG(8, 5), "CS", "ISO_IR 192");
+        build_header(&file, request, "SQ", 0xffffffff);
+        for (unsigned k = 0; k < 2 && rows[i].items[k] != NULL; k++) {
+            add_item(&file, reason, "LO", rows[i].items[k]);
+        }
+        build_marker(&file, BUILD_SEQUENCE_END, 0);
+        if (rows[i].own != NULL) {
+            build_text(&file, reason, "LO", rows[i].own);
+        }
+        md_dataset *dataset = build_parse(&file);
+        char text[64];
+        bool is_cut = !rows[i].is_cut;
+        const bool any =
+            md_dataset_get_order_text(dataset, reason, text, rows[i].room, &is_cut);
+        if (strcmp(text, rows[i].text) != 0 || any != (rows[i].text[0] != '\0') ||
+            is_cut != rows[i].is_cut) {
+            fail_msg("row %zu: '%s', expected '%s'", i, text, rows[i].text);
+        }
+        md_dataset_destroy(dataset);
+        build_finish(&file);
+    }
+}
+
+static void begin_content(build_file *file, const char *type)
+{
+    build_marker(file, BUILD_ITEM, 0xffffffff);
+    build_text(file, MD_TAG(0x40, 0xa040), "CS", type);
+}
+
+/* Only TEXT items, in the order of the document, also those in others; no item of a request. */
+static void test_report_text(void **state)
+{
+    (void)state;
+    const uint32_t value = MD_TAG(0x40, 0xa160), content = MD_TAG(0x40, 0xa730);
+    build_file file = {0};
+    build_begin(&file, BUILD_EXPLICIT);
+    build_text(&file, MD_TAG(8, 5), "CS", "ISO_IR 192");
+    build_header(&file, content, "SQ", 0xffffffff);
+    begin_content(&file, "TEXT");
+    build_text(&file, value, "UT",
+               "\xc3\x9c"
+               "bel");
+    build_marker(&file, BUILD_ITEM_END, 0);
+    begin_content(&file, "CONTAINER");
+    build_header(&file, content, "SQ", 0xffffffff);
+    begin_content(&file, "NUM");
+    build_text(&file, value, "UT", "not read");
+    build_marker(&file, BUILD_ITEM_END, 0);
+    begin_content(&file, "TEXT");
+    build_text(&file, value, "UT", " No effusion\r\nat all ");
+    build_marker(&file, BUILD_ITEM_END, 0);
+    build_marker(&file, BUILD_SEQUENCE_END, 0);
+    build_marker(&file, BUILD_ITEM_END, 0);
+    begin_content(&file, "TEXT");
+    build_text(&file, value, "UT", "");
+    build_marker(&file, BUILD_ITEM_END, 0);
+    begin_content(&file, "TEXT");
+    build_text(&file, value, "UT", "Normal\\none");
+    build_marker(&file, BUILD_ITEM_END, 0);
+    build_marker(&file, BUILD_SEQUENCE_END, 0);
+    md_dataset *dataset = build_parse(&file);
+    char text[64];
+    bool is_cut = true;
+    assert_true(md_dataset_get_report_text(dataset, text, sizeof text, &is_cut));
+    assert_string_equal(text, "\xc3\x9c"
+                              "bel. No effusion at all. Normal\\none");
+    assert_false(is_cut);
+    assert_true(md_dataset_get_report_text(dataset, text, 8, &is_cut));
+    assert_string_equal(text, "\xc3\x9c"
+                              "bel. ");
+    assert_true(is_cut);
+    md_dataset_destroy(dataset);
+    build_finish(&file);
+}
+
+/* An image is no report. */
+static void test_no_report_text(void **state)
+{
+    (void)state;
+    build_file file = {0};
+    build_small(&file);
+    md_dataset *dataset = build_parse(&file);
+    char text[16];
+    bool is_cut = true;
+    assert_false(md_dataset_get_report_text(dataset, text, sizeof text, &is_cut));
+    assert_string_equal(text, "");
+    assert_false(is_cut);
+    md_dataset_destroy(dataset);
+    build_finish(&file);
+}
+
 static void test_code(void **state)
 {
     (void)state;
@@ -561,6 +690,9 @@ int main(void)
         cmocka_unit_test(test_numbers),
         cmocka_unit_test(test_text),
         cmocka_unit_test(test_text_is_cut_between_characters),
+        cmocka_unit_test(test_order_text),
+        cmocka_unit_test(test_report_text),
+        cmocka_unit_test(test_no_report_text),
         cmocka_unit_test(test_code),
         cmocka_unit_test(test_uid),
         cmocka_unit_test(test_log_has_no_values),

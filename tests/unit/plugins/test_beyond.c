@@ -149,6 +149,40 @@ static void test_images_then_texts_then_risk(void **state)
     md_analysis_finish(&a);
 }
 
+/* Reports are read, but not those that medaid wrote: its words are not somebody else's. */
+static void test_reports_of_others_are_read(void **state)
+{
+    (void)state;
+    phantom_options film;
+    film_options(&film);
+    film.reason = "fever";
+    told t;
+    md_analysis a, b;
+    md_error err;
+    analyse_film("beyond", &film, &t, &a);
+    const md_object *report = &a.objects[0];
+    assert_int_equal(md_object_kind_of(report->sop_class_uid), MD_OBJECT_SR);
+    md_host *host = host_of("text", NULL);
+    md_analyse_options options = all_options(&t);
+    for (int own = 1; own >= 0; own--) {
+        for (size_t at = 0; !own && at + 6 <= report->size_bytes; at++) {
+            if (memcmp(report->bytes + at, "medaid", 6) == 0) { /* Manufacturer among them */
+                memcpy(report->bytes + at, "others", 6);
+            }
+        }
+        const char *const paths[] = {
+            film_write("order.dcm", &film),
+            bytes_write("report.dcm", report->bytes, report->size_bytes)};
+        assert_int_equal(analyse(host, paths, 2, &options, &b, &err), MD_OK);
+        const md_text_evidence *e = b.results[0].text;
+        assert_int_equal(e->n_passages, own ? 2 : 3);
+        assert_int_equal(strstr(e->text, "not for diagnosis") == NULL, own);
+        md_analysis_finish(&b);
+    }
+    md_host_destroy(host);
+    md_analysis_finish(&a);
+}
+
 static void test_words_are_places_in_the_text(void **state)
 {
     (void)state;
@@ -404,6 +438,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_images_then_texts_then_risk),
+        cmocka_unit_test(test_reports_of_others_are_read),
         cmocka_unit_test(test_words_are_places_in_the_text),
         cmocka_unit_test(test_what_is_missing_is_named),
         cmocka_unit_test(test_a_failing_reader_costs_only_itself),
