@@ -748,6 +748,23 @@ static md_status write_maps(md_run *r, const md_result *result, md_error *err)
     return MD_OK;
 }
 
+/* All that goes out of one result. */
+static md_status write_result(md_run *r, const md_result *result, md_error *err)
+{
+    const bool failed = result->status == MD_RESULT_FAILED;
+    if (r->options->want_sr && (!failed || r->options->want_failure_sr)) {
+        MD_TRY(write_sr(r, result, err));
+    }
+    for (size_t i = 0; i < r->n_units && r->options->want_picture; i++) {
+        if (result->instances[i].analysed) {
+            MD_TRY(write_picture(r, result, i, err));
+        }
+    }
+    return r->options->want_map ? write_maps(r, result, err) : MD_OK;
+}
+
+/* What the images gave goes out also when the report of a text or a risk cannot be written, but
+ * for want of memory, since the next attempt may have it. Nothing at all is that error. */
 static md_status write_objects(md_run *r, md_error *err)
 {
     md_analysis *analysis = r->analysis;
@@ -762,31 +779,26 @@ static md_status write_objects(md_run *r, md_error *err)
     if (analysis->objects == NULL) {
         return md_fail(err, MD_NOMEM, "no memory for %zu objects", n_most);
     }
+    md_error first = {0};
+    bool has_image_result = false;
     for (size_t k = 0; k < analysis->n_results; k++) {
         const md_result *result = &analysis->results[k];
-        bool failed = result->status == MD_RESULT_FAILED;
-        md_status status = MD_OK;
-        if (r->options->want_sr && (!failed || r->options->want_failure_sr)) {
-            status = write_sr(r, result, err);
+        md_error reason = {0};
+        const md_status status = write_result(r, result, &reason);
+        has_image_result |= result->kind == MD_RESULT_IMAGE;
+        if (status == MD_OK) {
+            continue;
         }
-        for (size_t i = 0; i < r->n_units && status == MD_OK && r->options->want_picture; i++) {
-            if (result->instances[i].analysed) {
-                status = write_picture(r, result, i, err);
-            }
+        (void)md_error_prefix(&reason, status, "the report of %s", result->model.id);
+        if (result->kind == MD_RESULT_IMAGE || status == MD_NOMEM) {
+            return md_fail(err, status, "%s", reason.msg);
         }
-        if (status == MD_OK && r->options->want_map) {
-            status = write_maps(r, result, err);
-        }
-        if (status != MD_OK) {
-            (void)md_error_prefix(err, status, "the report of %s", result->model.id);
-            if (result->kind == MD_RESULT_IMAGE) {
-                return status;
-            }
-            md_study_problem(r->options, r->study.files[0].path, err);
-            *err = (md_error){0}; /* what the images gave goes out all the same */
-        }
+        md_study_problem(r->options, r->study.files[0].path, &reason);
+        first = first.status == MD_OK ? reason : first;
     }
-    return MD_OK;
+    return first.status != MD_OK && analysis->n_objects == 0 && !has_image_result
+               ? md_fail(err, first.status, "%s", first.msg)
+               : MD_OK;
 }
 
 static md_status analyse(md_run *r, const char *const *paths, size_t n_paths, md_error *err)
@@ -815,7 +827,7 @@ static md_status analyse(md_run *r, const char *const *paths, size_t n_paths, md
             analyse_unit(r, &r->units[i]);
         }
     }
-    md_pipeline_beyond_images(r, start_ms);
+    MD_TRY(md_pipeline_beyond_images(r, start_ms, err));
     if (analysis->n_results == 0) {
         return md_fail(err, MD_NOT_FOUND, "%s",
                        refusal.status != MD_OK

@@ -52,9 +52,10 @@ bool md_pipeline_may_run(const md_analyse_options *options, const char *model_id
 /* Which text and risk analyzers accept the study: fills r->offered. */
 void md_pipeline_offer(md_run *r) MD_NOEXCEPT;
 /* Ask them, texts first, and put what they say into results and tallies. An analyzer that
- * fails leaves a failed tally; one that has nothing to go by leaves none. Nothing here fails
- * the study. */
-void md_pipeline_beyond_images(md_run *r, int64_t start_ms) MD_NOEXCEPT;
+ * fails leaves a failed tally; one that has nothing to go by leaves none. MD_NOMEM only, when
+ * there is no room for a result. */
+md_status md_pipeline_beyond_images(md_run *r, int64_t start_ms, md_error *err)
+    MD_NOEXCEPT MD_NODISCARD;
 
 #ifdef __cplusplus
 }

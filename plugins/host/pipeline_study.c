@@ -75,11 +75,12 @@ static md_status weigh_numbers(const md_run *r, md_analyzer *model, answer *a, m
     if (values == NULL || a->risk == NULL) {
         return md_fail(err, MD_NOMEM, "no memory for %u numbers", needs->n_names);
     }
+    const int64_t complete_ms = r->options->complete_ms; /* the same when it is done again */
     const md_study_facts facts = {.study = &r->study,
                                   .header = &r->analysis->header,
                                   .results = r->analysis->results,
                                   .n_results = r->analysis->n_results,
-                                  .now_ms = md_clock_wall_ms()};
+                                  .now_ms = complete_ms > 0 ? complete_ms : md_clock_wall_ms()};
     const unsigned n_known = md_study_numbers(&facts, needs, values);
     if (n_known < needs->least_known) {
         return md_fail(err, MD_NOT_FOUND, "%u of %u numbers are known, it needs %u", n_known,
@@ -162,16 +163,15 @@ static md_status ask(md_run *r, size_t m, int64_t start_ms, md_error *err)
     return MD_OK;
 }
 
-void md_pipeline_beyond_images(md_run *r, int64_t start_ms)
+md_status md_pipeline_beyond_images(md_run *r, int64_t start_ms, md_error *err)
 {
     static const md_analyzer_kind order[] = {MD_ANALYZER_TEXT, MD_ANALYZER_RISK};
     for (size_t k = 0; k < sizeof order / sizeof *order; k++) {
         for (size_t m = 0; m < r->registry->n; m++) {
-            md_error reason = {0};
-            if (r->registry->models[m]->kind == order[k] && (r->offered >> m & 1) != 0 &&
-                ask(r, m, start_ms, &reason) != MD_OK) {
-                md_study_problem(r->options, r->study.files[0].path, &reason);
+            if (r->registry->models[m]->kind == order[k] && (r->offered >> m & 1) != 0) {
+                MD_TRY(ask(r, m, start_ms, err));
             }
         }
     }
+    return MD_OK;
 }
