@@ -1,6 +1,7 @@
 #include "dicom/report/write_internal.h"
 
 #include <algorithm>
+#include <cstdio>
 
 /* Everything that a UID is made of is put before the hash as a list of texts; each list starts
  * with the scheme's own name, so that a change of the scheme changes every UID. */
@@ -50,11 +51,13 @@ std::string md_object_uid(const md_result *result, const char *kind)
     }
     std::sort(inputs.begin(), inputs.end());
     parts.insert(parts.end(), inputs.begin(), inputs.end());
-    /* an analyzer that was missing the first time makes another risk the next time */
+    /* images and texts give the same answer each time, but what a risk goes by comes from other
+     * analyzers and from the hour: another input is another document */
     for (unsigned i = 0; result->risk != nullptr && i < result->risk->n_terms; i++) {
-        if (result->risk->terms[i].state == MD_TERM_MISSING) {
-            parts.push_back(std::string("without ") + result->risk->terms[i].name);
-        }
+        const md_risk_term &term = result->risk->terms[i];
+        char text[48];
+        (void)snprintf(text, sizeof text, "=%d:%.9g", static_cast<int>(term.state), term.value);
+        parts.push_back(std::string(term.name) + text);
     }
     if (result->revision != 0) {
         parts.push_back("revision " + std::to_string(result->revision));

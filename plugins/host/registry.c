@@ -194,6 +194,15 @@ static size_t find_model(const md_registry *registry, const char *id)
     return i;
 }
 
+/* What the model that answers before adds to the parameters of one that comes after it: with
+ * another one it is another algorithm. */
+static size_t name_gate(const md_analyzer *gate, char *to, size_t size_bytes)
+{
+    const md_model_identity *m = &gate->identity;
+    const int n = snprintf(to, size_bytes, " after=%s@%s:%s", m->id, m->version, m->sha256);
+    return n < 0 ? SIZE_MAX : (size_t)n;
+}
+
 static md_status link_one(const md_registry *registry, md_analyzer *model, md_error *err)
 {
     md_after *after = &model->after;
@@ -209,6 +218,12 @@ static md_status link_one(const md_registry *registry, md_analyzer *model, md_er
         return md_fail(err, MD_INVALID_ARG,
                        "%s: comes after '%s', which comes after a model itself", id,
                        after->model);
+    }
+    const size_t n_parameters = strlen(model->identity.parameters);
+    if (name_gate(gate, NULL, 0) >= sizeof model->identity.parameters - n_parameters) {
+        return md_fail(err, MD_LIMIT,
+                       "%s: its parameters and those of '%s' are more than %zu bytes", id,
+                       after->model, sizeof model->identity.parameters - 1);
     }
     for (unsigned f = 0; f < gate->n_findings; f++) {
         if (strcmp(gate->specs[f].key, after->finding) == 0) {
@@ -239,7 +254,14 @@ void md_registry_link(md_registry *registry, const md_host_options *options)
         i = 0; /* numbers have changed, and others may come after the one that went */
     }
     for (size_t i = 0; i < registry->n; i++) {
-        registry->models[i]->card.is_gate = registry->models[i]->is_gate;
+        md_analyzer *model = registry->models[i];
+        model->card.is_gate = model->is_gate;
+        if (model->after.model[0] != '\0') {
+            char *parameters = model->identity.parameters;
+            const size_t n = strlen(parameters);
+            (void)name_gate(registry->models[model->after.gate], parameters + n,
+                            sizeof model->identity.parameters - n);
+        }
     }
 }
 

@@ -32,7 +32,9 @@ md_status md_registry_scan(md_registry *registry, const char *folder,
     MD_NOEXCEPT MD_NODISCARD;
 /* Find the model that each one comes after (md_analyzer.after). A model whose gate is not
  * there, lacks the finding or comes after another itself is refused as in md_registry_scan:
- * without what should be asked before, it must not answer. */
+ * without what should be asked before, it must not answer. One that is linked carries the gate
+ * in identity.parameters: " after=ID@VERSION:SHA256", or is refused when that does not fit. To
+ * be called once. */
 void md_registry_link(md_registry *registry, const md_host_options *options) MD_NOEXCEPT;
 void md_registry_finish(md_registry *registry) MD_NOEXCEPT;
 

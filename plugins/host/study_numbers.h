@@ -17,7 +17,7 @@ typedef struct md_study_facts {
     const md_study_header *header;
     const md_result *results; /* of the image and text analyzers, so far */
     size_t n_results;
-    int64_t now_ms; /* wall clock */
+    int64_t now_ms; /* when the study was complete, wall clock */
 } md_study_facts;
 
 /* ret_values[needs->n_names], NaN for what is not known: no such finding, attribute or model,

@@ -59,6 +59,18 @@ for name, gate, edit in (("gated", True, AFTER % ""), ("gated-absent", True, AFT
         text = (folder / "model.yaml").read_text()
         (folder / "model.yaml").write_text(text.replace("modality: [CR, DX]", "modality: [CR]"))
     folder.rename(ROOT / name / "q")
+# a gate that is never sure, one whose network gives no number, and one of another version
+write("gated-unsure", model_id="second", edit=("accepts:", "after: {model: first, finding: dark, when: absent}\naccepts:"))
+write("gated-unsure-q", model_id="first", edit=GATE).rename(ROOT / "gated-unsure" / "q")
+write("gated-nan", model_id="second", contrast=0, edit=("accepts:", AFTER % ", when: absent"))
+folder = write("gated-nan-q", network=graph(divide=True), bright=0, contrast=0, model_id="first",
+               edit=("saliency:\n  method: grad-cam\n  features: features\n", ""))
+(folder / "model.yaml").write_text((folder / "model.yaml").read_text().replace(*GATE))
+folder.rename(ROOT / "gated-nan" / "q")
+write("gated-newer", model_id="second", edit=("accepts:", AFTER % ""))
+folder = write("gated-newer-q", model_id="first", edit=GATE)
+(folder / "model.yaml").write_text((folder / "model.yaml").read_text().replace("version: 1.2.3", "version: 1.2.4"))
+folder.rename(ROOT / "gated-newer" / "q")
 write("gate-alone", model_id="first", edit=GATE)
 write("gate-missing", model_id="second", edit=("accepts:", AFTER % ""))
 write("gate-missing-q").rename(ROOT / "gate-missing" / "q")

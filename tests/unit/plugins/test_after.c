@@ -13,11 +13,12 @@
 #include <cmocka.h>
 
 /* A film whose mean is far above one half: three quarters of it white. */
-static const char *bright_film(void)
+static const char *bright_film_at(unsigned place)
 {
     phantom_options film;
     size_t size_bytes = 0;
     film_options(&film);
+    film.seed = film.instance_number = place;
     uint8_t *bytes = film_bytes(&film, &size_bytes);
     const size_t n = (size_t)film.rows * film.columns;
     uint8_t *pixels = bytes + size_bytes - 2 * n;
@@ -30,11 +31,36 @@ static const char *bright_film(void)
     return path;
 }
 
-static const char *dark_film(void)
+static const char *bright_film(void)
+{
+    return bright_film_at(1);
+}
+
+static const char *dark_film_at(unsigned place)
 {
     phantom_options film;
     film_options(&film);
+    film.seed = film.instance_number = place;
     return film_write("dark.dcm", &film);
+}
+
+static const char *dark_film(void)
+{
+    return dark_film_at(1);
+}
+
+/* All of it black, so that the mean is 0. */
+static const char *black_film(void)
+{
+    phantom_options film;
+    size_t size_bytes = 0;
+    film_options(&film);
+    uint8_t *bytes = film_bytes(&film, &size_bytes);
+    const size_t n = (size_t)2 * film.rows * film.columns;
+    memset(bytes + size_bytes - n, 0, n);
+    const char *path = bytes_write("black.dcm", bytes, size_bytes);
+    free(bytes);
+    return path;
 }
 
 /* The one result of "second" about a film. */
@@ -139,6 +165,103 @@ static void test_both_report(void **state)
     md_host_destroy(host);
 }
 
+/* Each film is judged by what the gate says of that film, whichever comes first. */
+static void test_two_films(void **state)
+{
+    (void)state;
+    static const char *const folders[] = {"gated", "chained"};
+    for (unsigned row = 0; row < 4; row++) {
+        const size_t bright = row % 2, n_results = row / 2 + 1;
+        md_host *host = host_of(folders[row / 2], NULL);
+        const char *const paths[] = {bright_film_at((unsigned)bright + 1),
+                                     dark_film_at(2 - (unsigned)bright)};
+        told t;
+        md_analysis a;
+        md_error err = {0};
+        md_analyse_options options = all_options(&t);
+        if (analyse(host, paths, 2, &options, &a, &err) != MD_OK) {
+            fail_msg("%s", err.msg);
+        }
+        assert_int_equal(a.n_results, n_results);
+        const md_result *r = &a.results[0];
+        r = strcmp(r->model.id, "second") == 0 ? r : &a.results[1];
+        assert_string_equal(r->model.id, "second");
+        assert_int_equal(r->status, MD_RESULT_PARTIAL);
+        assert_string_equal(r->failure.value, "110531");
+        assert_non_null(strstr(r->failure_text, "1 of 2 images failed, first: second: first "
+                                                "does not find bright in it"));
+        assert_int_equal(r->n_instances, 2);
+        assert_true(r->instances[bright].analysed);
+        assert_false(r->instances[1 - bright].analysed);
+        assert_int_equal(r->n_findings, 2);
+        for (size_t i = 0; i < r->n_findings; i++) {
+            assert_int_equal(r->findings[i].instance_index, bright);
+        }
+        assert_true(r->findings[0].score > 0.5);
+        assert_int_equal(t.n, 1);
+        assert_string_equal(t.path[0], paths[1]);
+        md_analysis_finish(&a);
+        md_host_destroy(host);
+    }
+}
+
+/* Neither a gate that is not sure nor one that gives no number lets anything through, also not
+ * a model that wants a finding to be absent. */
+static void test_gate_that_does_not_know(void **state)
+{
+    (void)state;
+    const char *const paths[] = {dark_film(), bright_film()};
+    told t;
+    md_analysis a;
+    md_host *host = host_of("gated-unsure", NULL);
+    for (int i = 0; i < 2; i++) {
+        const md_result *r = look(host, paths[i], 1, &t, &a);
+        check_refused(r, &t, "second: first is not sure of dark in it (score 0.");
+        md_analysis_finish(&a);
+    }
+    md_host_destroy(host);
+    host = host_of("gated-nan", NULL);
+    const md_result *r = look(host, black_film(), 1, &t, &a);
+    assert_int_equal(r->status, MD_RESULT_FAILED);
+    assert_int_equal(r->n_findings, 0);
+    assert_false(r->instances[0].analysed);
+    assert_string_equal(r->failure.value, "110501");
+    if (strncmp(r->failure_text, "second: first (asked before): ", 30) != 0) {
+        fail_msg("'%s'", r->failure_text);
+    }
+    md_analysis_finish(&a);
+    md_host_destroy(host);
+}
+
+/* With another gate it is another algorithm: its report says so, and is another one. */
+static void test_another_gate(void **state)
+{
+    (void)state;
+    static const char *const folders[] = {"gated", "gated-newer", "gated"};
+    const char *path = bright_film();
+    char uids[3][MD_UID_BYTES];
+    for (int i = 0; i < 3; i++) {
+        md_host *host = host_of(folders[i], NULL);
+        char words[160];
+        snprintf(words, sizeof words, " after=first@1.2.%d:%s", i == 1 ? 4 : 3,
+                 md_host_model(host, 1)->sha256);
+        const char *parameters = md_host_model(host, 0)->parameters;
+        const char *at = strstr(parameters, " after=");
+        if (at == NULL || strcmp(at, words) != 0) {
+            fail_msg("'%s' does not end with '%s'", parameters, words);
+        }
+        assert_null(strstr(md_host_model(host, 1)->parameters, " after="));
+        told t;
+        md_analysis a;
+        (void)look(host, path, 1, &t, &a);
+        snprintf(uids[i], sizeof uids[i], "%s", a.objects[0].sop_instance_uid);
+        md_analysis_finish(&a);
+        md_host_destroy(host);
+    }
+    assert_string_not_equal(uids[0], uids[1]);
+    assert_string_equal(uids[0], uids[2]);
+}
+
 /* Rules decide who reports, not what is asked before. */
 static void test_rules(void **state)
 {
@@ -229,9 +352,11 @@ static void test_gates_alone(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_gate),    cmocka_unit_test(test_both_report),
-        cmocka_unit_test(test_rules),   cmocka_unit_test(test_gate_does_not_look),
-        cmocka_unit_test(test_loading), cmocka_unit_test(test_gates_alone),
+        cmocka_unit_test(test_gate),         cmocka_unit_test(test_both_report),
+        cmocka_unit_test(test_rules),        cmocka_unit_test(test_gate_does_not_look),
+        cmocka_unit_test(test_loading),      cmocka_unit_test(test_gates_alone),
+        cmocka_unit_test(test_two_films),    cmocka_unit_test(test_gate_that_does_not_know),
+        cmocka_unit_test(test_another_gate),
     };
     return cmocka_run_group_tests(tests, scratch_start, scratch_stop);
 }
