@@ -132,7 +132,14 @@ static void print_risk(FILE *out, const md_risk_evidence *e)
     if (e->has_interval) {
         fprintf(out, ", interval %.4g to %.4g", e->low, e->high);
     }
-    fputs(e->n_terms > 0 ? ", made of:\n" : "\n", out);
+    fputc('\n', out);
+    if (e->n_terms > 0 && e->is_additive) {
+        fprintf(out,
+                "    contributions, before the model's link function, from %.4g to %.4g:\n",
+                e->start, e->sum);
+    } else if (e->n_terms > 0) {
+        fputs("    what each input alone makes out; they do not add up:\n", out);
+    }
     for (unsigned i = 0; i < e->n_terms; i++) {
         terms[i] = &e->terms[i];
     }

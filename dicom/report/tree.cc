@@ -559,6 +559,14 @@ static std::string number_text(double value)
     return text;
 }
 
+/* What the parts of the terms are, so that nobody takes them for parts of the value. */
+static std::string heading_of(const md_risk_evidence &e)
+{
+    return e.is_additive ? "Contributions, before the model's link function, from " +
+                               number_text(e.start) + " to " + number_text(e.sum) + ":"
+                         : "What each input alone makes out; they do not add up:";
+}
+
 /* One line for each input, the largest part first; what was missing is named. */
 static void add_risk_evidence(tree_writer &t, const md_risk_evidence &e)
 {
@@ -580,6 +588,9 @@ static void add_risk_evidence(tree_writer &t, const md_risk_evidence &e)
                      [](const md_risk_term *a, const md_risk_term *b) {
                          return std::fabs(a->part) > std::fabs(b->part);
                      });
+    if (!terms.empty()) {
+        t.text(DSRTypes::RT_contains, COMMENT, heading_of(e));
+    }
     for (size_t i = 0; i < terms.size() && i < MD_SR_MAX_TERMS; i++) {
         const md_risk_term &term = *terms[i];
         line = std::string("Contribution: ") + term.name;
@@ -590,6 +601,10 @@ static void add_risk_evidence(tree_writer &t, const md_risk_evidence &e)
                                                 : "";
         line += std::string(": ") + (term.part >= 0 ? "+" : "") + number_text(term.part);
         t.text(DSRTypes::RT_contains, COMMENT, line);
+    }
+    if (terms.size() > MD_SR_MAX_TERMS) {
+        t.text(DSRTypes::RT_contains, COMMENT,
+               std::to_string(terms.size() - MD_SR_MAX_TERMS) + " smaller ones are not shown");
     }
     t.text(DSRTypes::RT_contains, COMMENT, missing);
 }

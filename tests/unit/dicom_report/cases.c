@@ -7,10 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const CASE_NAMES[] = {"positive",     "negative",  "mixed",     "failed",
-                                  "quality",      "partial",   "partial0",  "triage",
-                                  "uncalibrated", "successor", "injection", "long",
-                                  "foreign",      "edges",     "follow-up", NULL};
+const char *const CASE_NAMES[] = {
+    "positive",  "negative",     "mixed",     "failed",     "quality", "partial", "partial0",
+    "triage",    "uncalibrated", "successor", "injection",  "long",    "foreign", "edges",
+    "follow-up", "text",         "risk",      "risk-alone", NULL};
 
 static const md_code PNEUMONIA = {"233604007", "SCT", "Pneumonia"};
 static const md_code EFFUSION = {"60046008", "SCT", "Pleural effusion"};
@@ -130,6 +130,85 @@ static void propose(test_case *c)
     c->options.follow_up = f;
 }
 
+/* What an analyzer says that looks at no image. */
+static void leave_images(md_result *r, md_result_kind kind)
+{
+    r->kind = kind;
+    for (size_t i = 0; i < r->n_instances; i++) {
+        r->instances[i].analysed = false;
+        r->instances[i].steps.n = 0;
+    }
+    for (size_t i = 0; i < r->n_findings; i++) {
+        md_free(r->findings[i].saliency.values);
+        r->findings[i].saliency.values = NULL;
+        r->findings[i].site.value[0] = '\0';
+        r->findings[i].laterality.value[0] = '\0';
+    }
+}
+
+static bool read_text(md_result *r)
+{
+    static const char text[] = "\xc3\x9c"
+                               "bel & Fieber, kein Erguss. CHEST";
+    md_text_evidence *e = r->text = md_calloc(1, sizeof *e);
+    if (e == NULL) {
+        return false;
+    }
+    leave_images(r, MD_RESULT_TEXT);
+    e->text = md_strdup(text);
+    e->n_passages = 2;
+    e->passages[0].range = (md_text_range){0, 27};
+    e->passages[1].range = (md_text_range){29, 5};
+    copy(e->passages[0].source, sizeof e->passages[0].source, "Reason for Study (0032,1030)");
+    copy(e->passages[1].source, sizeof e->passages[1].source, "Study Description (0008,1030)");
+    e->n_words = 2;
+    e->words[0] = (md_highlight){.range = {0, 5}, .weight = 0.25};
+    e->words[1] = (md_highlight){.range = {21, 6}, .weight = 0.5, .negated = true};
+    e->is_cut = true;
+    return e->text != NULL;
+}
+
+/* More inputs than a report shows: one missing, one brought into the model's range. */
+static bool weigh(md_result *r, bool is_additive)
+{
+    enum {
+        N = 20
+    };
+    md_risk_evidence *e = r->risk = md_calloc(1, sizeof *e);
+    if (e == NULL) {
+        return false;
+    }
+    leave_images(r, MD_RESULT_RISK);
+    r->n_findings = 1;
+    e->terms = md_calloc(N, sizeof *e->terms);
+    if (e->terms == NULL) {
+        return false;
+    }
+    *e = (md_risk_evidence){.value = 95.5,
+                            .unit = "min",
+                            .has_interval = true,
+                            .low = 80,
+                            .high = 130.25,
+                            .is_additive = is_additive,
+                            .start = -1.5,
+                            .sum = -1.5,
+                            .terms = e->terms,
+                            .n_terms = N,
+                            .n_missing = 1};
+    for (unsigned i = 0; i < N; i++) {
+        md_risk_term *t = &e->terms[i];
+        snprintf(t->name, sizeof t->name, "lab.number_%u", i);
+        copy(t->unit, sizeof t->unit, i % 2 == 0 ? "mg/dL" : "");
+        t->has_value = i != 3;
+        t->value = t->has_value ? 1.5 * i : 0;
+        t->part = (i % 2 == 0 ? 0.125 : -0.125) * i;
+        e->sum += t->part;
+    }
+    e->terms[3].state = MD_TERM_MISSING;
+    e->terms[4].state = MD_TERM_CLAMPED;
+    return true;
+}
+
 /* Changes to the plain positive result, case by case. */
 static bool vary(test_case *c, const char *name)
 {
@@ -195,6 +274,10 @@ static bool vary(test_case *c, const char *name)
              "daid");
     } else if (strcmp(name, "follow-up") == 0) {
         propose(c);
+    } else if (strcmp(name, "text") == 0) {
+        return read_text(r);
+    } else if (strncmp(name, "risk", 4) == 0) {
+        return weigh(r, name[4] == '\0');
     } else if (strcmp(name, "edges") == 0) {
         f[0].score = 1;
         f[0].threshold = 1;

@@ -19,7 +19,8 @@ typedef struct test_case {
     md_follow_up follow_up; /* options.follow_up points here in the cases that have one */
 } test_case;
 
-/* Names, NULL at the end. */
+/* Names, NULL at the end; of those beyond images "text", "risk" and "risk-alone", whose parts
+ * do not add up. */
 extern const char *const CASE_NAMES[];
 
 /* Read the files and fill the result of `name`; false with a message on stderr. */

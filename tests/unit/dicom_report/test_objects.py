@@ -417,6 +417,41 @@ def check_map_geometry(folder, path):
     check_map(folder, "edges", [film], [changed])
 
 
+def check_beyond_images(folder, path):
+    """Reports of a text and of risks: what they go by, in words that claim no more."""
+    out = f"{folder}/beyond.dcm"
+
+    def comments(case):
+        run(REPORT_CASE, "sr", case, out, path)
+        verify(out)
+        assert "Imaging Measurement Report" in run("dsrdump", out)
+        root = Tree(pydicom.dcmread(out))
+        groups = root.one("126010").all("125007")
+        assert groups and not any(group.all("121112") for group in groups)
+        return [t.text() for t in root.one("C0034375").children
+                if t.item.ValueType == "TEXT"]
+
+    said = comments("text")
+    assert "Read: Reason for Study (0032,1030)" in said
+    assert "The text is longer than what was read." in said
+    assert ("Words with the largest share of the attention: \"Erguss\" (negated) 0.5, "
+            "\"\u00dcbel\" 0.25") in said, said
+    start, end = -1.5, -1.5 + sum(0.125 * i * (1 if i % 2 == 0 else -1) for i in range(20))
+    headings = {"risk": f"Contributions, before the model's link function, from {start:.6g} to "
+                        f"{end:.6g}:",
+                "risk-alone": "What each input alone makes out; they do not add up:"}
+    for case, heading in headings.items():
+        said = comments(case)
+        at = said.index("Value: 95.5 min, interval 80 to 130.25")
+        assert said[at + 1] == heading, said
+        assert [s.startswith("Contribution: ") for s in said].count(True) == 16
+        assert said[at + 2] == "Contribution: lab.number_19 = 28.5: -2.375"
+        assert said[at + 18] == "4 smaller ones are not shown"
+        assert said[at + 19] == "Not known: lab.number_3"
+        assert ("Contribution: lab.number_4 = 6 mg/dL (brought into the model's range): +0.5"
+                in said)
+
+
 def check_variants(folder, path):
     """Sources that differ in one thing that the objects must follow."""
     out, changed = f"{folder}/v.dcm", f"{folder}/changed.dcm"
@@ -521,6 +556,7 @@ def main():
                         assert report.SpecificCharacterSet == "ISO_IR 192"
                     else:
                         assert "SpecificCharacterSet" not in report
+        check_beyond_images(folder, f"{folder}/plain1.dcm")
         check_variants(folder, f"{folder}/plain1.dcm")
         check_map_geometry(folder, f"{folder}/plain1.dcm")
         print(len(seen), "different reports")

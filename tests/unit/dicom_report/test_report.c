@@ -388,6 +388,38 @@ static void test_a_report_does_not_replace_itself(void **state)
     case_finish(&c);
 }
 
+/* What a risk goes by is no image: other numbers make another document, the same ones the same.
+ */
+static void test_another_risk_is_another_report(void **state)
+{
+    (void)state;
+    static const struct {
+        double value;
+        md_term_state state;
+        bool same;
+    } rows[] = {{3.0, MD_TERM_GIVEN, true},
+                {3.00001, MD_TERM_GIVEN, false},
+                {3.0, MD_TERM_CLAMPED, false},
+                {3.0, MD_TERM_MISSING, false},
+                {3.0, MD_TERM_GIVEN, true}};
+    char first_uid[MD_UID_BYTES] = "";
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        test_case c;
+        make(&c, "risk");
+        c.result.risk->terms[2].value = rows[i].value;
+        c.result.risk->terms[2].state = rows[i].state;
+        c.result.times.infer_us = (int64_t)i;
+        md_object object = {0};
+        write_sr(&c, &object);
+        if (i == 0) {
+            strcpy(first_uid, object.sop_instance_uid);
+        }
+        assert_int_equal(strcmp(first_uid, object.sop_instance_uid) == 0, rows[i].same);
+        md_object_finish(&object);
+        case_finish(&c);
+    }
+}
+
 /* The same images with other bytes: another document in the same series, or a PACS would keep
  * the first one. */
 static void test_another_revision_is_another_report(void **state)
@@ -711,6 +743,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_identity),
         cmocka_unit_test(test_repetition_gives_the_same_bytes),
         cmocka_unit_test(test_a_report_does_not_replace_itself),
+        cmocka_unit_test(test_another_risk_is_another_report),
         cmocka_unit_test(test_another_revision_is_another_report),
         cmocka_unit_test(test_follow_up),
         cmocka_unit_test(test_the_largest_result),
