@@ -1,5 +1,7 @@
 #include "daemon/worker/evidence_wire.h"
 
+#include "daemon/worker/protocol_internal.h"
+
 #include <assert.h>
 #include <string.h>
 
@@ -33,42 +35,27 @@ static void put_text(md_wire_writer *out, const md_text_evidence *e)
     }
 }
 
-/* Between characters of a text that is clean UTF-8, and inside of it. */
-static void get_range(md_wire_reader *in, const char *text, size_t length, md_text_range *range)
+static void get_range(md_wire_reader *in, md_text_range *range)
 {
-    range->first_byte = md_wire_get_below(in, (uint32_t)length + 1);
-    range->n_bytes = md_wire_get_below(in, (uint32_t)(length - range->first_byte) + 1);
-    const size_t end = (size_t)range->first_byte + range->n_bytes;
-    if (in->bad == NULL &&
-        (range->n_bytes == 0 || ((unsigned char)text[range->first_byte] & 0xc0) == 0x80 ||
-         ((unsigned char)text[end] & 0xc0) == 0x80)) {
-        md_wire_refuse(in, "a stretch of text that cuts a character, or none");
-    }
+    range->first_byte = md_wire_get_u32(in);
+    range->n_bytes = md_wire_get_u32(in);
 }
 
 static void get_text(md_wire_reader *in, md_text_evidence *e)
 {
-    double sum = 0;
-    uint32_t end = 0;
     md_wire_get_text(in, e->text, MD_EVIDENCE_TEXT_BYTES + 1);
-    const size_t length = strlen(e->text);
     e->is_cut = md_wire_get_bool(in);
     e->n_passages = md_wire_get_below(in, MD_EVIDENCE_MAX_PASSAGES + 1);
     for (unsigned i = 0; i < e->n_passages && in->bad == NULL; i++) {
         md_wire_get_text(in, e->passages[i].source, sizeof e->passages[i].source);
-        get_range(in, e->text, length, &e->passages[i].range);
+        get_range(in, &e->passages[i].range);
     }
     e->n_words = md_wire_get_below(in, MD_EVIDENCE_MAX_WORDS + 1);
     for (unsigned i = 0; i < e->n_words && in->bad == NULL; i++) {
         md_highlight *word = &e->words[i];
-        get_range(in, e->text, length, &word->range);
+        get_range(in, &word->range);
         word->weight = md_wire_get_real(in, 0.0, 1.0);
         word->negated = md_wire_get_bool(in);
-        sum += word->weight;
-        if (in->bad == NULL && (word->range.first_byte < end || sum > 1.001)) {
-            md_wire_refuse(in, "words over each other, or of more than all attention");
-        }
-        end = word->range.first_byte + word->range.n_bytes;
     }
 }
 
@@ -107,9 +94,6 @@ static void get_terms(md_wire_reader *in, md_risk_evidence *e)
         term->value = md_wire_get_real(in, -MOST_REAL, MOST_REAL);
         term->part = md_wire_get_real(in, -MOST_REAL, MOST_REAL);
         e->n_missing += term->state == MD_TERM_MISSING;
-        if (in->bad == NULL && term->name[0] == '\0') {
-            md_wire_refuse(in, "a term without a name");
-        }
     }
 }
 
@@ -124,17 +108,6 @@ void md_wire_put_evidence(md_wire_writer *out, const md_result *result)
     }
 }
 
-/* NULL for none, and when there is no memory. */
-static void *make(md_wire_reader *in, size_t n, size_t size_bytes, md_status *status)
-{
-    void *block = in->bad == NULL && n > 0 ? md_calloc(n, size_bytes) : NULL;
-    if (in->bad == NULL && n > 0 && block == NULL) {
-        *status = MD_NOMEM;
-        md_wire_refuse(in, "no memory");
-    }
-    return block;
-}
-
 static md_status get_risk(md_wire_reader *in, md_risk_evidence *e)
 {
     md_status status = MD_FORMAT;
@@ -146,35 +119,42 @@ static md_status get_risk(md_wire_reader *in, md_risk_evidence *e)
         *reals[i] = md_wire_get_real(in, -MOST_REAL, MOST_REAL);
     }
     const uint32_t n = md_wire_get_below(in, MD_EVIDENCE_MAX_TERMS + 1);
-    e->terms = make(in, n, sizeof *e->terms, &status);
+    e->terms = md_worker_make(in, n, sizeof *e->terms, &status);
     e->n_terms = e->terms == NULL ? 0 : n;
     get_terms(in, e);
     return in->bad == NULL ? MD_OK : status;
 }
 
-md_status md_wire_get_evidence(md_wire_reader *in, md_result *result)
+/* What is there, of whichever kind it is said to be. */
+static md_status get_any(md_wire_reader *in, md_result *result)
 {
     md_status status = MD_FORMAT;
-    result->kind = (md_result_kind)md_wire_get_u8(in);
-    const bool there = md_wire_get_bool(in);
-    const bool wanted = result->kind != MD_RESULT_IMAGE && result->status != MD_RESULT_FAILED;
-    if (in->bad == NULL && ((unsigned)result->kind > MD_RESULT_RISK || there != wanted)) {
-        md_wire_refuse(in, "a kind without what it is made of");
-    }
-    if (in->bad != NULL || !there) {
-        return in->bad == NULL ? MD_OK : status;
-    }
     if (result->kind == MD_RESULT_RISK) {
-        result->risk = make(in, 1, sizeof *result->risk, &status);
+        result->risk = md_worker_make(in, 1, sizeof *result->risk, &status);
         return result->risk == NULL ? status : get_risk(in, result->risk);
     }
-    result->text = make(in, 1, sizeof *result->text, &status);
+    result->text = md_worker_make(in, 1, sizeof *result->text, &status);
     if (result->text != NULL) {
-        result->text->text = make(in, MD_EVIDENCE_TEXT_BYTES + 1, 1, &status);
+        result->text->text = md_worker_make(in, MD_EVIDENCE_TEXT_BYTES + 1, 1, &status);
     }
     if (result->text == NULL || result->text->text == NULL) {
         return status;
     }
     get_text(in, result->text);
+    return MD_OK;
+}
+
+md_status md_wire_get_evidence(md_wire_reader *in, md_result *result)
+{
+    result->kind = (md_result_kind)md_wire_get_u8(in);
+    if ((unsigned)result->kind > MD_RESULT_RISK) {
+        md_wire_refuse(in, "a kind of result that is none");
+    }
+    if (md_wire_get_bool(in)) {
+        MD_TRY(get_any(in, result));
+    }
+    if (in->bad == NULL && md_result_check_evidence(result, NULL) != MD_OK) {
+        md_wire_refuse(in, "a text or a risk that contradicts itself");
+    }
     return in->bad == NULL ? MD_OK : MD_FORMAT;
 }

@@ -627,7 +627,7 @@ static uint32_t get_count(md_wire_reader *in, uint32_t most, size_t least_bytes_
     return in->bad == NULL ? n : 0;
 }
 
-static void *make(md_wire_reader *in, size_t n, size_t size_bytes, md_status *status)
+void *md_worker_make(md_wire_reader *in, size_t n, size_t size_bytes, md_status *status)
 {
     void *block = in->bad == NULL && n > 0 ? md_calloc(n, size_bytes) : NULL;
     if (in->bad == NULL && n > 0 && block == NULL) {
@@ -661,13 +661,13 @@ static md_status get_result(md_wire_reader *in, const md_worker_expectation *exp
     if (n == 0) {
         md_wire_refuse(in, "a result without instances");
     }
-    result->instances = make(in, n, sizeof *result->instances, &status);
+    result->instances = md_worker_make(in, n, sizeof *result->instances, &status);
     result->n_instances = result->instances == NULL ? 0 : n;
     for (uint32_t i = 0; i < n && in->bad == NULL; i++) {
         get_instance(in, &result->instances[i]);
     }
     n = get_count(in, MD_RESULT_MAX_FINDINGS, LEAST_FINDING_BYTES);
-    result->findings = make(in, n, sizeof *result->findings, &status);
+    result->findings = md_worker_make(in, n, sizeof *result->findings, &status);
     result->n_findings = result->findings == NULL ? 0 : n;
     for (uint32_t i = 0; i < n && in->bad == NULL; i++) {
         get_finding(in, result->n_instances, &result->findings[i]);
@@ -703,8 +703,7 @@ static bool is_part10(const uint8_t *bytes, size_t size_bytes)
     return size_bytes > 132 && memcmp(bytes + 128, "DICM", 4) == 0;
 }
 
-/* The store remembers objects by their model: it must be one that has a result here. */
-static bool is_of_a_result(const md_analysis *analysis, const char *model_id)
+bool md_worker_has_result(const md_analysis *analysis, const char *model_id)
 {
     for (size_t i = 0; i < analysis->n_results; i++) {
         if (strcmp(analysis->results[i].model.id, model_id) == 0) {
@@ -735,12 +734,12 @@ static md_status get_object(md_wire_reader *in, const md_analysis *analysis, md_
     } else if (strncmp(object->sop_instance_uid, "2.25.", 5) != 0) {
         /* medaid derives all its UIDs (md_uid_derive): a foreign one could replace an image */
         md_wire_refuse(in, "an object whose UID medaid did not derive");
-    } else if (!is_of_a_result(analysis, object->model_id)) {
+    } else if (!md_worker_has_result(analysis, object->model_id)) {
         md_wire_refuse(in, "an object of a model without result");
     } else if (!is_part10(bytes, (size_t)size_bytes)) {
         md_wire_refuse(in, "an object that is no DICOM file");
     }
-    object->bytes = make(in, (size_t)size_bytes, 1, &status);
+    object->bytes = md_worker_make(in, (size_t)size_bytes, 1, &status);
     if (object->bytes == NULL) {
         return status;
     }
@@ -764,7 +763,7 @@ static md_status get_png(md_wire_reader *in, uint8_t **ret_bytes, size_t *ret_n)
         md_wire_refuse(in, "a small picture that is none");
         return status;
     }
-    *ret_bytes = make(in, n, 1, &status);
+    *ret_bytes = md_worker_make(in, n, 1, &status);
     if (*ret_bytes != NULL) {
         memcpy(*ret_bytes, bytes, n);
         *ret_n = n;
@@ -790,7 +789,7 @@ static md_status get_analysis(md_wire_reader *in, const md_worker_expectation *e
     /* a frame is an image of its own, and a file can hold many */
     analysis->n_not_accepted = get_size(in, UINT32_MAX);
     uint32_t n = get_count(in, MD_WORKER_MAX_MODELS, LEAST_RESULT_BYTES);
-    analysis->results = make(in, n, sizeof *analysis->results, &status);
+    analysis->results = md_worker_make(in, n, sizeof *analysis->results, &status);
     analysis->n_results = analysis->results == NULL ? 0 : n;
     for (uint32_t i = 0; i < n && in->bad == NULL; i++) {
         status = get_result(in, expected, &analysis->results[i]);
@@ -804,7 +803,7 @@ static md_status get_analysis(md_wire_reader *in, const md_worker_expectation *e
         }
     }
     n = get_count(in, MD_WORKER_MAX_OBJECTS, LEAST_OBJECT_BYTES);
-    analysis->objects = make(in, n, sizeof *analysis->objects, &status);
+    analysis->objects = md_worker_make(in, n, sizeof *analysis->objects, &status);
     analysis->n_objects = analysis->objects == NULL ? 0 : n;
     for (uint32_t i = 0; i < n && in->bad == NULL; i++) {
         status = get_object(in, analysis, &analysis->objects[i]);

@@ -1,5 +1,7 @@
 #include "daemon/worker/protocol_embedding.h"
 
+#include "daemon/worker/protocol_internal.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -41,16 +43,6 @@ static bool is_announced(const md_worker_expectation *expected, const char *mode
     return false;
 }
 
-static bool has_result(const md_analysis *analysis, const char *model_id)
-{
-    for (size_t i = 0; i < analysis->n_results; i++) {
-        if (strcmp(analysis->results[i].model.id, model_id) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static bool has_embedding(const md_analysis *analysis, const char *model_id)
 {
     for (size_t i = 0; i < analysis->n_embeddings; i++) {
@@ -81,7 +73,7 @@ static md_status get_one(md_wire_reader *in, const md_worker_expectation *expect
     one.n = md_wire_get_below(in, MD_EMBEDDING_MAX + 1);
     if (in->bad == NULL && !is_announced(expected, one.model_id, one.n)) {
         md_wire_refuse(in, "an embedding that its model did not announce");
-    } else if (in->bad == NULL && !has_result(analysis, one.model_id)) {
+    } else if (in->bad == NULL && !md_worker_has_result(analysis, one.model_id)) {
         md_wire_refuse(in, "an embedding of a model without result");
     } else if (in->bad == NULL && has_embedding(analysis, one.model_id)) {
         md_wire_refuse(in, "two embeddings of one model");

@@ -22,6 +22,12 @@
         }                                                                                      \
     } while (0)
 
+/* n zeroed members; NULL for none, for a bad reader, and without memory, which *status and the
+ * reader say. */
+void *md_worker_make(md_wire_reader *in, size_t n, size_t size_bytes, md_status *status);
+/* The store remembers objects by their model: it must be one that has a result here. */
+bool md_worker_has_result(const md_analysis *analysis, const char *model_id);
+
 /* What was found, and what is proposed to do next. */
 void md_worker_put_features(md_wire_writer *out, const md_features *features);
 void md_worker_get_features(md_wire_reader *in, md_features *features);

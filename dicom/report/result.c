@@ -268,7 +268,7 @@ static md_status check_risk(const md_risk_evidence *r, md_error *err)
     return MD_OK;
 }
 
-static md_status check_evidence(const md_result *result, md_error *err)
+md_status md_result_check_evidence(const md_result *result, md_error *err)
 {
     const bool text = result->kind == MD_RESULT_TEXT, risk = result->kind == MD_RESULT_RISK;
     const bool answered = result->status != MD_RESULT_FAILED;
@@ -335,5 +335,5 @@ md_status md_result_check(const md_result *result, md_error *err)
     for (size_t i = 0; i < result->n_findings; i++) {
         MD_TRY(check_finding(result, i, err));
     }
-    return check_evidence(result, err);
+    return md_result_check_evidence(result, err);
 }

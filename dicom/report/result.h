@@ -203,6 +203,12 @@ typedef struct md_result {
  * repeats a text. */
 md_status md_result_check(const md_result *result, md_error *err) MD_NOEXCEPT MD_NODISCARD;
 
+/* The part of it that concerns kind, `text` and `risk`, with `status`: they are there exactly
+ * when such an analyzer came to an answer, stretches of text lie in it and between characters,
+ * words one after the other with shares of 1, numbers are finite. */
+md_status md_result_check_evidence(const md_result *result, md_error *err)
+    MD_NOEXCEPT MD_NODISCARD;
+
 /* Release what the result owns; a zeroed one is fine. */
 void md_result_finish(md_result *result) MD_NOEXCEPT;
 

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "engine.h"
+#include "evidence_fixture.h"
 
 #include "daemon/worker/object_check.h"
 #include "daemon/worker/wire.h"
@@ -17,11 +18,14 @@
 
 static uint8_t block[1 << 20];
 
-static const md_model_identity model = {.id = "m", .version = "1", .name = "Model"};
-static const md_embeds embeds = {MD_EMBEDS_IMAGE, 4};
-static const md_worker_expectation expected = {.models = &model,
-                                               .embeds = &embeds,
-                                               .n_models = 1,
+static const md_model_identity models[] = {{.id = "m", .version = "1", .name = "Model"},
+                                           {.id = "t", .version = "2", .name = "Reader"},
+                                           {.id = "r", .version = "3", .name = "Score"}};
+static const md_embeds embeds[] = {
+    {MD_EMBEDS_IMAGE, 4}, {MD_EMBEDS_NOTHING, 0}, {MD_EMBEDS_NOTHING, 0}};
+static const md_worker_expectation expected = {.models = models,
+                                               .embeds = embeds,
+                                               .n_models = 3,
                                                .study_instance_uid = TEST_STUDY_UID,
                                                .n_files = 3};
 
@@ -38,7 +42,8 @@ static md_embedding embedding_of(const char *model_id, uint32_t n)
 static md_analysis honest(void)
 {
     md_analysis analysis = {0};
-    assert_int_equal(test_analysis_make(&model, 0.75, 2, &analysis), MD_OK);
+    assert_int_equal(test_analysis_make(&models[0], 0.75, 2, &analysis), MD_OK);
+    test_evidence_add(&models[TEST_TEXT], &analysis);
     analysis.embeddings = md_calloc(2, sizeof *analysis.embeddings);
     assert_non_null(analysis.embeddings);
     analysis.embeddings[analysis.n_embeddings++] = embedding_of("m", 4);
@@ -73,7 +78,8 @@ static void test_round_trip(void **state)
     assert_int_equal(got.view.image_bytes, sizeof png);
     assert_memory_equal(got.view.image, png, sizeof png);
     assert_null(got.view.overlay);
-    assert_int_equal(got.n_results, 1);
+    assert_int_equal(got.n_results, 3);
+    test_evidence_compare(got.results);
     const md_result *a = &sent.results[0], *b = &got.results[0];
     assert_string_equal(a->study_instance_uid, b->study_instance_uid);
     assert_string_equal(a->failure_text, b->failure_text);
@@ -356,7 +362,7 @@ static void test_objects(void **state)
     object->size_bytes = size_bytes;
     good.n_results = 0;
     assert_int_equal(md_worker_check_objects(&good, &err), MD_FORMAT);
-    good.n_results = 1;
+    good.n_results = 3;
     md_analysis_finish(&good);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         md_analysis bad = honest();
@@ -539,8 +545,8 @@ static void test_packets(void **state)
     md_conf_defaults(&conf);
     const md_worker_packet packets[] = {
         {.kind = MD_WORKER_CONFIGURE, .n = MD_WORKER_PROTOCOL, .conf = &conf},
-        {.kind = MD_WORKER_MODEL, .model = model},
-        {.kind = MD_WORKER_MODEL, .model = model, .embeds = {MD_EMBEDS_TEXT, 2048}},
+        {.kind = MD_WORKER_MODEL, .model = models[0]},
+        {.kind = MD_WORKER_MODEL, .model = models[0], .embeds = {MD_EMBEDS_TEXT, 2048}},
         {.kind = MD_WORKER_READY, .n = 3},
         {.kind = MD_WORKER_START_FAILED, .status = MD_NOT_FOUND, .text = "no model"},
         {.kind = MD_WORKER_ANALYSE, .job = 1, .n = 2, .first_received_ms = 5},
@@ -630,12 +636,12 @@ static void test_bad_packets(void **state)
         {.kind = MD_WORKER_RESULT, .bytes = (uint64_t)MD_WORKER_SHARED_BYTES + 1},
         {.kind = MD_WORKER_RESULT, .status = (md_status)4000},
         {.kind = MD_WORKER_MODEL, .model = {.id = "", .version = "1"}},
-        {.kind = MD_WORKER_MODEL, .model = model, .embeds = {MD_EMBEDS_IMAGE, 0}},
-        {.kind = MD_WORKER_MODEL, .model = model, .embeds = {MD_EMBEDS_NOTHING, 8}},
+        {.kind = MD_WORKER_MODEL, .model = models[0], .embeds = {MD_EMBEDS_IMAGE, 0}},
+        {.kind = MD_WORKER_MODEL, .model = models[0], .embeds = {MD_EMBEDS_NOTHING, 8}},
         {.kind = MD_WORKER_MODEL,
-         .model = model,
+         .model = models[0],
          .embeds = {MD_EMBEDS_IMAGE, MD_EMBEDDING_MAX + 1}},
-        {.kind = MD_WORKER_MODEL, .model = model, .embeds = {(md_embeds_kind)3, 8}},
+        {.kind = MD_WORKER_MODEL, .model = models[0], .embeds = {(md_embeds_kind)3, 8}},
         {.kind = MD_WORKER_PROPOSE, .features = {.n = MD_FEATURES_MAX + 1}},
         {.kind = MD_WORKER_PROPOSE, .features = {.items = {{"", "", 0.5F}}, .n = 1}},
         {.kind = MD_WORKER_PROPOSE, .features = {.items = {{"a b", "", 0.5F}}, .n = 1}},
