@@ -231,9 +231,10 @@ void md_analysis_finish(md_analysis *analysis) MD_NOEXCEPT;
  * that broken files were among the causes. MD_NOT_FOUND: no model accepts any image, text or
  * number of it, err says why. MD_FORMAT: no file could be read. MD_LIMIT: more than
  * MD_RESULT_MAX_INSTANCES files or frames. MD_NOMEM, or the error of the report that could not
- * be written (of a text or a risk only when nothing else was). `analysis` is filled (counts) in each of these cases and must be finished by the
- * caller. Files must stay as they are during the call. Peak memory is that of one decoded
- * image, its raster, and at most 64 MiB of rasters that wait for their picture. */
+ * be written (of a text or a risk only when nothing else was). `analysis` is filled (counts) in
+ * each of these cases and must be finished by the caller. Files must stay as they are during
+ * the call. Peak memory is that of one decoded image, its raster, and at most 64 MiB of rasters
+ * that wait for their picture. */
 md_status md_host_analyse(md_host *host, const char *const *paths, size_t n_paths,
                           const md_analyse_options *options, md_analysis *ret_analysis,
                           md_error *err) MD_NOEXCEPT MD_NODISCARD;
