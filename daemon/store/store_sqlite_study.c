@@ -474,8 +474,8 @@ static md_status finish(md_store_sqlite *s, const md_claim *claimed,
     MD_TRY(md_sqlite_put_notices(c, &study, outcome->notices, outcome->n_notices,
                                  failed == NULL, now_ms, err));
     MD_TRY(md_sqlite_put_view(c, study.id, &outcome->view, err));
-    MD_TRY(md_sqlite_put_follow_up(c, &study, outcome->follow_up, err));
     if (failed == NULL) { /* else those of the analysis before stay, as its findings do */
+        MD_TRY(md_sqlite_put_follow_up(c, &study, outcome->follow_up, err));
         MD_TRY(md_sqlite_put_vectors(c, &study, outcome->vectors, outcome->n_vectors, now_ms,
                                      err));
     }

@@ -83,6 +83,35 @@ static void test_decisions(void **state)
     assert_int_equal(text_number(f->database, "SELECT count(*) FROM profile"), 1);
 }
 
+/* A late image, and then no model comes to a result: what was known of the patient and what was
+ * proposed stay, until an analysis is good again. */
+static void test_failed_again(void **state)
+{
+    fixture *f = *state;
+    md_claim claim;
+    md_store_follow_up shown;
+    md_study study = analysed(f->store, 1, PATIENT, "seen");
+    assert_ok(md_store_rate(f->store, study.key, "ct", "jones", 1, 100, err));
+    for (int round = 0; round < 2; round++) {
+        const bool fails = round == 0;
+        const md_store_follow_up_new follow_up = {PATIENT, fails ? "" : "new",
+                                                  fails ? "{}" : "{\"new\": 1}"};
+        const md_study_outcome outcome = {.follow_up = &follow_up,
+                                          .failed = fails ? "every model failed" : NULL};
+        add(f->store, 1, 9 + (unsigned)round, 9, 6000 + 1000 * round);
+        study = study_of(f->store, study.id);
+        assert_int_equal(study.generation, 2 + round);
+        assert_ok(md_store_complete(f->store, &study, 7000, err));
+        assert_ok(md_store_claim(f->store, "w", 8000, 60000, &claim, &study, err));
+        assert_ok(md_store_finish(f->store, &claim, &outcome, 9000, NULL, err));
+        assert_string_equal(record(f->store), fails ? "0 ct 1 seen own;" : "0 ct 1 new own;");
+        assert_ok(md_store_follow_up_of(f->store, study.key, &shown, err));
+        assert_string_equal(shown.proposals, fails ? "{\"proposals\": []}" : "{\"new\": 1}");
+        assert_int_equal(shown.generation, fails ? 1 : 3);
+        md_store_follow_up_finish(&shown);
+    }
+}
+
 static void test_refused(void **state)
 {
     fixture *f = *state;
@@ -274,7 +303,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_decisions),  TEST(test_refused),        TEST(test_import),
         TEST(test_forgotten),  TEST(test_analysed_again), TEST(test_version_11_is_brought_up),
-        TEST(test_visit_ends),
+        TEST(test_visit_ends), TEST(test_failed_again),
     };
     return cmocka_run_group_tests_name("daemon/store follow-up", tests, NULL, NULL);
 }
