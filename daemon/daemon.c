@@ -162,6 +162,18 @@ static void sweep_workitems(daemon_state *now, int64_t now_ms)
     }
 }
 
+/* How long studies waited for their reader, also when nothing is estimated from it. */
+static void sweep_readings(daemon_state *now, int64_t now_ms)
+{
+    size_t n = 0;
+    md_error err = {0};
+    if (md_store_reading_retire(now->store,
+                                now_ms - (int64_t)now->conf->eta.history_days * 86400000, &n,
+                                &err) != MD_OK) {
+        md_log(MD_LOG_ERROR, "store_failed", MD_LOG_TEXT("reason", err.msg));
+    }
+}
+
 /* What studies looked like that were analysed long ago, also when no more of it is kept. */
 static void sweep_vectors(daemon_state *now, int64_t now_ms)
 {
@@ -170,12 +182,18 @@ static void sweep_vectors(daemon_state *now, int64_t now_ms)
         .found_before_ms = keep_d > 0 ? now_ms - keep_d * 86400000 : 0,
         .with_study = keep_d == 0,
     };
-    size_t n = 0;
+    size_t n = SWEEP_STUDIES, n_removed = 0;
     md_error err = {0};
-    if (md_store_vector_retire(now->store, &retention, &n, &err) != MD_OK) {
+    md_status status = MD_OK;
+    while (n == SWEEP_STUDIES && status == MD_OK) {
+        status = md_store_vector_retire(now->store, &retention, n, &n, &err);
+        n_removed += status == MD_OK ? n : 0;
+    }
+    if (status != MD_OK) {
         md_log(MD_LOG_ERROR, "store_failed", MD_LOG_TEXT("reason", err.msg));
-    } else if (n > 0) {
-        md_log(MD_LOG_INFO, "cases_removed", MD_LOG_INT("count", n));
+    }
+    if (n_removed > 0) {
+        md_log(MD_LOG_INFO, "cases_removed", MD_LOG_INT("count", n_removed));
         md_cases_forget(now->cases);
     }
 }
@@ -213,6 +231,7 @@ static void sweep(daemon_state *now)
         md_log(MD_LOG_INFO, "studies_removed", MD_LOG_INT("count", n_removed));
     }
     sweep_vectors(now, now_ms);
+    sweep_readings(now, now_ms);
     tell_held(now, retention.ended_before_ms);
 }
 

@@ -48,9 +48,8 @@ static md_status fit_and_keep(md_eta *eta, int64_t now_ms, md_eta_model **ret_mo
     MD_AUTO(md_freep) md_store_reading *rows = NULL;
     MD_AUTO(md_freep) char *text = NULL;
     MD_AUTO(md_eta_model_destroyp) md_eta_model *model = NULL;
-    size_t n = 0, n_text = 0, n_gone = 0;
+    size_t n = 0, n_text = 0;
     int64_t since_ms = now_ms - (int64_t)eta->options.history_days * DAY_MS;
-    MD_TRY(md_store_reading_retire(eta->store, since_ms, &n_gone, err));
     MD_TRY(md_store_readings(eta->store, since_ms, MD_STORE_MAX_READINGS, &rows, &n, err));
     MD_TRY(md_eta_fit(rows, n, eta->options.least_studies, now_ms, &model, err));
     MD_TRY(md_eta_write(model, &text, &n_text, err));

@@ -244,24 +244,35 @@ static md_status agree(md_cases *c, space *s, bool whole, md_error *err)
     return MD_OK;
 }
 
-/* More than there may be: the oldest go, from the store too. */
+/* Only the newest stay in the store. In parts, so that nobody who writes waits long. */
+static md_status keep_newest(md_cases *c, const space *s, md_error *err)
+{
+    const md_vector_retention newest = {.space = s->what.id, .most_vectors = c->max_cases};
+    size_t n = BATCH;
+    while (n == BATCH) {
+        if (is_stopping(c)) {
+            return md_fail(err, MD_CANCELLED, "stopping");
+        }
+        MD_TRY(md_store_vector_retire(c->store, &newest, BATCH, &n, err));
+    }
+    return MD_OK;
+}
+
+/* More than there may be: the oldest go, from the store too. Not one with every new case, for
+ * each time all is compared. */
 static md_status cut(md_cases *c, space *s, md_error *err)
 {
-    size_t n = 0;
-    if (md_similar_n(s->index) <= c->max_cases) {
+    if (md_similar_n(s->index) <= c->max_cases + c->max_cases / 64) {
         return MD_OK;
     }
-    const md_vector_retention newest = {.space = s->what.id, .most_vectors = c->max_cases};
-    MD_TRY(md_store_vector_retire(c->store, &newest, &n, err));
+    MD_TRY(keep_newest(c, s, err));
     return agree(c, s, true, err);
 }
 
 static md_status settle_space(md_cases *c, space *s, bool whole, md_error *err)
 {
-    size_t n = 0;
-    const md_vector_retention newest = {.space = s->what.id, .most_vectors = c->max_cases};
     if (s->index == NULL) {
-        MD_TRY(md_store_vector_retire(c->store, &newest, &n, err));
+        MD_TRY(keep_newest(c, s, err));
         MD_TRY(open_index(c, s, err));
     }
     md_status status = agree(c, s, whole, err);

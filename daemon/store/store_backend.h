@@ -131,7 +131,7 @@ typedef struct md_store_backend {
     md_status (*vector_of)(md_store *store, const char *space, const char *study_key,
                            int64_t *ret_id, md_error *err);
     md_status (*vector_retire)(md_store *store, const md_vector_retention *retention,
-                               size_t *ret_n, md_error *err);
+                               size_t n_max, size_t *ret_n, md_error *err);
     md_status (*verdicts)(md_store *store, const char *study_key, size_t n_max,
                           md_store_verdict *ret_verdicts, size_t *ret_n, md_error *err);
     md_status (*follow_up_of)(md_store *store, const char *study_key,

@@ -188,6 +188,8 @@ md_status md_sqlite_readings(md_store *store, int64_t since_ms, size_t n_max,
                              md_store_reading **ret_rows, size_t *ret_n, md_error *err);
 md_status md_sqlite_reading_of(md_store *store, const char *study_key,
                                md_store_reading *ret_reading, md_error *err);
+/* How many were read lately; its parameter is since when. Here for its plan to be looked at. */
+extern const char *const md_sqlite_reading_lately;
 md_status md_sqlite_reading_retire(md_store *store, int64_t arrived_before_ms, size_t *ret_n,
                                    md_error *err);
 md_status md_sqlite_put_estimate(md_store *store, const char *text, size_t n_bytes,
@@ -202,7 +204,7 @@ md_status md_sqlite_vector_find(md_store *store, int64_t id, md_store_vector_pla
 md_status md_sqlite_vector_of(md_store *store, const char *space, const char *study_key,
                               int64_t *ret_id, md_error *err);
 md_status md_sqlite_vector_retire(md_store *store, const md_vector_retention *retention,
-                                  size_t *ret_n, md_error *err);
+                                  size_t n_max, size_t *ret_n, md_error *err);
 md_status md_sqlite_verdicts(md_store *store, const char *study_key, size_t n_max,
                              md_store_verdict *ret_verdicts, size_t *ret_n, md_error *err);
 md_status md_sqlite_view(md_store *store, int64_t study, md_view_part part, uint8_t **ret_bytes,

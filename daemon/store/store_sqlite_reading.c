@@ -44,6 +44,10 @@ static md_status load_modality(md_sqlite *c, int64_t study,
     return MD_OK;
 }
 
+/* `read > 0` says that the index reading_read has all of these rows. */
+const char *const md_sqlite_reading_lately =
+    "SELECT count(*) FROM reading WHERE read > 0 AND read > ?";
+
 md_status md_sqlite_put_reading(md_sqlite *c, const md_study *study, bool urgent,
                                 int64_t now_ms, md_error *err)
 {
@@ -58,7 +62,7 @@ md_status md_sqlite_put_reading(md_sqlite *c, const md_study *study, bool urgent
                          &n_ahead, err, "iiiiti", now_ms - MD_STORE_WAITS_AT_MOST_MS,
                          (int64_t)urgent, (int64_t)study->priority, arrived, study->key,
                          (int64_t)MOST_AHEAD));
-    MD_TRY(md_sqlite_int(c, "SELECT count(*) FROM reading WHERE read > ?", &n_lately, err, "i",
+    MD_TRY(md_sqlite_int(c, md_sqlite_reading_lately, &n_lately, err, "i",
                          now_ms > LATELY_MS ? now_ms - LATELY_MS : 0));
     return md_sqlite_run(
         c,

@@ -188,39 +188,49 @@ md_status md_sqlite_vector_of(md_store *store, const char *space, const char *st
 
 /* ---- forgetting ---- */
 
-static md_status retire(md_sqlite *c, const md_vector_retention *r, int64_t *ret_n,
+/* One DELETE ... LIMIT, its last parameter, of what is left of *n_left. */
+#define DELETE_SOME(which)                                                                     \
+    "DELETE FROM vector WHERE id IN (SELECT id FROM vector WHERE " which ")"
+
+static void take_away(md_sqlite *c, int64_t *n_left)
+{
+    *n_left -= sqlite3_changes(c->db);
+}
+
+static md_status retire(md_sqlite *c, const md_vector_retention *r, int64_t *n_left,
                         md_error *err)
 {
-    int64_t before = 0, after = 0;
-    MD_TRY(md_sqlite_int(c, "SELECT total_changes()", &before, err, ""));
-    MD_TRY(
-        md_sqlite_run(c, "DELETE FROM vector WHERE found < ?", err, "i", r->found_before_ms));
+    MD_TRY(md_sqlite_run(c, DELETE_SOME("found < ?1 LIMIT ?2"), err, "ii", r->found_before_ms,
+                         *n_left));
+    take_away(c, n_left);
     if (r->with_study) {
         MD_TRY(md_sqlite_run(c,
-                             "DELETE FROM vector WHERE NOT EXISTS"
-                             " (SELECT 1 FROM study WHERE study.key = vector.study_key)",
-                             err, ""));
+                             DELETE_SOME("NOT EXISTS (SELECT 1 FROM study WHERE"
+                                         " study.key = vector.study_key) LIMIT ?1"),
+                             err, "i", *n_left));
+        take_away(c, n_left);
     }
     if (r->space != NULL) {
         /* the id of the newest of those that are too many; none: nothing is below NULL */
         MD_TRY(md_sqlite_run(c,
-                             "DELETE FROM vector WHERE space = ?1 AND id <= (SELECT id FROM"
-                             " vector WHERE space = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
-                             err, "ti", r->space, (int64_t)r->most_vectors));
+                             DELETE_SOME("space = ?1 AND id <= (SELECT id FROM vector WHERE"
+                                         " space = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)"
+                                         " ORDER BY id LIMIT ?3"),
+                             err, "tii", r->space, (int64_t)r->most_vectors, *n_left));
+        take_away(c, n_left);
     }
-    MD_TRY(md_sqlite_int(c, "SELECT total_changes()", &after, err, ""));
-    *ret_n = after - before;
     return MD_OK;
 }
 
 md_status md_sqlite_vector_retire(md_store *store, const md_vector_retention *retention,
-                                  size_t *ret_n, md_error *err)
+                                  size_t n_max, size_t *ret_n, md_error *err)
 {
     md_store_sqlite *s = (md_store_sqlite *)store;
-    int64_t n = 0;
+    const int64_t n_most = n_max < INT64_MAX ? (int64_t)n_max : INT64_MAX;
+    int64_t n_left = n_most;
     MD_TRY(md_sqlite_begin(s, err));
-    MD_TRY(md_sqlite_commit(s, retire(&s->writer, retention, &n, err), err));
-    *ret_n = (size_t)n;
+    MD_TRY(md_sqlite_commit(s, retire(&s->writer, retention, &n_left, err), err));
+    *ret_n = (size_t)(n_most - n_left);
     return MD_OK;
 }
 

@@ -59,9 +59,9 @@ md_status md_store_vector_of(md_store *store, const char *space, const char *stu
 }
 
 md_status md_store_vector_retire(md_store *store, const md_vector_retention *retention,
-                                 size_t *ret_n, md_error *err)
+                                 size_t n_max, size_t *ret_n, md_error *err)
 {
-    return store->backend->vector_retire(store, retention, ret_n, err);
+    return store->backend->vector_retire(store, retention, n_max, ret_n, err);
 }
 
 md_status md_store_verdicts(md_store *store, const char *study_key, size_t n_max,

@@ -53,9 +53,10 @@ typedef struct md_vector_retention {
     size_t most_vectors;
 } md_vector_retention;
 
-/* Forget vectors. *ret_n how many. */
+/* Forget at most n_max vectors in one transaction; *ret_n how many, n_max: there may be more.
+ * Their bytes are overwritten, and whoever writes waits for that. */
 md_status md_store_vector_retire(md_store *store, const md_vector_retention *retention,
-                                 size_t *ret_n, md_error *err) MD_NODISCARD;
+                                 size_t n_max, size_t *ret_n, md_error *err) MD_NODISCARD;
 
 /* The latest word about a finding of a study; of several readers the last. */
 typedef struct md_store_verdict {

@@ -124,7 +124,7 @@ static void forget_before(world *w, int64_t ms)
 {
     size_t n = 0;
     const md_vector_retention before = {.found_before_ms = ms};
-    assert_ok(md_store_vector_retire(w->f->store, &before, &n, err));
+    assert_ok(md_store_vector_retire(w->f->store, &before, 100, &n, err));
     assert_true(n > 0);
 }
 

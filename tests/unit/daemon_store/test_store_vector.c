@@ -121,20 +121,20 @@ static void test_forgotten(void **state)
     int64_t ids[8];
     size_t n = 99;
     const md_vector_retention none = {0}, newest = {.space = SPACE, .most_vectors = 3};
-    assert_ok(md_store_vector_retire(f->store, &none, &n, err));
+    assert_ok(md_store_vector_retire(f->store, &none, 100, &n, err));
     assert_int_equal(n, 0);
-    assert_ok(md_store_vector_retire(f->store, &newest, &n, err));
+    assert_ok(md_store_vector_retire(f->store, &newest, 100, &n, err));
     assert_int_equal(n, 1);
-    assert_ok(md_store_vector_retire(f->store, &newest, &n, err));
+    assert_ok(md_store_vector_retire(f->store, &newest, 100, &n, err));
     assert_int_equal(n, 0);
     assert_ok(md_store_vector_retire(f->store, &(md_vector_retention){.found_before_ms = 3000},
-                                     &n, err));
+                                     100, &n, err));
     assert_int_equal(n, 1); /* that of 2000; the one of 1000 went before */
     assert_int_equal(ids_in(f->store, SPACE, 0, ids), 2);
     retire_studies(f->store);
     assert_int_equal(ids_in(f->store, SPACE, 0, ids), 2); /* they outlive their studies */
-    assert_ok(
-        md_store_vector_retire(f->store, &(md_vector_retention){.with_study = true}, &n, err));
+    assert_ok(md_store_vector_retire(f->store, &(md_vector_retention){.with_study = true}, 100,
+                                     &n, err));
     assert_int_equal(n, 2);
     assert_int_equal(text_number(f->database, "SELECT count(*) FROM vector"), 0);
 }
@@ -229,11 +229,45 @@ static void test_verdicts(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
+/* In parts, each a transaction, whatever the reason is: the oldest first, and never more than
+ * was asked for. */
+static void test_forgotten_in_parts(void **state)
+{
+    fixture *f = *state;
+    static md_store_vector v;
+    const md_vector_retention reasons[] = {
+        {.space = SPACE, .most_vectors = 5},
+        {.found_before_ms = 4001},
+        {.found_before_ms = 5001, .with_study = true, .space = SPACE, .most_vectors = 1},
+    };
+    const size_t n_gone[] = {3, 1, 3};
+    int64_t ids[8];
+    size_t n_left = 8;
+    v = vector_in(SPACE, 1.0F);
+    for (unsigned i = 1; i <= n_left; i++) {
+        analysed(f->store, i, &v, 1, NULL, 1000 * i);
+    }
+    for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++) {
+        size_t n = 2, n_all = 0;
+        while (n == 2) {
+            assert_ok(md_store_vector_retire(f->store, &reasons[i], 2, &n, err));
+            assert_true(n <= 2);
+            n_all += n;
+            assert_int_equal(ids_in(f->store, SPACE, 0, ids), n_left - n_all);
+            assert_true(n == 0 || ids[0] == (int64_t)(8 - n_left + n_all + 1));
+        }
+        assert_int_equal(n_all, n_gone[i]);
+        n_left -= n_all;
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_kept),    TEST(test_replaced), TEST(test_forgotten),
-        TEST(test_refused), TEST(test_damaged),  TEST(test_verdicts),
+        TEST(test_kept),      TEST(test_replaced),
+        TEST(test_forgotten), TEST(test_forgotten_in_parts),
+        TEST(test_refused),   TEST(test_damaged),
+        TEST(test_verdicts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
