@@ -311,6 +311,31 @@ static md_follow_up_kept *propose(md_analyst *now, const md_study *study,
     return kept;
 }
 
+/* Why the study has failed: every result failed, or every one of its images, whatever a text or
+ * a risk analyzer says beside them. NULL: it has not. */
+static const char *failure_of(const md_analysis *analysis)
+{
+    const md_result *first = NULL;
+    size_t n_failed = 0, n_images = 0, n_failed_images = 0;
+    for (size_t i = 0; i < analysis->n_results; i++) {
+        const md_result *result = &analysis->results[i];
+        const bool is_image = result->kind == MD_RESULT_IMAGE;
+        const bool is_failed = result->status == MD_RESULT_FAILED;
+        if (is_failed && (first == NULL || (is_image && n_failed_images == 0))) {
+            first = result;
+        }
+        n_failed += is_failed;
+        n_images += is_image;
+        n_failed_images += is_image && is_failed;
+    }
+    if (n_failed < analysis->n_results && (n_images == 0 || n_failed_images < n_images)) {
+        return NULL;
+    }
+    return first == NULL                    ? NULL
+           : first->failure_text[0] != '\0' ? first->failure_text
+                                            : "no model came to a result";
+}
+
 /* Results on disk, then the study and its outbox in one transaction. A failure of every model
  * is the failure of the study; its report goes out all the same. */
 static md_status hand_on(md_analyst *now, const md_claim *claim, const md_study_task *task,
@@ -319,15 +344,7 @@ static md_status hand_on(md_analyst *now, const md_claim *claim, const md_study_
 {
     const md_study *study = task->study;
     results r = {0};
-    size_t n_failed = 0;
-    for (size_t i = 0; i < analysis->n_results; i++) {
-        n_failed += analysis->results[i].status == MD_RESULT_FAILED;
-    }
-    if (failed == NULL && n_failed > 0 && n_failed == analysis->n_results) {
-        failed = analysis->results[0].failure_text[0] != '\0'
-                     ? analysis->results[0].failure_text
-                     : "no model came to a result";
-    }
+    failed = failed != NULL ? failed : failure_of(analysis);
     md_study_state state = MD_STUDY_SENDING;
     md_told told = {0};
     md_plan plan = *task->plan;

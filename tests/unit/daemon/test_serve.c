@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "daemon/daemon.h"
+#include "daemon/store/store_reading.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -99,6 +100,14 @@ static md_status analyse(void *context, const md_study_task *task, md_analysis *
     case 'd':
         fill_disk(now);
         break;
+    case 't': /* the text analyzer answers, the model of the images does not */
+        ret_analysis->results = md_calloc(2, sizeof(md_result));
+        ret_analysis->n_results = 2;
+        ret_analysis->results[0].kind = MD_RESULT_TEXT;
+        ret_analysis->results[1].status = MD_RESULT_FAILED;
+        snprintf(ret_analysis->results[1].failure_text,
+                 sizeof ret_analysis->results[1].failure_text, "the images are too small");
+        break;
     default:
         break;
     }
@@ -119,6 +128,7 @@ static void finish(md_analysis *analysis)
         md_free(analysis->objects[i].bytes);
     }
     md_free(analysis->objects);
+    md_free(analysis->results);
 }
 
 static void prepare(server *now)
@@ -316,6 +326,77 @@ static void test_study_goes_through(void **state)
     assert_int_equal(count_in(now.log_path, "Marker"), 0);
     assert_int_equal(count_in(now.log_path, STUDY), 0);
     assert_int_equal(pacs.n_objects, 6);
+    test_scp_stop(&pacs);
+    clean_up(&now);
+}
+
+static md_store *open_store(const server *now)
+{
+    char path[sizeof now->conf.storage.path + 16];
+    md_store *store = NULL;
+    snprintf(path, sizeof path, "%s/medaid.db", now->conf.storage.path);
+    assert_int_equal(md_store_open(&(md_store_options){.path = path}, &store, NULL), MD_OK);
+    return store;
+}
+
+/* What a text analyzer says of a study does not hide that its images were not looked at: it has
+ * failed, and may be tried again. */
+static void test_images_failed(void **state)
+{
+    server now;
+    test_scp pacs;
+    (void)state;
+    prepare(&now);
+    order(&now, "t");
+    launch(&now);
+    start_pacs(&now, &pacs);
+    assert_int_equal(send_object(&now, "1.2.3.1", 1000), 0);
+    wait_in_log(&now, "results_sent", 1);
+    terminate(&now);
+    assert_int_equal(pacs.n_objects, 2); /* the report goes out */
+    md_store *store = open_store(&now);
+    md_study study;
+    md_study_state after = MD_STUDY_DONE;
+    assert_int_equal(md_store_study(store, 1, &study, NULL), MD_OK);
+    assert_int_equal(study.state, MD_STUDY_FAILED);
+    assert_string_equal(study.reason, "the images are too small");
+    assert_int_equal(md_store_retry(store, study.id, 1, &after, NULL), MD_OK);
+    assert_int_equal(after, MD_STUDY_COMPLETE);
+    md_store_close(store);
+    test_scp_stop(&pacs);
+    clean_up(&now);
+}
+
+static size_t count_readings(const server *now)
+{
+    md_store *store = open_store(now);
+    md_store_reading *rows = NULL;
+    size_t n = 0;
+    assert_int_equal(md_store_readings(store, 0, 100, &rows, &n, NULL), MD_OK);
+    md_free(rows);
+    md_store_close(store);
+    return n;
+}
+
+/* How long studies waited is forgotten after history_days, also by a daemon that estimates
+ * nothing. */
+static void test_readings_forgotten(void **state)
+{
+    server now;
+    test_scp pacs;
+    (void)state;
+    prepare(&now);
+    now.conf.eta.enabled = false;
+    launch(&now);
+    start_pacs(&now, &pacs);
+    assert_int_equal(send_object(&now, "1.2.3.1", 1000), 0);
+    wait_in_log(&now, "results_sent", 1);
+    terminate(&now);
+    assert_int_equal(count_readings(&now), 1);
+    now.conf.eta.history_days = 0;
+    launch(&now);
+    terminate(&now);
+    assert_int_equal(count_readings(&now), 0);
     test_scp_stop(&pacs);
     clean_up(&now);
 }
@@ -573,6 +654,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_study_goes_through),    cmocka_unit_test(test_pacs_is_away),
+        cmocka_unit_test(test_images_failed),         cmocka_unit_test(test_readings_forgotten),
         cmocka_unit_test(test_pacs_refuses),          cmocka_unit_test(test_nothing_for_it),
         cmocka_unit_test(test_analysis_fails),        cmocka_unit_test(test_analysis_crashes),
         cmocka_unit_test(test_analysis_cannot_begin), cmocka_unit_test(test_stop_and_go_on),
