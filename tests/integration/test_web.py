@@ -133,6 +133,12 @@ class Browser:
         hospital.wait_for("the form", lambda: self.one("#token").is_displayed())
         self.one("#token").send_keys(token + Keys.ENTER)
 
+    def asked(self, end):
+        """How often the page has asked something of a study."""
+        return self.driver.execute_script(
+            "return performance.getEntriesByType('resource').filter("
+            "e => e.name.match('/api/v1/study/[0-9a-f/]*' + arguments[0])).length", end)
+
     def texts(self, selector):
         """In one go: the page draws itself anew when something changes."""
         return self.driver.execute_script(
@@ -178,12 +184,16 @@ def check_page(site, medaid, browser):
     browser.shot("study")
     browser.press("o")
     assert not browser.shows_overlay()
+    n_details, n_similar = browser.asked("[0-9a-f]$"), browser.asked("similar$")
+    assert n_details > 0 and n_similar > 0
     browser.press("a")
     hospital.wait_for("the word", lambda: "you agree" in browser.texts("#note")[0])
     assert "stored" in browser.texts("#detail")[0] and not browser.all("#retry")
     browser.press("t")
     assert browser.driver.execute_script("return document.documentElement.dataset.theme") in ("dark", "light")
     browser.shot("dark")
+    hospital.wait_for("the study again", lambda: browser.asked("[0-9a-f]$") > n_details + 1)
+    assert browser.asked("similar$") == n_similar and len(browser.texts("#similar .case")) == 2  # one search is enough
     browser.press("r")
     hospital.wait_for("two left", lambda: len(browser.rows()) == 2)
     browser.press("2")

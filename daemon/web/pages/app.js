@@ -245,7 +245,7 @@ function showDetail() {
     make("h3", {}, "Findings"),
     notes(study), strongest(study.findings).map((f) => findingBlock(study, f)),
     followUp(study),
-    make("div", { id: "similar" }),
+    make("div", { id: "similar" }, similarCases(study)),
     make("h3", {}, "Destinations"),
     Object.keys(study.destinations).length ? detailList(Object.entries(study.destinations).map(([name, d]) =>
       [name, d.sent + " stored, " + d.pending + " waiting, " + d.dead + " undelivered"])) : make("p", { class: "faint" }, "none"),
@@ -274,17 +274,27 @@ function caseCard(one) {
     make("div", { class: "small" }, words.length ? words : make("span", { class: "faint" }, "no findings")));
 }
 
-/* Beside the study, never instead of it: whatever fails here leaves the page as it is. */
+function similarCases(study) {
+  const known = state.similar;
+  if (!known || known.study !== study.study || !known.cases.length) return [];
+  return [make("h3", {}, "Similar cases"), make("ul", { class: "cases" }, known.cases.map(caseCard)),
+    make("p", { class: "faint small" }, "What the network sees as alike, with age and sex; not a diagnosis.")];
+}
+
+/* Beside the study, never instead of it: whatever fails here leaves the page as it is. Asked again
+   only of another analysis, or when there was nothing yet: the page is told of every change of any
+   study, and the search looks at all cases. */
 async function loadSimilar(study) {
-  let similar = null;
+  const known = state.similar;
+  if (known && known.study === study.study && known.generation === study.generation && known.cases.length) return;
+  let cases = [];
   try {
-    similar = await ask("/api/v1/study/" + study.study + "/similar");
-  } catch (error) { similar = null; }
+    cases = (await ask("/api/v1/study/" + study.study + "/similar")).cases;
+  } catch (error) { cases = []; }
   const box = $("similar");
   if (!box || !state.detail || state.detail.study !== study.study) return;
-  fill(box, similar && similar.cases.length ? [make("h3", {}, "Similar cases"),
-    make("ul", { class: "cases" }, similar.cases.map(caseCard)),
-    make("p", { class: "faint small" }, "What the network sees as alike, with age and sex; not a diagnosis.")] : []);
+  state.similar = { study: study.study, generation: study.generation, cases };
+  fill(box, similarCases(study));
 }
 
 async function loadDetail() {
@@ -306,6 +316,7 @@ async function loadDetail() {
 
 async function choose(key) {
   state.chosen = key;
+  state.similar = null;
   if (state.detail && state.detail.study !== key) { state.detail = null; $("detail").replaceChildren(); }
   for (const row of $("list").tBodies[0].rows) row.classList.toggle("chosen", row.dataset.study === key);
   await loadDetail();
@@ -436,7 +447,7 @@ function listen() {
 
 function showLogin() {
   if (state.source) state.source.close();
-  state.session = null; state.rows = []; state.chosen = state.detail = null;
+  state.session = null; state.rows = []; state.chosen = state.detail = state.similar = null;
   $("list").tBodies[0].replaceChildren(); $("detail").replaceChildren(); $("report").replaceChildren(); $("rules-answer").replaceChildren();
   $("app").hidden = true; $("login").hidden = false; $("token").focus();
 }
