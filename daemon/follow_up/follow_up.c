@@ -7,6 +7,7 @@
 #include "daemon/follow_up/follow_up_json.h"
 #include "daemon/follow_up/history.h"
 #include "daemon/follow_up/model.h"
+#include "daemon/follow_up/rounds.h"
 #include "daemon/steady.h"
 
 #include <pthread.h>
@@ -16,8 +17,6 @@
 #include <time.h>
 
 enum {
-    RETIRE_EVERY_MS = 3600 * 1000,
-    AFTER_ERROR_MS = 10000,
     DAY_MS = 24 * 3600 * 1000
 };
 
@@ -28,7 +27,8 @@ struct md_follow_up_engine {
     pthread_mutex_t mutex; /* of what follows */
     pthread_cond_t changed;
     const md_conf *conf; /* held */
-    bool stopping, is_stale, has_other_conf;
+    bool stopping;
+    md_rounds rounds;
     /* A lock of its own, so that a question never waits for a change of the configuration. */
     pthread_mutex_t asking;
     md_follow_up_model *model; /* NULL: not read yet */
@@ -122,30 +122,20 @@ static bool work(md_follow_up_engine *now, const md_conf *conf, bool is_stale,
 static void *engine_thread(void *context)
 {
     md_follow_up_engine *now = context;
-    int64_t next_read_ms = 0, next_retire_ms = 0;
     pthread_mutex_lock(&now->mutex);
     while (!now->stopping) {
-        int64_t time_ms = now_ms();
-        bool is_due = now->is_stale && (time_ms >= next_read_ms || now->has_other_conf);
-        bool wants_retire = time_ms >= next_retire_ms;
-        if (!is_due && !wants_retire) {
-            int64_t until_ms = next_retire_ms;
-            wait_until(now, now->is_stale && next_read_ms < until_ms ? next_read_ms : until_ms);
+        const md_round round = md_rounds_begin(&now->rounds, now_ms());
+        if (!round.reads && !round.retires) {
+            wait_until(now, md_rounds_next_ms(&now->rounds));
             continue;
         }
         const md_conf *conf = md_conf_hold(now->conf);
-        now->is_stale = now->is_stale && !is_due;
-        now->has_other_conf = false;
         pthread_mutex_unlock(&now->mutex);
-        bool is_good = work(now, conf, is_due, wants_retire);
-        time_ms = now_ms();
-        next_read_ms =
-            time_ms + (is_good ? (int64_t)conf->follow_up.refresh_s * 1000 : AFTER_ERROR_MS);
-        next_retire_ms = wants_retire ? time_ms + (is_good ? RETIRE_EVERY_MS : AFTER_ERROR_MS)
-                                      : next_retire_ms;
+        bool is_good = work(now, conf, round.reads, round.retires);
+        const int64_t refresh_ms = (int64_t)conf->follow_up.refresh_s * 1000;
         md_conf_drop(conf);
         pthread_mutex_lock(&now->mutex);
-        now->is_stale = now->is_stale || (!is_good && is_due);
+        md_rounds_end(&now->rounds, &round, is_good, refresh_ms, now_ms());
     }
     pthread_mutex_unlock(&now->mutex);
     return NULL;
@@ -167,7 +157,7 @@ md_status md_follow_up_start(const md_conf *shared, md_store *store,
     pthread_condattr_destroy(&monotonic);
     now->store = store;
     now->conf = md_conf_hold(shared);
-    now->is_stale = true;
+    now->rounds.is_stale = true;
     int os_errno = pthread_create(&now->thread, NULL, engine_thread, now);
     now->has_thread = os_errno == 0;
     if (!now->has_thread) {
@@ -181,7 +171,7 @@ md_status md_follow_up_start(const md_conf *shared, md_store *store,
 static void tell_stale(md_follow_up_engine *now)
 {
     pthread_mutex_lock(&now->mutex);
-    now->is_stale = true;
+    now->rounds.is_stale = true;
     pthread_cond_broadcast(&now->changed);
     pthread_mutex_unlock(&now->mutex);
 }
@@ -194,7 +184,7 @@ void md_follow_up_reload(md_follow_up_engine *now, const md_conf *shared)
     pthread_mutex_lock(&now->mutex);
     const md_conf *before = now->conf;
     now->conf = md_conf_hold(shared);
-    now->is_stale = now->has_other_conf = true;
+    now->rounds.is_stale = now->rounds.has_other_conf = true;
     pthread_cond_broadcast(&now->changed);
     pthread_mutex_unlock(&now->mutex);
     md_conf_drop(before);
@@ -355,11 +345,16 @@ static void tell_audit(const md_follow_up_engine *now, const md_study *study,
     json_decref(header);
 }
 
+const char *md_follow_up_word_name(md_follow_up_word word)
+{
+    static const char *const names[] = {"declined", "accepted", "withdrawn"};
+    return names[word];
+}
+
 md_status md_follow_up_decide(md_follow_up_engine *now, const md_study *study,
                               const char *action, const char *reader, md_follow_up_word word,
                               md_error *err)
 {
-    static const char *const words[] = {"declined", "accepted", "withdrawn"};
     const md_conf *conf = now == NULL ? NULL : conf_of(now);
     bool is_known = conf != NULL && action != NULL && has_action(conf, action);
     md_conf_drop(conf);
@@ -373,7 +368,7 @@ md_status md_follow_up_decide(md_follow_up_engine *now, const md_study *study,
                              word == MD_FOLLOW_UP_ACCEPT ? 1.0 : 0.0, md_steady_ms(), err));
     }
     tell_stale(now);
-    tell_audit(now, study, reader, action, words[word]);
+    tell_audit(now, study, reader, action, md_follow_up_word_name(word));
     return MD_OK;
 }
 

@@ -59,6 +59,8 @@ typedef enum md_follow_up_word {
     MD_FOLLOW_UP_ACCEPT,
     MD_FOLLOW_UP_WITHDRAW /* as if it had not been said */
 } md_follow_up_word;
+/* "declined", "accepted", "withdrawn". */
+const char *md_follow_up_word_name(md_follow_up_word word);
 
 /* A reader's decision on an action for the patient of a study: on record when this returns,
  * told to the audit trail, and part of what is proposed to others after the next refresh.

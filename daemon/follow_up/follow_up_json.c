@@ -1,8 +1,8 @@
 #include "daemon/follow_up/follow_up_json.h"
 
-#include <stdio.h>
+#include "daemon/time_json.h"
+
 #include <string.h>
-#include <time.h>
 
 static json_t *code_json(const char *code, const char *scheme, const char *meaning)
 {
@@ -45,24 +45,11 @@ char *md_follow_up_json_text(const md_follow_up *follow_up)
     return text;
 }
 
-/* RFC 3339, whole seconds, UTC. */
-static json_t *time_json(int64_t ms)
-{
-    time_t seconds = (time_t)(ms / 1000);
-    struct tm parts;
-    char text[32] = "";
-    if (ms <= 0 || gmtime_r(&seconds, &parts) == NULL ||
-        strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts) == 0) {
-        return json_null();
-    }
-    return json_string(text);
-}
-
 static json_t *decision_json(const md_store_rating *r, const char *study_key)
 {
     const char *word = r->value >= 1.0 ? "accepted" : r->value <= 0.0 ? "declined" : "between";
     return json_pack("{s:s, s:s, s:s, s:f, s:o, s:b}", "action", r->action, "reader", r->reader,
-                     "decision", word, "value", r->value, "given", time_json(r->given_ms),
+                     "decision", word, "value", r->value, "given", md_time_json(r->given_ms),
                      "on_this_study", strcmp(r->study_key, study_key) == 0);
 }
 

@@ -355,13 +355,13 @@ static md_status take_decision(const exchange *now, const md_study *study, study
 {
     md_follow_up_engine *follow_up = now->service->follow_up;
     const md_http_request *request = now->request;
+    const md_follow_up_word word = (md_follow_up_word)(action - ACTION_DECLINE);
     md_error why = {0};
     size_t n = 0;
-    md_status status =
-        action == ACTION_FORGET
-            ? md_follow_up_forget(follow_up, study, &n, &why)
-            : md_follow_up_decide(follow_up, study, request->action, request->reader,
-                                  (md_follow_up_word)(action - ACTION_DECLINE), &why);
+    md_status status = action == ACTION_FORGET
+                           ? md_follow_up_forget(follow_up, study, &n, &why)
+                           : md_follow_up_decide(follow_up, study, request->action,
+                                                 request->reader, word, &why);
     if (status == MD_INVALID_ARG) {
         return answer_error(now, BAD_REQUEST, why.msg, err);
     }
@@ -373,10 +373,9 @@ static md_status take_decision(const exchange *now, const md_study *study, study
             now, OK, json_pack("{s:s, s:I}", "study", study->key, "forgotten", (json_int_t)n),
             err);
     }
-    static const char *const words[] = {"declined", "accepted", "withdrawn"};
     return answer_json(now, OK,
                        json_pack("{s:s, s:s, s:s}", "study", study->key, "action",
-                                 request->action, "decision", words[action - ACTION_DECLINE]),
+                                 request->action, "decision", md_follow_up_word_name(word)),
                        err);
 }
 

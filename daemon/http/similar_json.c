@@ -1,7 +1,7 @@
 #include "daemon/http/similar_json.h"
 
-#include "daemon/http/study_json.h"
 #include "daemon/http/worklist_json.h"
+#include "daemon/time_json.h"
 
 #include <string.h>
 

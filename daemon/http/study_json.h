@@ -7,8 +7,6 @@
 
 #include <jansson.h>
 
-/* RFC 3339 with milliseconds; null for 0: not yet. Caller owns; NULL: no memory. */
-json_t *md_time_json(int64_t ms);
 /* One row of a list. NULL: no memory. Caller owns. */
 json_t *md_study_json(const md_study *study);
 /* With its objects and its outbox. Caller owns *ret_json. MD_NOMEM, or what the store said. */

@@ -1,6 +1,7 @@
 #include "daemon/http/worklist_json.h"
 
 #include "daemon/http/study_json.h"
+#include "daemon/time_json.h"
 
 #include <math.h>
 #include <string.h>
