@@ -224,8 +224,45 @@ def tiles(path):
     net.save(path, [1, 1, 54, 59], "logits", 3)
 
 
+def inverted(path):
+    """Inverted residuals: without expansion, stride 2, with shortcut, parts of concatenations, x read again."""
+    net = Net(7)
+    zero, six = net.weight(np.array(0.0)), net.weight(np.array(6.0))
+
+    def clip(y):
+        return net.op("Clip", y, zero, six)
+
+    def wide(x, c, c_mid, stride=1):
+        """All but the projection; c_mid is c: no expansion."""
+        if c_mid != c:
+            x = clip(net.norm(net.conv(x, c, c_mid, 1), c_mid))
+        return clip(net.norm(net.conv(x, c_mid, c_mid, 3, stride, group=c_mid), c_mid))
+
+    def block(x, c, c_mid, c_out, stride=1):
+        return net.norm(net.conv(wide(x, c, c_mid, stride), c_mid, c_out, 1), c_out)
+
+    x = clip(net.norm(net.conv("image", 3, 16, 3, 2), 16))  # 29 x 23
+    x = block(x, 16, 16, 24)
+    x = block(x, 24, 48, 32, 2)  # 15 x 12
+    x = net.op("Add", block(x, 32, 96, 32), x)
+    y = block(x, 32, 64, 40)
+    part = block(y, 40, 80, 24)
+    both = net.op("Concat", y, part, axis=1)
+    z = net.op("Add", block(part, 24, 48, 24), part)  # a view that does not begin at the first channel
+    x = net.op("Add", block(both, 64, 128, 64), both)
+    x = net.op("Add", block(x, 64, 64, 24), z)
+    # between the first and the last of the block's convolutions another is the last to read x, as its residual
+    again = net.relu(net.conv(x, 24, 16))
+    y = wide(x, 24, 96)
+    again = net.relu(net.op("Add", net.norm(net.conv(again, 16, 24), 24), x))
+    x = net.op("Add", net.norm(net.conv(y, 96, 24, 1), 24), again)
+    net.head(net.relu(x), 24, 3)
+    net.save(path, [1, 3, 57, 46], "logits", 3)
+
+
 MODELS = {
     "chains": chains,
+    "inverted": inverted,
     "tiles": tiles,
     "resnet": lambda p: resnet(p, 64, [16, 24, 40], 2),
     "densenet": lambda p: densenet(p, 48, 12, [3, 4]),

@@ -4,6 +4,7 @@
 #include "inference/network.h"
 
 #include "base/file.h"
+#include "inference/backend/inverted.h"
 #include "onnx_builder.h"
 
 #include <math.h>
@@ -19,7 +20,8 @@
 #include "near.h"
 
 static const char *folder; /* of the generated models */
-static const char *const models[] = {"resnet", "densenet", "mobile", "odd", "chains", "tiles"};
+static const char *const models[] = {"resnet", "densenet", "mobile",  "odd",
+                                     "chains", "tiles",    "inverted"};
 
 enum {
     N_MODELS = sizeof models / sizeof *models
@@ -152,6 +154,54 @@ static void test_onednn(void **state)
     md_free(bytes);
 #endif
 }
+
+#ifdef MEDAID_HAVE_ONEDNN
+/* Whether the processor has what inverted.h is written for. */
+static bool has_inverted(void)
+{
+    return md_inverted_is_supported(&(md_inverted){.n_images = 1,
+                                                   .in_h = 8,
+                                                   .in_w = 8,
+                                                   .out_h = 8,
+                                                   .out_w = 8,
+                                                   .c_in = 8,
+                                                   .c_mid = 16,
+                                                   .c_out = 8,
+                                                   .stride = 1,
+                                                   .pad_top = 1,
+                                                   .pad_left = 1,
+                                                   .expands = true});
+}
+
+/* All blocks of "inverted" are single steps: else test_onednn compared other code. */
+static void test_inverted_steps(void **state)
+{
+    (void)state;
+    enum {
+        MAX_STEPS = 64,
+        N_EXPANDING = 7,
+        N_PLAIN = 2
+    };
+    const md_network_options options = {.backend = MD_BACKEND_ONEDNN, .n_threads = 1};
+    md_network *network = load("inverted", &options);
+    md_network_step steps[MAX_STEPS];
+    md_tensor in;
+    md_error err = {0};
+    unsigned n_expanding = 0, n_plain = 0;
+    assert_true(md_network_n_steps(network) <= MAX_STEPS);
+    make_input(network, 1, &in);
+    assert_int_equal(md_network_profile(network, &in, 1, 1, steps, &err), MD_OK);
+    for (unsigned i = 0; i < md_network_n_steps(network); i++) {
+        const bool expands = strncmp(steps[i].kernel, "1x1, deep 3x3", 13) == 0;
+        n_expanding += expands;
+        n_plain += !expands && strstr(steps[i].kernel, "deep 3x3") != NULL;
+    }
+    assert_int_equal(n_expanding, has_inverted() ? N_EXPANDING : 0);
+    assert_int_equal(n_plain, has_inverted() ? N_PLAIN : 0);
+    md_tensor_finish(&in);
+    md_network_destroy(network);
+}
+#endif
 
 /* Tensors in the middle, some of which rewriting would fuse away. */
 static void test_extra_outputs(void **state)
@@ -440,11 +490,14 @@ static void test_step_counts(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rewriting),     cmocka_unit_test(test_onednn),
-        cmocka_unit_test(test_extra_outputs), cmocka_unit_test(test_all_inner),
-        cmocka_unit_test(test_linear_head),   cmocka_unit_test(test_head_input),
-        cmocka_unit_test(test_no_memory),     cmocka_unit_test(test_step_counts),
+        cmocka_unit_test(test_rewriting),      cmocka_unit_test(test_onednn),
+        cmocka_unit_test(test_extra_outputs),  cmocka_unit_test(test_all_inner),
+        cmocka_unit_test(test_linear_head),    cmocka_unit_test(test_head_input),
+        cmocka_unit_test(test_no_memory),      cmocka_unit_test(test_step_counts),
         cmocka_unit_test(test_threads),
+#ifdef MEDAID_HAVE_ONEDNN
+        cmocka_unit_test(test_inverted_steps),
+#endif
     };
     if (argc != 2) {
         return 2;

@@ -19,7 +19,8 @@
 
 static const char *folder;
 static bool capped;
-static const char *const models[] = {"resnet", "densenet", "mobile", "odd", "chains", "tiles"};
+static const char *const models[] = {"resnet", "densenet", "mobile",  "odd",
+                                     "chains", "tiles",    "inverted"};
 
 enum {
     N_MODELS = sizeof models / sizeof *models,
