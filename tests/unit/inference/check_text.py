@@ -188,7 +188,7 @@ class Check:
         return losses, network
 
     def compare(self, name, *options, steps=3, lr=0.1, heads=1):
-        path, n = self.write(name, *options), 9
+        path, n = self.write(name, *options), 40  # blocks of 12 rows fill up
         tokens = some_tokens(n)
         random = np.random.RandomState(3)
         targets = random.rand(n, CLASSES).astype(np.float32)
