@@ -136,6 +136,26 @@ static md_status collect(placement *p, md_error *err)
     return MD_OK;
 }
 
+md_status md_net_check_bytes(const md_trainer *t, const md_net *net, size_t needed,
+                             md_error *err)
+{
+    if (t->max_bytes == 0 || needed <= t->max_bytes) {
+        return MD_OK;
+    }
+    if (t->texts.n_tokens > 0) {
+        return md_fail(err, MD_LIMIT,
+                       "training with batches of %lld texts of %lld tokens needs %zu MiB, the "
+                       "limit is %zu: take smaller batches or shorter texts",
+                       (long long)net->batch, (long long)net->width, needed >> 20,
+                       t->max_bytes >> 20);
+    }
+    return md_fail(err, MD_LIMIT,
+                   "training with batches of %lld pictures of %lld x %lld needs %zu MiB, the "
+                   "limit is %zu: take smaller batches or pictures",
+                   (long long)net->batch, (long long)net->height, (long long)net->width,
+                   needed >> 20, t->max_bytes >> 20);
+}
+
 md_status md_net_place(md_trainer *t, md_net *net, md_error *err)
 {
     const size_t n = 2 * (size_t)net->n_features + net->n_layers + 1;
@@ -148,21 +168,7 @@ md_status md_net_place(md_trainer *t, md_net *net, md_error *err)
     }
     MD_TRY(collect(&p, err));
     net->arena_bytes = place_items(&p, order, placed);
-    const size_t needed = net->arena_bytes + t->parameter_bytes;
-    if (t->max_bytes != 0 && needed > t->max_bytes && t->texts.n_tokens > 0) {
-        return md_fail(err, MD_LIMIT,
-                       "training with batches of %lld texts of %lld tokens needs %zu MiB, the "
-                       "limit is %zu: take smaller batches or shorter texts",
-                       (long long)net->batch, (long long)net->width, needed >> 20,
-                       t->max_bytes >> 20);
-    }
-    if (t->max_bytes != 0 && needed > t->max_bytes) {
-        return md_fail(err, MD_LIMIT,
-                       "training with batches of %lld pictures of %lld x %lld needs %zu MiB, "
-                       "the limit is %zu: take smaller batches or pictures",
-                       (long long)net->batch, (long long)net->height, (long long)net->width,
-                       needed >> 20, t->max_bytes >> 20);
-    }
+    MD_TRY(md_net_check_bytes(t, net, net->arena_bytes + t->parameter_bytes, err));
     net->arena = md_malloc_aligned(net->arena_bytes);
     if (net->arena == NULL) {
         return md_fail(err, MD_NOMEM, "no memory for %zu MiB of activations",

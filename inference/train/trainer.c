@@ -407,14 +407,7 @@ static md_status prepare(md_trainer *t, md_error *err)
         most = net->layers[i].scratch_bytes > most ? net->layers[i].scratch_bytes : most;
     }
     if (most > t->scratch_bytes) {
-        const size_t needed = md_trainer_bytes(t) - t->scratch_bytes + most;
-        if (t->max_bytes != 0 && needed > t->max_bytes) {
-            return md_fail(err, MD_LIMIT,
-                           "training with batches of %lld pictures of %lld x %lld needs %zu "
-                           "MiB, the limit is %zu: take smaller batches or pictures",
-                           (long long)t->batch, (long long)net->height, (long long)net->width,
-                           needed >> 20, t->max_bytes >> 20);
-        }
+        MD_TRY(md_net_check_bytes(t, net, md_trainer_bytes(t) - t->scratch_bytes + most, err));
         md_free(t->scratch);
         t->scratch_bytes = 0;
         t->scratch = md_malloc_aligned(most);

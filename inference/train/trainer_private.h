@@ -201,6 +201,9 @@ MD_DEFINE_DESTROYP(md_net, md_net_destroy)
 /* Give features and layers their memory, which net_create does not (arena.c). MD_LIMIT beyond
  * max_bytes. */
 md_status md_net_place(md_trainer *t, md_net *net, md_error *err);
+/* MD_LIMIT, in pictures or texts, when `needed` is beyond max_bytes. (arena.c) */
+md_status md_net_check_bytes(const md_trainer *t, const md_net *net, size_t needed,
+                             md_error *err);
 
 /* The rows of the table. */
 extern const md_train_layer_kind md_train_layer_norm, md_train_layer_unary, md_train_layer_add,

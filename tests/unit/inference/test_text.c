@@ -610,6 +610,33 @@ static void test_refused_graphs(void **state)
     release(&n);
 }
 
+/* What a layer works with counts too, and is refused in the same words. */
+static void test_no_room_for_scratch(void **state)
+{
+    (void)state;
+    network n = named(&(md_text_architecture){
+        .name = "text-transformer", .embedding = 8, .heads = 2, .layers = 1});
+    md_trainer *trainer;
+    md_error err = {0};
+    md_trainer_options options = {.batch = BATCH, .n_threads = 1};
+    assert_int_equal(md_trainer_create(n.bytes, n.n_bytes, &options, &trainer, &err), MD_OK);
+    const size_t before = md_trainer_bytes(trainer);
+    assert_int_equal(md_trainer_prepare(trainer, &err), MD_OK);
+    assert_true(md_trainer_bytes(trainer) > before);
+    options.max_bytes = md_trainer_bytes(trainer);
+    md_trainer_destroy(trainer);
+    assert_int_equal(md_trainer_create(n.bytes, n.n_bytes, &options, &trainer, &err), MD_OK);
+    assert_int_equal(md_trainer_prepare(trainer, &err), MD_OK);
+    md_trainer_destroy(trainer);
+    options.max_bytes = before;
+    assert_int_equal(md_trainer_create(n.bytes, n.n_bytes, &options, &trainer, &err), MD_OK);
+    assert_int_equal(md_trainer_prepare(trainer, &err), MD_LIMIT);
+    assert_non_null(strstr(err.msg, "texts of 7 tokens"));
+    assert_non_null(strstr(err.msg, "shorter texts"));
+    md_trainer_destroy(trainer);
+    release(&n);
+}
+
 /* Two heads of 3 share values of 6 by broadcasting: what they give is wider than what a layer
  * of heads gives. */
 static void test_broadcast_heads(void **state)
@@ -736,6 +763,7 @@ int main(void)
         cmocka_unit_test(test_frozen),
         cmocka_unit_test(test_bad_tokens),
         cmocka_unit_test(test_refused_graphs),
+        cmocka_unit_test(test_no_room_for_scratch),
         cmocka_unit_test(test_bad_architectures),
         cmocka_unit_test(test_broadcast_heads),
         cmocka_unit_test(test_no_memory),
