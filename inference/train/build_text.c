@@ -557,6 +557,17 @@ static bool is_zero(const md_build *b, int value)
            memcmp(v->tensor.data, zero, sizeof zero) == 0;
 }
 
+/* Whether a constant of one element is what a row of weights is with more channels: a number of
+ * the file's that training moves, and not one that stays. */
+static bool is_row_of_one(const md_build *b, const md_node *node, unsigned constant)
+{
+    const md_view *v = view_of(b, node, 1 - constant);
+    return v->kind == MD_VIEW_FEATURE && v->axes[strlen(v->axes) - 1] == 'C' &&
+           b->net->features[b->features[node->inputs[1 - constant]]].c == 1 &&
+           b->uses[node->inputs[constant]].initializer &&
+           is_row(md_node_operand(&b->graph, node, constant), 1);
+}
+
 static md_status build_binary(md_build *b, const md_node *node, md_error *err)
 {
     float s;
@@ -571,7 +582,7 @@ static md_status build_binary(md_build *b, const md_node *node, md_error *err)
         if (!b->graph.values[node->inputs[i]].constant) {
             continue;
         }
-        if (md_build_scalar(b, node->inputs[i], &s) &&
+        if (!is_row_of_one(b, node, i) && md_build_scalar(b, node->inputs[i], &s) &&
             md_node_out(&b->graph, node, 0)->n_elements ==
                 md_node_operand(&b->graph, node, 1 - i)->n_elements) {
             return build_with_number(b, node, i, s, err);

@@ -637,6 +637,35 @@ static void test_no_room_for_scratch(void **state)
     release(&n);
 }
 
+/* A bias of one number is a parameter as a longer one is; the numbers in GELU and beside the
+ * products of the heads are none. */
+static void test_one_channel(void **state)
+{
+    (void)state;
+    static const char *const list[] = {"text-rnn", "text-transformer"};
+    for (size_t i = 0; i < 2; i++) {
+        network n = named(&(md_text_architecture){
+            .name = list[i], .embedding = 4, .hidden = 3, .heads = 2, .attention = 1});
+        md_trainer *trainer = open_network(&n, MD_BACKEND_AUTO, 1);
+        const md_parameter *bias = parameter(trainer, "attention.key.bias");
+        assert_true(bias->n == 1 && bias->gradient != NULL && !bias->decays);
+        bias->value[0] = 0.4F; /* where tanh is no straight line, the gradient is not 0 */
+        const gradients_of loss = {.trainer = trainer,
+                                   .value = loss_of_texts,
+                                   .n_steps = 3,
+                                   .n_probes = 8,
+                                   .title = list[i]};
+        (void)gradients_check(&loss);
+        assert_true(fabs((double)bias->gradient[0]) > 1e-6);
+        for (unsigned j = 0; j < md_trainer_n_parameters(trainer); j++) {
+            const char *name = md_trainer_parameter(trainer, j)->name;
+            assert_true(strchr(name, '.') != NULL); /* "root2", "one", "half", "scale" */
+        }
+        md_trainer_destroy(trainer);
+        release(&n);
+    }
+}
+
 /* Two heads of 3 share values of 6 by broadcasting: what they give is wider than what a layer
  * of heads gives. */
 static void test_broadcast_heads(void **state)
@@ -764,6 +793,7 @@ int main(void)
         cmocka_unit_test(test_bad_tokens),
         cmocka_unit_test(test_refused_graphs),
         cmocka_unit_test(test_no_room_for_scratch),
+        cmocka_unit_test(test_one_channel),
         cmocka_unit_test(test_bad_architectures),
         cmocka_unit_test(test_broadcast_heads),
         cmocka_unit_test(test_no_memory),
