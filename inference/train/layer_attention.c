@@ -159,6 +159,7 @@ typedef struct pool {
     size_t width;
     const float *scores, *h, *dy;
     float *y, *shares; /* shares [text][T] */
+    float *scratch;    /* [part][T] */
     float *d_scores, *dh;
     md_write write_scores, write_h;
 } pool;
@@ -172,7 +173,15 @@ static pool start_pool(md_trainer *t, const md_train_layer *layer)
                   .h = md_train_layer_in(t, layer, 1)->data,
                   .dy = y->gradient,
                   .y = y->data,
-                  .shares = layer->kept};
+                  .shares = layer->kept,
+                  .scratch = t->scratch};
+}
+
+static md_status pool_prepare(md_trainer *t, md_train_layer *layer, md_error *err)
+{
+    (void)err;
+    layer->scratch_bytes = md_team_size(t->team) * (size_t)t->texts.length * sizeof(float);
+    return MD_OK;
 }
 
 static void pool_texts(void *data, size_t begin, size_t end, unsigned part)
@@ -208,32 +217,31 @@ static md_status pool_forward(md_trainer *t, md_train_layer *layer, md_error *er
 /* dh_t = a_t dy; with g_t = dy . h_t the scores get a_t (g_t - sum a g). */
 static void pool_texts_back(void *data, size_t begin, size_t end, unsigned part)
 {
-    (void)part;
     const pool *c = data;
     const md_texts *texts = &c->t->texts;
     const md_text_kernels *k = c->t->text_kernels;
+    float *d = c->scratch + part * (size_t)texts->length;
     for (size_t i = begin; i < end; i++) {
         const size_t n = (size_t)texts->lengths[i];
         const uint32_t *rows = texts->rows + texts->begin[i];
         const float *shares = c->shares + i * (size_t)texts->length;
         const float *dy = c->dy + i * c->width;
-        float sum = 0.0F;
-        for (size_t j = 0; j < n && c->d_scores != NULL; j++) {
-            sum += shares[j] * k->dot(dy, c->h + rows[j] * c->width, c->width);
-        }
-        for (size_t j = 0; j < n; j++) {
-            if (c->d_scores != NULL) {
+        if (c->d_scores != NULL) {
+            for (size_t j = 0; j < n; j++) {
+                d[j] = k->dot(dy, c->h + rows[j] * c->width, c->width);
+            }
+            k->softmax_back(shares, d, 1.0F, n);
+            for (size_t j = 0; j < n; j++) {
                 float *to = &c->d_scores[rows[j]];
-                const float g = k->dot(dy, c->h + rows[j] * c->width, c->width);
-                *to = (c->write_scores == MD_WRITE_ADD ? *to : 0.0F) + shares[j] * (g - sum);
+                *to = c->write_scores == MD_WRITE_ADD ? *to + d[j] : d[j];
             }
-            if (c->dh != NULL) {
-                float *to = c->dh + rows[j] * c->width;
-                if (c->write_h == MD_WRITE_SET) {
-                    memset(to, 0, c->width * sizeof *to);
-                }
-                k->axpy(shares[j], dy, to, c->width);
+        }
+        for (size_t j = 0; j < n && c->dh != NULL; j++) {
+            float *to = c->dh + rows[j] * c->width;
+            if (c->write_h == MD_WRITE_SET) {
+                memset(to, 0, c->width * sizeof *to);
             }
+            k->axpy(shares[j], dy, to, c->width);
         }
     }
 }
@@ -250,5 +258,6 @@ static md_status pool_backward(md_trainer *t, md_train_layer *layer, md_error *e
 
 const md_train_layer_kind md_train_layer_token_pool = {.name = "attention pooling",
                                                        .needs_inputs = true,
+                                                       .prepare = pool_prepare,
                                                        .forward = pool_forward,
                                                        .backward = pool_backward};
