@@ -10,7 +10,9 @@ enum {
 };
 
 typedef struct call {
+    const md_train_kernels *kernels;
     const md_texts *texts;
+    const int32_t *rows; /* of the table, for each token */
     const float *table, *x;
     float *y;
     size_t width;
@@ -63,13 +65,13 @@ static void embedding_release(md_train_layer *layer)
     md_free(layer->state);
 }
 
-/* Columns begin..end of every row, so that no two threads add to the same element. */
+/* Columns begin..end of every token's row, so that no two threads add to the same element. */
 static void scatter_columns(void *data, size_t begin, size_t end, unsigned part)
 {
     (void)part;
     const call *c = data;
     for (size_t r = 0; r < c->texts->n_rows; r++) {
-        float *restrict to = c->y + (size_t)c->texts->ids[r] * c->width;
+        float *restrict to = c->y + (size_t)c->rows[r] * c->width;
         const float *restrict from = c->x + r * c->width;
         for (size_t i = begin; i < end; i++) {
             to[i] += from[i];
@@ -86,7 +88,11 @@ static md_status embedding_backward(md_trainer *t, md_train_layer *layer, md_err
         return MD_OK;
     }
     float *gradient = md_parameter_gradient(t, layer, TABLE);
-    call c = {.texts = &t->texts, .x = y->gradient, .y = gradient, .width = (size_t)y->c};
+    call c = {.texts = &t->texts,
+              .rows = t->texts.ids,
+              .x = y->gradient,
+              .y = gradient,
+              .width = (size_t)y->c};
     const size_t row_bytes = c.width * sizeof *gradient;
     if (t->shared_gradient != NULL) { /* another layer may have written to all of it */
         memset(gradient, 0, (size_t)t->texts.n_tokens * row_bytes);
@@ -133,26 +139,12 @@ static md_status position_forward(md_trainer *t, md_train_layer *layer, md_error
     return MD_OK;
 }
 
-static void scatter_positions(void *data, size_t begin, size_t end, unsigned part)
-{
-    (void)part;
-    const call *c = data;
-    for (size_t r = 0; r < c->texts->n_rows; r++) {
-        float *restrict to = c->y + (size_t)c->texts->times[r] * c->width;
-        const float *restrict from = c->x + r * c->width;
-        for (size_t i = begin; i < end; i++) {
-            to[i] += from[i];
-        }
-    }
-}
-
 static void copy_gradient(void *data, size_t begin, size_t end, unsigned part)
 {
     (void)part;
     const call *c = data;
-    for (size_t i = begin * c->width; i < end * c->width; i++) {
-        c->y[i] = c->write == MD_WRITE_ADD ? c->y[i] + c->x[i] : c->x[i];
-    }
+    const size_t at = begin * c->width;
+    c->kernels->copy(c->x + at, c->y + at, c->write, (end - begin) * c->width);
 }
 
 static md_status position_backward(md_trainer *t, md_train_layer *layer, md_error *err)
@@ -160,11 +152,15 @@ static md_status position_backward(md_trainer *t, md_train_layer *layer, md_erro
     (void)err;
     md_feature *x = md_train_layer_in(t, layer, 0);
     const md_feature *y = md_train_layer_out(t, layer);
-    call c = {.texts = &t->texts, .x = y->gradient, .width = (size_t)y->c};
+    call c = {.kernels = md_kernels_of(t, y),
+              .texts = &t->texts,
+              .rows = t->texts.times,
+              .x = y->gradient,
+              .width = (size_t)y->c};
     if (md_wants_parameter(t, layer, TABLE)) {
         c.y = md_parameter_gradient(t, layer, TABLE);
         memset(c.y, 0, (size_t)t->texts.length * c.width * sizeof *c.y);
-        md_over_rows(t, c.width, scatter_positions, &c);
+        md_over_rows(t, c.width, scatter_columns, &c);
         md_parameter_done(t, layer, TABLE);
     }
     if (md_wants_gradient(t, x)) {
