@@ -20,13 +20,14 @@ md_status md_onnx_cut(const uint8_t *onnx, size_t size_bytes, const char *input,
                       uint8_t **ret_bytes, size_t *ret_size, md_error *err)
     MD_NOEXCEPT MD_NODISCARD;
 
+enum {
+    MD_ONNX_NAME_BYTES = 129 /* of a tensor's name, with its end */
+};
+
 /* The ONNX file `onnx`, whose one output `features` is [N,n], with a Gemm behind it:
  * output [N,1] = features . weights [n] + bias. The output's name is written to ret_name.
  * MD_FORMAT when `features` is not its one output, MD_UNSUPPORTED below opset 7, MD_LIMIT,
  * MD_NOMEM. Caller frees *ret_bytes with md_free. */
-enum {
-    MD_ONNX_NAME_BYTES = 129
-};
 md_status md_onnx_add_linear(const uint8_t *onnx, size_t size_bytes, const char *features,
                              const float *weights, uint32_t n, float bias,
                              char ret_name[MD_ONNX_NAME_BYTES], uint8_t **ret_bytes,

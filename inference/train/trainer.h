@@ -125,13 +125,18 @@ const md_parameter *md_trainer_parameter(const md_trainer *trainer, unsigned ind
  *
  * With s sample weights, c class weights, t smoothed targets, z logits, the loss is
  *   cross-entropy: sum_i s_i sum_k c_k t_ik -log softmax(z_i)_k / sum_i s_i
+ *   binary:        sum_ik s_i c_k (softplus(z_ik) - t_ik z_ik) / sum_ik s_i
  *   in groups:     sum_i s_i sum_k c_k t_ik (-log P_ig(k) - w log(softmax(z_i)_k / P_ig(k)))
- *                  / sum_i s_i, where P_ig is the sum of the softmax over the classes of group
- * g and w the within_weight: the cross-entropy of the groups, and w times that of the classes
- * within their groups binary:        sum_ik s_i c_k (softplus(z_ik) - t_ik z_ik)  / sum_ik s_i
- * over what is known (0 when nothing is). All gradients are set (not added to), and the running
- * statistics move: r := (1 - m) r + m b with the batch's mean and unbiased variance (Ioffe and
- * Szegedy 2015). *ret_logits [n,K] is borrowed until the next call.
+ *                  / sum_i s_i
+ *
+ * over what is known (0 when nothing is).
+ *
+ * P_ig is the sum of the softmax over the classes of group g, w the within_weight: the
+ * cross-entropy of the groups, and w times that of the classes within their groups.
+ *
+ * All gradients are set (not added to), and the running statistics move: r := (1 - m) r + m b
+ * with the batch's mean and unbiased variance (Ioffe and Szegedy 2015). *ret_logits [n,K] is
+ * borrowed until the next call.
  * MD_INVALID_ARG: n, or a target that is infinite or outside 0..1. A loss that is NaN or
  * infinite is no error here: the caller stops before it uses the gradients. */
 md_status md_trainer_step(md_trainer *trainer, const float *images, int64_t n,
