@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import pwd
+import shutil
 import signal
 import socket
 import ssl
@@ -88,6 +89,7 @@ class Site:
 
     def __init__(self, folder):
         self.folder, self.conf, self.daemon, self.n_starts = folder, folder / "medaid.yaml", None, 0
+        self.program = MEDAID
         self.children = []
 
     def write(self, text):
@@ -100,7 +102,7 @@ class Site:
         """Until it serves."""
         self.n_starts += 1
         with open(self.log_path(), "wb") as log:
-            self.daemon = subprocess.Popen([MEDAID, "--daemon", "--config", self.conf], stderr=log)
+            self.daemon = subprocess.Popen([self.program, "--daemon", "--config", self.conf], stderr=log)
         self.children.append(self.daemon)
         wait_for("daemon_started", lambda: self.alive() and self.lines("daemon_started"))
 
@@ -122,7 +124,7 @@ class Site:
         """The same under another program."""
         self.n_starts += 1
         with open(self.log_path(), "wb") as log:
-            self.daemon = subprocess.Popen([*command, MEDAID, "--daemon", "--config", self.conf],
+            self.daemon = subprocess.Popen([*command, self.program, "--daemon", "--config", self.conf],
                                            stderr=log)
         self.children.append(self.daemon)
         wait_for("daemon_started", lambda: self.alive() and self.lines("daemon_started"))
@@ -296,18 +298,21 @@ def test_privileges(site):
         return
     user = pwd.getpwnam("nobody")
     site.folder.chmod(0o755)
+    # of both a copy that the user can reach: the tree may lie in root's home
+    site.program = shutil.copy(MEDAID, site.folder / "medaid")
+    shutil.copytree(ROOT / "plugins/chest", site.folder / "plugins/chest")
     port = low_port()
     # a store of its own: that of the tests before belongs to root, and is refused
     text = f"""
 ae: {{port: {port}}}
 study: {{quiet_ms: 200}}
 user: nobody
-plugins: {{paths: ["{ROOT}/plugins"]}}
+plugins: {{paths: [plugins]}}
 storage: {{path: state, min_free_mib: 0}}
 workers: {{count: 1}}
 """
     site.write(text)
-    done = subprocess.run([MEDAID, "--daemon", "--config", site.conf], capture_output=True,
+    done = subprocess.run([site.program, "--daemon", "--config", site.conf], capture_output=True,
                           check=False)
     assert done.returncode == 1 and b"belongs to another user than nobody" in done.stderr, done
     site.write(text.replace("path: state", "path: of-nobody"))
